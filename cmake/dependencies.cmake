@@ -1,0 +1,26 @@
+# Everything comes from the distribution's packages (sluicew lists them); nothing is downloaded by a build.
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS system json url)
+find_package(OpenSSL REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(simdjson REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+if(NOT TARGET yaml-cpp::yaml-cpp)  # yaml-cpp 0.7 exports the old name
+  add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
+endif()
+if(SLUICE_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(SLUICE_BENCHMARKS)
+  find_package(benchmark REQUIRED)
+endif()
+
+# Beast and Asio: header-only parts with the definitions they need everywhere alike.
+add_library(sluice_asio INTERFACE)
+target_link_libraries(sluice_asio INTERFACE Boost::system Boost::headers OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
+target_compile_definitions(sluice_asio INTERFACE BOOST_ASIO_NO_DEPRECATED)

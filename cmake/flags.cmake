@@ -1,0 +1,45 @@
+# Flags live on one interface target that every target of ours links; warnings become errors only in presets,
+# so that a newer compiler of somebody else still builds us.
+option(SLUICE_WERROR "Treat warnings as errors" OFF)
+set(SLUICE_SANITIZE "" CACHE STRING "Sanitizers for everything of ours, as -fsanitize= takes them (address,undefined or thread)")
+
+add_library(sluice_flags INTERFACE)
+target_include_directories(sluice_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(sluice_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wformat=2 -Wimplicit-fallthrough
+  $<$<BOOL:${SLUICE_WERROR}>:-Werror>)
+# -ffp-contract=off: whether a*b+c is one rounding or two must not depend on the optimiser's mood; kernels say fma where they mean it.
+target_compile_options(sluice_flags INTERFACE -ffp-contract=off)
+
+if(SLUICE_SANITIZE)
+  target_compile_options(sluice_flags INTERFACE -fsanitize=${SLUICE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(sluice_flags INTERFACE -fsanitize=${SLUICE_SANITIZE})
+  if(SLUICE_SANITIZE MATCHES "thread")
+    target_compile_options(sluice_flags INTERFACE -Wno-tsan)  # Asio's fences trip this warning of gcc's
+  endif()
+endif()
+
+# sluice_library(name SOURCES a.cpp ... LIBRARIES x y ...): a static library of ours.
+function(sluice_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_link_libraries(${name} PUBLIC sluice_flags ${arg_LIBRARIES})
+endfunction()
+
+# sluice_test(name SOURCES a_test.cpp ... LIBRARIES x y ... [LABELS l]): a GoogleTest binary, each TEST one ctest entry.
+function(sluice_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE sluice_flags ${arg_LIBRARIES} GTest::gmock GTest::gtest GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE SLUICE_SOURCE_DIR="${CMAKE_SOURCE_DIR}" SLUICE_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
+endfunction()
+
+# sluice_fuzzer(name SOURCES a_fuzz.cpp LIBRARIES x y ...): a libFuzzer binary named fuzz_<name>; seeds in tests/fuzz/corpus/<name>/.
+function(sluice_fuzzer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(fuzz_${name} ${arg_SOURCES})
+  target_link_libraries(fuzz_${name} PRIVATE sluice_flags ${arg_LIBRARIES})
+  target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+endfunction()

@@ -1,0 +1,174 @@
+// A run as a value: what load_plan() makes of a scenario file, and all that run() needs.
+//
+// Environment variables are resolved already; what still varies by VU and iteration are Templates. Durations are exact.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "harness/base/metric_catalog.h"
+#include "harness/base/time.h"
+#include "harness/scenario/expression.h"
+
+namespace sluice {
+
+/// Where something stands in the scenario file, for messages.
+struct Place {
+  int line = 0;    // from 1
+  int column = 0;  // from 1
+};
+
+using Tags = std::vector<std::pair<std::string, std::string>>;  // sorted by key, keys unique
+
+// ---- target -------------------------------------------------------------------------------------------------------
+
+/// `target: {engine: ...}`: the engine started beside the run.
+struct EngineTarget {
+  std::string model;                         // a folder, or a name under models/
+  std::string backend = "auto";              // auto, cpu, cuda, scripted
+  std::vector<std::string> args;             // handed to sluice-engine as they are
+  std::string engine_cores, harness_cores;   // "0-3,6"; empty: not pinned
+  Nanoseconds ready_timeout = std::chrono::seconds(60);
+};
+
+struct Target {
+  std::optional<EngineTarget> engine;        // either this
+  std::string url;                           // or this: http(s)://host:port[/path], without /v1
+  std::string dialect = "openai";
+  std::vector<std::pair<std::string, Template>> headers;
+  std::string model;                         // default of chat steps; empty: the server's first
+  bool tls_verify = true;
+  Nanoseconds connect_timeout = std::chrono::seconds(10);
+  Nanoseconds request_timeout = std::chrono::seconds(120);
+};
+
+// ---- flow ---------------------------------------------------------------------------------------------------------
+
+struct Check {
+  std::string text;        // as written; its name in results
+  Expression condition;    // over the response: status, text, chunks, finish_reason, header, body, usage.*, ttft ...
+  Place place;
+};
+
+struct ChatMessage {
+  Template role;
+  Template content;
+};
+
+struct ChatStep {
+  Template model;                                  // empty: target.model
+  std::vector<ChatMessage> messages;               // `prompt:` is one user message
+  bool stream = true;
+  bool include_usage = true;                       // stream_options.include_usage
+  std::vector<std::pair<std::string, std::string>> options;  // further body members as JSON text: max_tokens, temperature ...
+};
+
+struct HttpStep {
+  std::string method = "GET";
+  Template url;                                    // absolute, or a path on the target
+  std::vector<std::pair<std::string, Template>> headers;
+  Template body;                                   // of json: and body: alike, rendered as text
+  std::string content_type;
+};
+
+struct SleepStep {
+  Nanoseconds from{}, to{};                        // uniform in [from, to], seeded
+};
+
+struct Step;
+struct GroupStep {
+  std::string name;
+  std::vector<Step> steps;
+};
+
+struct Step {
+  std::string name;                                // its `name` tag; default: the verb and what it addresses
+  std::variant<ChatStep, HttpStep, SleepStep, GroupStep> verb;
+  std::vector<Check> checks;
+  Tags tags;
+  std::optional<Nanoseconds> timeout;              // of the whole request
+  Place place;
+};
+
+// ---- load ---------------------------------------------------------------------------------------------------------
+
+struct Stage {
+  Nanoseconds duration{};
+  std::uint32_t target = 0;
+};
+struct ConstantVus {
+  std::uint32_t vus = 1;
+  Nanoseconds duration{};
+};
+struct RampingVus {
+  std::uint32_t start_vus = 0;
+  std::vector<Stage> stages;
+  Nanoseconds graceful_ramp_down = std::chrono::seconds(30);
+};
+using LoadShape = std::variant<ConstantVus, RampingVus>;
+
+/// What one request must meet to count as good (goodput).
+struct Objective {
+  Metric metric;
+  double limit_ms = 0;
+};
+
+struct ScenarioPlan {
+  std::string name;
+  LoadShape shape;
+  Nanoseconds start_time{};
+  Nanoseconds graceful_stop = std::chrono::seconds(30);
+  Tags tags;                                       // `scenario: <name>` is added by the run
+  std::vector<Objective> objectives;
+  std::vector<Step> flow;
+  Place place;
+};
+
+// ---- judgement ----------------------------------------------------------------------------------------------------
+
+enum class Aggregation : std::uint8_t { avg, min, max, med, percentile, count, rate, value };
+enum class Comparison : std::uint8_t { less, less_equal, greater, greater_equal, equal, not_equal };
+
+struct Threshold {
+  std::string text;            // as written, variables resolved: "p(95) < 2s"
+  Metric metric;
+  Tags selector;               // {kind:chat}; empty: all
+  Aggregation aggregation;
+  double percentile = 0;       // 0..100, of Aggregation::percentile
+  Comparison comparison;
+  double limit = 0;            // in the metric's unit (milliseconds for times, 0..1 for rates)
+  bool abort_on_fail = false;
+  Nanoseconds delay_abort_eval{};
+  Place place;
+};
+
+/// Rows of a data file; `${name.field}` reads the current row, one row an iteration.
+struct DataSet {
+  std::string name;
+  std::vector<std::string> fields;
+  std::vector<std::vector<std::string>> rows;
+  enum class Order : std::uint8_t { sequential, random } order = Order::sequential;
+  std::uint64_t seed = 0;
+};
+
+struct Plan {
+  std::string name;
+  std::string file;                            // as the user gave it
+  std::uint64_t seed = 1;
+  std::map<std::string, std::string> env;      // the variables the file declares, as resolved
+  Target target;
+  std::vector<DataSet> data;
+  std::vector<ScenarioPlan> scenarios;
+  std::vector<Threshold> thresholds;
+  std::uint32_t large_chunk_chars = 20;        // buffer_efficiency
+  double stall_factor = 10;                    // stalls
+  std::uint32_t threads = 1;                   // load threads
+};
+
+}  // namespace sluice
