@@ -19,6 +19,10 @@ if(SLUICE_SANITIZE)
   endif()
 endif()
 
+if(SLUICE_FUZZ)  # coverage for libFuzzer in every object; only the fuzz targets themselves get its main
+  target_compile_options(sluice_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # sluice_library(name SOURCES a.cpp ... LIBRARIES x y ...): a static library of ours.
 function(sluice_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
@@ -26,20 +30,38 @@ function(sluice_library name)
   target_link_libraries(${name} PUBLIC sluice_flags ${arg_LIBRARIES})
 endfunction()
 
-# sluice_test(name SOURCES a_test.cpp ... LIBRARIES x y ... [LABELS l]): a GoogleTest binary, each TEST one ctest entry.
+# Tests of what reads foreign bytes; `sluicew test` builds and runs these under ASan and UBSan as well.
+set(SLUICE_SANITIZED_TESTS "tests/(reports|engine/(text|model|sched|serve)|harness/(base|scenario|stream|net))$")
+add_custom_target(sanitized_tests)
+
+# sluice_test(name SOURCES a_test.cpp ... LIBRARIES x y ... [LABELS l ...]): a GoogleTest binary, each TEST one ctest entry.
 function(sluice_test name)
   cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE sluice_flags ${arg_LIBRARIES} GTest::gmock GTest::gtest GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE SLUICE_SOURCE_DIR="${CMAKE_SOURCE_DIR}" SLUICE_BINARY_DIR="${CMAKE_BINARY_DIR}")
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
+  if(CMAKE_CURRENT_SOURCE_DIR MATCHES "${SLUICE_SANITIZED_TESTS}")
+    list(APPEND arg_LABELS sanitized)
+    add_dependencies(sanitized_tests ${name})
+  endif()
+  list(JOIN arg_LABELS "\\;" labels)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${labels}")
 endfunction()
 
-# sluice_fuzzer(name SOURCES a_fuzz.cpp LIBRARIES x y ...): a libFuzzer binary named fuzz_<name>; seeds in tests/fuzz/corpus/<name>/.
+set(SLUICE_FUZZ_SECONDS 8 CACHE STRING "How long ctest runs each fuzzer")
+
+# sluice_fuzzer(name SOURCES a_fuzz.cpp LIBRARIES x y ...): a libFuzzer binary named fuzz_<name>, run briefly by ctest;
+# seeds lie in tests/fuzz/corpus/<name>/, what it finds stays in the build folder.
 function(sluice_fuzzer name)
   cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(fuzz_${name} ${arg_SOURCES})
   target_link_libraries(fuzz_${name} PRIVATE sluice_flags ${arg_LIBRARIES})
+  target_compile_definitions(fuzz_${name} PRIVATE SLUICE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/corpus/${name} ${CMAKE_BINARY_DIR}/crashes)
+  add_test(NAME fuzz_${name}
+    COMMAND fuzz_${name} -max_total_time=${SLUICE_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+            -artifact_prefix=${CMAKE_BINARY_DIR}/crashes/${name}- ${CMAKE_BINARY_DIR}/corpus/${name}
+            ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
 endfunction()
