@@ -1,0 +1,195 @@
+"""The two programs together, as a user runs them: every scenario file, the exit codes, Ctrl-C, and nothing left behind.
+
+Run by ctest (one entry a test): python3 test_sluice.py SLUICE_BINARY TEST_NAME
+"""
+
+import http.server
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SLUICE = None  # set by main
+PLAIN_ENVIRONMENT = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")}
+
+
+def run(*arguments, timeout=150, **kwargs):
+    return subprocess.run([SLUICE, *arguments], cwd=ROOT, env=PLAIN_ENVIRONMENT, timeout=timeout, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
+
+
+def processes_of(parent):
+    """Pids of live children of `parent` by /proc."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[1]) == parent and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def is_alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition, seconds):
+    """Polls a condition that another process brings about; returns whether it came true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+class EndToEnd(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="sluice-e2e-")
+        self.addCleanup(folder.cleanup)
+        self.out = pathlib.Path(folder.name) / "out"
+
+    def summary(self):
+        return json.loads((self.out / "summary.json").read_text())
+
+    def check_scenario(self, name, *options, time_scale):
+        done = run("run", f"scenarios/{name}", "--out-dir", str(self.out), "--time-scale", str(time_scale), *options)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        summary = self.summary()
+        self.assertTrue(summary["thresholds"])
+        for threshold in summary["thresholds"]:
+            self.assertIsNotNone(threshold.get("actual"), threshold)
+            self.assertEqual(threshold["verdict"], "pass", threshold)
+        self.assertTrue(summary["steps"])
+        for step in summary["steps"]:
+            self.assertGreater(step["count"], 0, f"{step['name']} never ran")
+        for check in summary["checks"]:
+            self.assertGreater(check["passes"] + check["fails"], 0, check)
+        page = (self.out / "report.html").read_text()
+        self.assertIn("<html", page)
+        self.assertNotIn("https://cdn", page)
+        xml.etree.ElementTree.parse(self.out / "junit.xml")
+        for file in ("summary.json", "report.html"):
+            self.assertIn(str(self.out / file), done.stdout, "the run says where its files are")
+        return summary, done.stdout
+
+    def test_quickstart_passes_on_the_real_model(self):
+        summary, output = self.check_scenario("quickstart.yaml", time_scale=0.5)
+        self.assertIn("ttft", output)
+        self.assertGreater(summary["instrument"]["events_kernel_stamped"], 0)
+        self.assertEqual(summary["exit_code"], 0)
+
+    def test_load_runs_scaled_down(self):
+        self.check_scenario("load.yaml", time_scale=0.015)
+
+    def test_streaming_runs_scaled_down(self):
+        self.check_scenario("streaming.yaml", time_scale=0.02)
+
+    def test_every_scenario_file_is_run_here(self):
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml"}
+        self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
+
+    def test_a_missed_threshold_exits_99(self):
+        done = run("run", "scenarios/quickstart.yaml", "-e", "TTFT_THRESHOLD=1us", "--out-dir", str(self.out), "--time-scale", "0.2")
+        self.assertEqual(done.returncode, 99, done.stdout)
+        verdicts = {threshold["metric"]: threshold["verdict"] for threshold in self.summary()["thresholds"]}
+        self.assertEqual(verdicts["ttft"], "fail")
+
+    def test_an_invalid_scenario_exits_104_and_names_every_problem(self):
+        file = self.out.with_suffix(".yaml")
+        file.write_text("name: bad\nscenarioz: {}\ntarget: {url: http://127.0.0.1:1}\nthresholds:\n  ttft: p(95) < soon\n")
+        done = run("run", str(file))
+        self.assertEqual(done.returncode, 104, done.stdout)
+        self.assertIn(":2:1:", done.stdout)
+        self.assertIn("scenarios", done.stdout)
+        self.assertIn(":5:", done.stdout)
+
+    def test_an_unreachable_target_exits_106(self):
+        file = self.out.with_suffix(".yaml")
+        file.write_text("name: nobody\ntarget: {url: 'http://127.0.0.1:9'}\nscenarios:\n  a:\n    executor: constant-vus\n    vus: 1\n"
+                        "    duration: 1s\n    flow:\n      - http: {get: /}\n")
+        done = run("run", str(file), "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 106, done.stdout)
+        self.assertIn("127.0.0.1:9", done.stdout)
+
+    def start(self, *options):
+        process = subprocess.Popen([SLUICE, "run", "scenarios/streaming.yaml", "--time-scale", "0.5", "--out-dir", str(self.out), *options],
+                                   cwd=ROOT, env=PLAIN_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(lambda: (process.kill() if process.poll() is None else None, process.stdout.close(), process.wait()))
+        self.lines = []
+        reader = threading.Thread(target=lambda: self.lines.extend(iter(process.stdout.readline, "")), daemon=True)
+        reader.start()
+        self.assertTrue(wait_until(lambda: processes_of(process.pid), 30), "the engine was started")
+        self.assertTrue(wait_until(lambda: any("requests" in line or "reqs" in line for line in self.lines), 60), "".join(self.lines))
+        return process, processes_of(process.pid), reader
+
+    def test_ctrl_c_drains_reports_and_exits_105(self):
+        process, engine, reader = self.start()
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(60), 105)
+        reader.join(5)
+        self.assertEqual(self.summary()["outcome"], "interrupted")
+        self.assertFalse([pid for pid in engine if is_alive(pid)])
+
+    def test_a_second_ctrl_c_stops_at_once(self):
+        process, engine, _ = self.start()
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(20), 105)
+        self.assertTrue(wait_until(lambda: not any(is_alive(pid) for pid in engine), 10))
+
+    def test_a_killed_run_leaves_no_engine_behind(self):
+        process, engine, _ = self.start()
+        process.kill()
+        process.wait(10)
+        self.assertTrue(wait_until(lambda: not any(is_alive(pid) for pid in engine), 10))
+
+    def test_an_engine_that_cannot_start_shows_its_log_and_exits_106(self):
+        file = self.out.with_suffix(".yaml")
+        file.write_text("name: no model\ntarget: {engine: {model: /nonexistent-model}}\nscenarios:\n  a:\n    executor: constant-vus\n    vus: 1\n"
+                        "    duration: 1s\n    flow:\n      - chat: {prompt: hello}\n")
+        done = run("run", str(file), "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 106, done.stdout)
+        self.assertIn("nonexistent-model", done.stdout)
+
+    def test_a_server_that_only_errors_fails_the_run_and_counts_by_cause(self):
+        class Refuse(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(503)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_POST
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
+        done = run("run", "scenarios/quickstart.yaml", "-e", f"BASE_URL=http://127.0.0.1:{server.server_port}", "--out-dir", str(self.out),
+                   "--time-scale", "0.05")
+        self.assertEqual(done.returncode, 99, done.stdout)
+        self.assertIn("503", json.dumps(self.summary()["failures"]))
+
+
+if __name__ == "__main__":
+    SLUICE = sys.argv.pop(1)
+    unittest.main(argv=[sys.argv[0], *(f"EndToEnd.{name}" for name in sys.argv[1:])], verbosity=2)
