@@ -1,0 +1,13 @@
+// CHECK(condition): our own invariant. When it breaks, that is a bug: say where and stop.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+
+#define SLUICE_CHECK(condition)                                                         \
+  do {                                                                                  \
+    if (!(condition)) [[unlikely]] {                                                    \
+      std::fprintf(stderr, "sluice: bug: %s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                     \
+    }                                                                                   \
+  } while (false)

@@ -1,0 +1,43 @@
+// Everything of the harness that can grow has its bound here, with the reason.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace sluice::limits {
+
+// ---- scenario files
+// ---------------------------------------------------------------------------------------------------
+inline constexpr std::size_t scenario_bytes_max = 1u << 20;  // the longest written by hand are tens of kilobytes
+inline constexpr int scenario_depth_max = 32;                // groups within groups; the reader recurses
+inline constexpr std::size_t scenario_nodes_max = 100'000;
+inline constexpr std::size_t problems_max = 100;  // beyond, the list helps nobody
+inline constexpr std::size_t variable_bytes_max =
+    64u << 10;  // one value after substitution, so that nesting cannot explode
+inline constexpr std::size_t scenarios_max = 100;
+inline constexpr std::size_t steps_max = 1'000;  // of one flow, groups included
+inline constexpr std::size_t stages_max = 1'000;
+inline constexpr std::uint32_t vus_max = 100'000;  // over all scenarios; files a process may open bound it further
+inline constexpr std::uint32_t threads_max = 256;
+inline constexpr std::chrono::hours duration_max{24 * 30};  // of any one duration: far from overflow when summed
+
+// ---- expressions
+// ------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t expression_bytes_max = 4096;
+inline constexpr int expression_depth_max = 50;  // the parser recurses
+inline constexpr std::uint32_t regex_match_steps_max =
+    1'000'000;  // some 10 ms: a pattern that backtracks more has no match
+inline constexpr std::uint32_t regex_heap_kib_max = 4096;
+
+// ---- data files
+// -------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t data_file_bytes_max = 256u << 20;  // held in memory for the whole run
+inline constexpr std::size_t data_rows_max = 2'000'000;
+inline constexpr std::size_t data_fields_max = 256;
+
+// ---- the co-hosted engine
+// ---------------------------------------------------------------------------------------------
+inline constexpr std::size_t engine_log_bytes_kept = 64u << 10;  // the tail that is shown when it fails
+
+}  // namespace sluice::limits
