@@ -13,42 +13,43 @@ namespace sluice {
 
 enum class Outcome : std::uint8_t {
   ok,
-  connect_failed,     // no connection, TLS included
+  connect_failed,  // no connection, TLS included
   timed_out,
-  reset,              // the connection broke before the answer was whole
-  malformed,          // not HTTP, or a body that breaks its own framing
-  http_error,         // status 4xx or 5xx
-  stream_invalid,     // 2xx, but a fatal finding in the stream (error event, no content, no finish, no end marker)
-  interrupted         // cut by us: graceful stop, Ctrl-C; counts in no failure rate
+  reset,           // the connection broke before the answer was whole
+  malformed,       // not HTTP, or a body that breaks its own framing
+  http_error,      // status 4xx or 5xx
+  stream_invalid,  // 2xx, but a fatal finding in the stream (error event, no content, no finish, no end marker)
+  interrupted      // cut by us: graceful stop, Ctrl-C; counts in no failure rate
 };
 
 /// One server-sent event that carried text.
 struct ContentEvent {
-  Instant received_at = kNever;   // t_rx: the kernel's stamp where `kernel_stamp`, else user space's
-  Instant seen_at = kNever;       // t_seen: parsed
-  std::uint32_t characters = 0;   // Unicode code points of its text
-  std::uint32_t tokens = 0;       // token delta where known, else 0
+  Instant received_at = kNever;  // t_rx: the kernel's stamp where `kernel_stamp`, else user space's
+  Instant seen_at = kNever;      // t_seen: parsed
+  std::uint32_t characters = 0;  // Unicode code points of its text
+  std::uint32_t tokens = 0;      // token delta where known, else 0
   bool kernel_stamp = false;
-  bool coalesced = false;         // not the last event of a read that drained the socket: it lies in (previous read, received_at]
+  bool coalesced =
+      false;  // not the last event of a read that drained the socket: it lies in (previous read, received_at]
 };
 
 struct RequestRecord {
   // instants
-  Instant scheduled_at = kNever;      // t_sched
-  Instant started_at = kNever;        // t_start
+  Instant scheduled_at = kNever;                                          // t_sched
+  Instant started_at = kNever;                                            // t_start
   Instant looked_up_at = kNever, connected_at = kNever, tls_at = kNever;  // only when the connection is new
-  Instant send_began_at = kNever;     // connection in hand, first byte about to go
-  Instant sent_at = kNever;           // t_sent
-  Instant first_byte_at = kNever;     // of the response, header included
+  Instant send_began_at = kNever;                                         // connection in hand, first byte about to go
+  Instant sent_at = kNever;                                               // t_sent
+  Instant first_byte_at = kNever;                                         // of the response, header included
   Instant first_body_at = kNever;
   Instant first_event_at = kNever;
-  Instant first_answer_at = kNever;   // first non-reasoning content
-  Instant finish_seen_at = kNever, done_at = kNever;   // `[DONE]`
-  Instant ended_at = kNever;          // last byte, or the failure
+  Instant first_answer_at = kNever;                   // first non-reasoning content
+  Instant finish_seen_at = kNever, done_at = kNever;  // `[DONE]`
+  Instant ended_at = kNever;                          // last byte, or the failure
 
   Outcome outcome = Outcome::ok;
-  std::string error;                  // for people, when outcome is not ok; never a header or a prompt
-  unsigned status = 0;                // HTTP status; 0 when no response came
+  std::string error;    // for people, when outcome is not ok; never a header or a prompt
+  unsigned status = 0;  // HTTP status; 0 when no response came
   bool new_connection = false;
   std::uint64_t bytes_sent = 0, bytes_received = 0;
 
@@ -59,17 +60,17 @@ struct RequestRecord {
   std::uint32_t reads = 0;            // reads that completed at least one event
   std::uint32_t events_kernel_stamped = 0;
   bool saw_done = false;
-  std::string finish_reason;          // empty: none
-  std::vector<std::uint8_t> findings; // StreamRule ids (harness/base/stream_rule.h), one entry a finding
+  std::string finish_reason;                  // empty: none
+  std::vector<std::uint8_t> findings;         // StreamRule ids (harness/base/stream_rule.h), one entry a finding
   std::vector<std::string> finding_examples;  // one a finding: its first offending bytes, escaped, bounded
-  std::string id;                     // the stream's `id`: joins it with an engine's emission log
+  std::string id;                             // the stream's `id`: joins it with an engine's emission log
 
   // from `usage`; -1: not reported
   std::int64_t prompt_tokens = -1, output_tokens = -1, cached_tokens = -1;
 
   // kept for checks only when the step has any
-  std::string text;                   // the answer, streamed pieces joined
-  std::string body;                   // of http steps and unstreamed answers, up to limits::body_bytes_kept
+  std::string text;  // the answer, streamed pieces joined
+  std::string body;  // of http steps and unstreamed answers, up to limits::body_bytes_kept
   std::vector<std::pair<std::string, std::string>> headers;
 };
 

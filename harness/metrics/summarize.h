@@ -1,0 +1,40 @@
+// From the tally of a whole run to the value that the reports show.
+//
+// Pure: no clock, no files. Percentiles that lack samples are listed as unsure. Thresholds, outcome and exit code are
+// filled by conclude() in harness/verdict/judge.h.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "harness/base/time.h"
+#include "harness/metrics/tally.h"
+#include "harness/scenario/plan.h"
+#include "reports/summary.h"
+
+namespace sluice {
+
+enum class RunEnd : std::uint8_t { completed, aborted_by_threshold, interrupted_by_user };
+
+/// What a run knows that neither the plan nor the tally does.
+struct RunFacts {
+  std::chrono::system_clock::time_point started_at;  // of the measured window, for the report's date
+  RunEnd end = RunEnd::completed;
+  std::string sluice_version;
+  std::string target;  // URL without credentials, or "engine: tiny-coder (cpu ...)"
+  std::string host, os, cpu;
+  std::uint32_t threads = 1;
+  std::uint32_t vus_max = 0;                    // most VUs at one time over all scenarios
+  std::vector<std::uint32_t> scenario_vus_max;  // by scenario
+  Nanoseconds cpu_time{};                       // of the harness's own process in the measured window
+  bool receive_window_stalled = false;          // the kernel's receive buffer was full at least once
+};
+
+reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts& facts);
+
+/// Samples a percentile (0..100) needs for a 99 % bound.
+std::uint64_t samples_needed(double percentile);
+
+}  // namespace sluice

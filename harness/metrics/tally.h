@@ -1,0 +1,143 @@
+// What a load thread knows so far: every metric of every request, iteration and check it has seen.
+//
+// One a thread; nothing inside is locked or shared. Adding allocates only for a value of a size not seen before, a new
+// error text or a new interval of the series, all bounded; a stream of 100 chunks costs a few microseconds. Merging is
+// exact: any split of the same records over tallies, merged in any order, gives the same summary (as long as no more
+// than kErrorsMax error texts differ). All tallies of a run share the layout and the origin.
+//
+// Which requests count for what is said by the metric's definition in the catalogue. An interrupted request counts in
+// http_reqs, the data counters and the times of what it did receive, and in no failure rate and no whole-request time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "harness/base/time.h"
+#include "harness/metrics/histogram.h"
+#include "harness/metrics/record.h"
+#include "harness/metrics/series.h"
+#include "harness/metrics/tally_layout.h"
+
+namespace sluice {
+
+/// Samples of one figure; which members are used follows from the metric's kind.
+struct Figure {
+  std::uint64_t samples = 0;            // how often it was observed, zeros included
+  std::uint64_t sum = 0;                // counters, and gauges made of a count
+  std::uint64_t passes = 0, fails = 0;  // rates, and gauges made of a rate
+  Histogram histogram;                  // trends, in ticks (see ticks_per_unit)
+
+  void merge(const Figure& other);
+};
+
+/// Ticks in one unit of a trend: a million (ns) a millisecond, a thousand a unit where fractions matter, else one.
+double ticks_per_unit(Metric metric);
+
+class Tally {
+ public:
+  static constexpr std::size_t kErrorsMax = 200;
+  static constexpr std::size_t kExampleMax = 200;  // bytes
+
+  /// `origin`: the start of the measured window, the same for all tallies of a run.
+  Tally(std::shared_ptr<const TallyLayout> layout, Instant origin);
+
+  void add(const RequestRecord& record, StepId step);
+  void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);
+  void add_check(CheckId check, bool passed);
+  void add_group(StepId group, Nanoseconds duration);
+  /// VUs of the scenario that this thread runs now.
+  void set_vus(std::uint32_t scenario, std::uint32_t active, Instant at);
+  void add_loop_lag(Nanoseconds lag);
+  /// The first offending bytes of a rule; the earliest is kept. Must hold no prompt and no secret.
+  void add_finding_example(std::uint8_t rule, std::string_view example, Instant at);
+  /// Moves the end of the window; all the add functions that know an instant do so too.
+  void advance_to(Instant at) {
+    if (at > until_) until_ = at;
+  }
+
+  void merge(const Tally& other);
+  /// Takes over everything but the series, reusing memory: the copy that a load thread publishes once a second.
+  void copy_figures(const Tally& other);
+
+  // ---- reading ------------------------------------------------------------------------------------------------------
+
+  const TallyLayout& layout() const { return *layout_; }
+  Instant origin() const { return origin_; }
+  double window_s() const;  // seconds from the origin to the end of the window
+  const Figure& figure(FigureId id) const { return figures_[id]; }
+  const Figure& figure(Metric metric) const { return figures_[static_cast<std::size_t>(metric)]; }
+
+  /// One number in the metric's unit, as thresholds and the live line ask for; none without a sample.
+  /// `percentile` in 0..100. An aggregation that the metric's kind does not have gives none.
+  std::optional<double> aggregate(FigureId id, Aggregation aggregation, double percentile = 0) const;
+  std::optional<double> aggregate(Metric metric, Aggregation aggregation, double percentile = 0) const {
+    return aggregate(static_cast<FigureId>(metric), aggregation, percentile);
+  }
+  std::uint32_t active_vus() const;
+
+  struct ScenarioCount {
+    std::uint64_t iterations = 0, interrupted = 0;
+    std::int64_t vus = 0;
+  };
+  struct CheckCount {
+    std::uint64_t passes = 0, fails = 0;
+  };
+  struct Example {
+    Instant at = kNever;
+    std::string text;
+  };
+  /// Event counts and lags behind the instrument's verdict.
+  struct Trust {
+    std::uint64_t events = 0, events_kernel_stamped = 0, gaps = 0, gaps_coalesced = 0;
+    Histogram own_send_lag;  // send_lag without the time the network took to connect, ns
+  };
+  /// What `vllm bench serve` measures, by its own definitions, ns.
+  struct VllmFigures {
+    std::uint64_t completed = 0, failed = 0, prompt_tokens = 0, output_tokens = 0;
+    Histogram ttft, tpot, itl, e2el;
+  };
+  const std::vector<ScenarioCount>& scenarios() const { return scenarios_; }
+  const std::vector<CheckCount>& checks() const { return checks_; }
+  const std::vector<std::uint64_t>& findings() const { return findings_; }  // by rule id
+  const std::map<std::uint8_t, Example>& examples() const { return examples_; }
+  const std::map<std::pair<Outcome, std::string>, std::uint64_t, std::less<>>& errors() const { return errors_; }
+  const Trust& trust() const { return trust_; }
+  const VllmFigures& vllm() const { return vllm_; }
+  const Series& series() const { return series_; }
+
+ private:
+  struct Context;  // of one request while it is added
+  void add_trend(const Context& context, Metric metric, std::uint64_t ticks, std::uint64_t times = 1);
+  void add_count(const Context& context, Metric metric, std::uint64_t amount);
+  void add_rate(const Context& context, Metric metric, bool passed, std::uint64_t times = 1);
+  template <class Apply>
+  void feed(const Context& context, Metric metric, Apply apply);
+  void add_http(const Context& context);
+  void add_stream(const Context& context);
+  void add_tokens(const Context& context);
+  void add_vllm(const Context& context);
+  void add_error(const RequestRecord& record);
+  bool meets_objectives(const Context& context, bool& any) const;
+
+  std::shared_ptr<const TallyLayout> layout_;  // shared with the tallies of the other threads
+  Instant origin_;
+  Instant until_;
+  std::vector<Figure> figures_;
+  std::vector<ScenarioCount> scenarios_;
+  std::vector<CheckCount> checks_;
+  std::vector<std::uint64_t> findings_;
+  std::map<std::uint8_t, Example> examples_;
+  std::map<std::pair<Outcome, std::string>, std::uint64_t, std::less<>> errors_;
+  Trust trust_;
+  VllmFigures vllm_;
+  Series series_;
+  std::vector<std::uint64_t> gaps_;  // scratch: the gaps of the stream being added
+};
+
+}  // namespace sluice

@@ -1,0 +1,108 @@
+// What a tally keeps: every step numbered, with its static tags, and for each the selections it feeds.
+//
+// Made once from a plan, then shared, immutable, by the tallies of all threads. Steps are numbered depth-first in the
+// order of the file over all scenarios: a group first, then its steps. Sleeps have numbers too, so that whoever walks
+// the flow can count along. Checks are numbered in the same walk.
+//
+// Static tags of a step: scenario, group ("::outer::inner", empty at the top), name, method, url (the template as
+// written), those of the step and those of its scenario (the step's win). Dynamic ones that a selector may name:
+// status, expected_response, and of stream_findings rule.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/scenario/plan.h"
+
+namespace sluice {
+
+using StepId = std::uint32_t;
+using CheckId = std::uint32_t;
+using FigureId = std::uint32_t;  // 0 .. kMetricCount-1: the metrics themselves; from there on: selections
+
+/// One conformance rule, at the index that RequestRecord::findings uses.
+struct FindingRule {
+  std::string name;      // "no-done"
+  std::string severity;  // fatal, error, warning
+};
+
+/// A metric, or a metric under a selector.
+struct FigureInfo {
+  Metric metric;
+  Tags selector;                    // empty: all
+  std::vector<double> percentiles;  // 0..100, those to report, ascending
+  std::string name() const;         // "http_req_duration{kind:chat}"
+};
+
+struct StepInfo {
+  std::uint32_t scenario = 0;
+  std::string group;  // of a group step: its own
+  std::string name;
+  Tags tags;  // all static ones, sorted
+  CheckId first_check = 0;
+  std::uint32_t checks = 0;
+  bool is_group = false, is_chat = false;
+};
+
+struct CheckInfo {
+  StepId step = 0;
+  std::string name;  // as written
+};
+
+class TallyLayout {
+ public:
+  /// `rules`: names of the conformance rules by their id.
+  static std::shared_ptr<const TallyLayout> from(const Plan& plan, std::vector<FindingRule> rules = {});
+
+  const std::vector<StepInfo>& steps() const { return steps_; }
+  const std::vector<CheckInfo>& checks() const { return checks_; }
+  const std::vector<FigureInfo>& figures() const { return figures_; }
+  const std::vector<FindingRule>& rules() const { return rules_; }
+  std::uint32_t scenarios() const { return static_cast<std::uint32_t>(scenario_first_step_.size()); }
+  StepId first_step(std::uint32_t scenario) const { return scenario_first_step_[scenario]; }
+  /// The figure that threshold number `index` of the plan reads.
+  FigureId figure_of_threshold(std::size_t index) const { return threshold_figures_[index]; }
+
+  // What the tally asks for each sample.
+
+  /// A selection fed by a step, when the dynamic tags agree.
+  struct Feed {
+    FigureId figure = 0;
+    std::int16_t status = -1;            // -1: any
+    std::int8_t expected_response = -1;  // -1: any
+    std::int16_t rule = -1;              // -1: any; kNoRule: a name that no rule has
+  };
+  static constexpr std::int16_t kNoRule = 0x7fff;
+  /// Feeds of one metric from one step, and from what belongs to a scenario only (iterations, VUs).
+  const std::vector<Feed>& feeds(StepId step, Metric metric) const {
+    return step_feeds_[step * kMetricCount + static_cast<std::size_t>(metric)];
+  }
+  const std::vector<Feed>& scenario_feeds(std::uint32_t scenario, Metric metric) const {
+    return scenario_feeds_[scenario * kMetricCount + static_cast<std::size_t>(metric)];
+  }
+  const std::vector<FigureId>& check_feeds(CheckId check) const { return check_feeds_[check]; }
+
+  const std::vector<Objective>& objectives(std::uint32_t scenario) const { return objectives_[scenario]; }
+  std::uint32_t large_chunk_chars() const { return large_chunk_chars_; }
+  double stall_factor() const { return stall_factor_; }
+
+ private:
+  friend class LayoutBuilder;
+  std::vector<StepInfo> steps_;
+  std::vector<CheckInfo> checks_;
+  std::vector<FigureInfo> figures_;
+  std::vector<FindingRule> rules_;
+  std::vector<StepId> scenario_first_step_;
+  std::vector<FigureId> threshold_figures_;
+  std::vector<std::vector<Feed>> step_feeds_, scenario_feeds_;
+  std::vector<std::vector<FigureId>> check_feeds_;
+  std::vector<std::vector<Objective>> objectives_;
+  std::uint32_t large_chunk_chars_ = 20;
+  double stall_factor_ = 10;
+};
+
+}  // namespace sluice

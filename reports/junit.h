@@ -1,0 +1,12 @@
+// A Summary as JUnit XML: thresholds and checks as test cases, as CI systems read them.
+#pragma once
+
+#include <string>
+
+#include "reports/summary.h"
+
+namespace sluice::reports {
+
+std::string to_junit(const Summary& summary);
+
+}  // namespace sluice::reports

@@ -1,0 +1,17 @@
+// A Summary as text for a terminal, in the manner of k6.
+#pragma once
+
+#include <string>
+
+#include "reports/summary.h"
+
+namespace sluice::reports {
+
+struct TextOptions {
+  bool color = false;  // ANSI escapes
+  int width = 100;     // columns, taken as 80 to 160
+};
+
+std::string to_text(const Summary& summary, const TextOptions& options = {});
+
+}  // namespace sluice::reports
