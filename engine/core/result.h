@@ -8,8 +8,9 @@
 
 namespace sluice::engine {
 
-/// What went wrong, naming the value, the place and the way out.
+/// What went wrong, naming the value, the place and the way out. Made by fail().
 struct Error {
+  Error() = default;  // not to be made from a string: a Result<std::string> could not tell its value from its error
   std::string message;
 };
 
@@ -21,6 +22,10 @@ struct Error {
 template <class T>
 using Result = boost::system::result<T, Error>;
 
-inline Error fail(std::string message) { return Error{std::move(message)}; }
+inline Error fail(std::string message) {
+  Error error;
+  error.message = std::move(message);
+  return error;
+}
 
 }  // namespace sluice::engine

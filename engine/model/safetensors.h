@@ -2,7 +2,8 @@
 //
 // Format: 8 bytes little-endian header length, a JSON header {name: {dtype, shape, data_offsets}}, then the data.
 // Checked: the length against the file and the bound, the JSON, dtypes, shapes (product without overflow), offsets (in
-// order, in range, size = product x dtype), no overlap and no hole. Each error names the tensor. https://github.com/huggingface/safetensors
+// order, in range, size = product x dtype), no overlap and no hole. Each error names the tensor.
+// https://github.com/huggingface/safetensors
 #pragma once
 
 #include <cstddef>
@@ -23,8 +24,9 @@ enum class Dtype : std::uint8_t { f32, f16, bf16, other };
 struct TensorView {
   std::string name;
   Dtype dtype = Dtype::other;
-  std::vector<std::uint64_t> shape;   // row-major
-  std::span<const std::byte> data;    // into the mapping; aligned to the dtype only by luck: read with memcpy or unaligned loads
+  std::vector<std::uint64_t> shape;  // row-major
+  std::span<const std::byte>
+      data;  // into the mapping; aligned to the dtype only by luck: read with memcpy or unaligned loads
 };
 
 /// Checks `bytes` (a whole file) and lists its tensors, sorted by name. `name` is used in messages.

@@ -15,18 +15,18 @@
 namespace sluice::engine {
 
 struct LayerWeights {
-  TensorView attention_norm;   // [hidden]
-  TensorView q, k, v;          // [heads*head_dim, hidden], [kv_heads*head_dim, hidden] twice
-  TensorView o;                // [hidden, heads*head_dim]
-  TensorView mlp_norm;         // [hidden]
-  TensorView gate, up;         // [intermediate, hidden]
-  TensorView down;             // [hidden, intermediate]
+  TensorView attention_norm;  // [hidden]
+  TensorView q, k, v;         // [heads*head_dim, hidden], [kv_heads*head_dim, hidden] twice
+  TensorView o;               // [hidden, heads*head_dim]
+  TensorView mlp_norm;        // [hidden]
+  TensorView gate, up;        // [intermediate, hidden]
+  TensorView down;            // [hidden, intermediate]
 };
 
 struct Weights {
-  TensorView embedding;        // [vocab, hidden]
-  TensorView final_norm;       // [hidden]
-  TensorView head;             // [vocab, hidden]; the embedding again when tied
+  TensorView embedding;   // [vocab, hidden]
+  TensorView final_norm;  // [hidden]
+  TensorView head;        // [vocab, hidden]; the embedding again when tied
   std::vector<LayerWeights> layers;
 
   std::vector<MappedFile> files;

@@ -1,0 +1,221 @@
+#include "engine/model/weights.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "engine/core/json.h"
+#include "engine/core/limits.h"
+
+namespace sluice::engine {
+namespace {
+
+constexpr std::size_t kFilesMax = 1000;  // shards of one model; the largest have some 200
+
+using Found = std::map<std::string, TensorView, std::less<>>;
+
+/// The safetensors files of a folder; for a sharded model also which tensor the index puts where.
+struct Files {
+  std::vector<std::string> names;
+  std::map<std::string, std::string, std::less<>> file_of;  // empty for a single file
+};
+
+Result<Files> list_files(const std::filesystem::path& folder) {
+  std::error_code error;
+  Files files;
+  if (std::filesystem::exists(folder / "model.safetensors", error)) {
+    files.names.push_back("model.safetensors");
+    return files;
+  }
+  const auto index_path = folder / "model.safetensors.index.json";
+  if (!std::filesystem::exists(index_path, error)) {
+    return fail(fmt::format("{}: has neither model.safetensors nor model.safetensors.index.json", folder.string()));
+  }
+  const auto text = read_file(index_path, limits::json_file_bytes_max);
+  if (!text) return text.error();
+  const std::string name = index_path.string();
+  const auto document = JsonDocument::parse(*text, name);
+  if (!document) return document.error();
+  const auto root = document->root().get_object();
+  if (root.error()) return fail(fmt::format("{}: not a JSON object", name));
+  const auto map = member(root.value_unsafe(), "weight_map");
+  if (!map || !map->is_object()) return fail(fmt::format("{}: weight_map is not an object", name));
+  std::set<std::string> distinct;
+  for (const auto field : fields(*map)) {
+    const auto file = as_string(field.value);
+    // A name from an untrusted file must not lead out of the folder.
+    if (!file || file->empty() || file->find('/') != std::string_view::npos || !file->ends_with(".safetensors")) {
+      return fail(fmt::format("{}: weight_map: tensor '{}': {} is not the name of a .safetensors file in this folder",
+                              name, field.key, shown(field.value)));
+    }
+    distinct.emplace(*file);
+    files.file_of.emplace(field.key, *file);
+  }
+  if (distinct.size() > kFilesMax)
+    return fail(fmt::format("{}: {} files, at most {} are read", name, distinct.size(), kFilesMax));
+  files.names.assign(distinct.begin(), distinct.end());
+  return files;
+}
+
+/// Takes tensors out of what was found, by name; what is left over at the end was not part of the graph.
+class Taker {
+ public:
+  Taker(Found& found, std::string place) : found_(found), place_(std::move(place)) {}
+
+  TensorView take(const std::string& name, std::vector<std::uint64_t> shape) {
+    const auto at = found_.find(name);
+    if (at == found_.end()) {
+      problem(name, "is missing");
+      return {};
+    }
+    TensorView view = std::move(at->second);
+    found_.erase(at);
+    if (view.dtype == Dtype::other) problem(name, "has a dtype that is not supported; these are: F32, F16, BF16");
+    if (view.shape != shape) {
+      problem(name, fmt::format("has shape [{}], config.json asks for [{}]", fmt::join(view.shape, ", "),
+                                fmt::join(shape, ", ")));
+    }
+    return view;
+  }
+
+  void problem(std::string_view name, const std::string& what) {
+    constexpr std::size_t kShownMax = 20;  // a wrong config.json makes every tensor wrong
+    if (problems_.size() < kShownMax) problems_.push_back(fmt::format("{}: tensor '{}' {}", place_, name, what));
+  }
+  const std::vector<std::string>& problems() const { return problems_; }
+
+ private:
+  Found& found_;
+  std::string place_;
+  std::vector<std::string> problems_;
+};
+
+/// Every tensor of the graph with its name in the file and its shape, in the order of LayerWeights' members.
+template <class Take>
+void fill(Weights& weights, const ModelConfig& config, Take take) {
+  const std::uint64_t hidden = config.hidden_size;
+  const std::uint64_t q = std::uint64_t{config.heads} * config.head_dim;
+  const std::uint64_t kv = std::uint64_t{config.kv_heads} * config.head_dim;
+  const std::uint64_t intermediate = config.intermediate_size;
+  weights.embedding = take("model.embed_tokens.weight", {config.vocab_size, hidden});
+  weights.final_norm = take("model.norm.weight", {hidden});
+  weights.head = config.tied_head ? weights.embedding : take("lm_head.weight", {config.vocab_size, hidden});
+  weights.layers.resize(config.layers);
+  for (std::uint32_t i = 0; i < config.layers; ++i) {
+    LayerWeights& layer = weights.layers[i];
+    const std::string prefix = fmt::format("model.layers.{}.", i);
+    layer.attention_norm = take(prefix + "input_layernorm.weight", {hidden});
+    layer.q = take(prefix + "self_attn.q_proj.weight", {q, hidden});
+    layer.k = take(prefix + "self_attn.k_proj.weight", {kv, hidden});
+    layer.v = take(prefix + "self_attn.v_proj.weight", {kv, hidden});
+    layer.o = take(prefix + "self_attn.o_proj.weight", {hidden, q});
+    layer.mlp_norm = take(prefix + "post_attention_layernorm.weight", {hidden});
+    layer.gate = take(prefix + "mlp.gate_proj.weight", {intermediate, hidden});
+    layer.up = take(prefix + "mlp.up_proj.weight", {intermediate, hidden});
+    layer.down = take(prefix + "mlp.down_proj.weight", {hidden, intermediate});
+  }
+}
+
+std::uint16_t to_bf16(double value) {
+  const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(value));
+  return static_cast<std::uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);  // to nearest, ties to even
+}
+
+/// The value below which a fraction `p` of the normal distribution lies: Newton's method on erfc, from a rough start.
+double normal_quantile(double p) {
+  double x = 0;
+  for (int i = 0; i < 60; ++i) {
+    const double error = 0.5 * std::erfc(-x / std::sqrt(2.0)) - p;
+    const double density = std::exp(-0.5 * x * x) / std::sqrt(2.0 * 3.14159265358979323846);
+    const double step =
+        std::clamp(error / density, -0.5, 0.5);  // far out the density is tiny and a full step flies off
+    x -= step;
+    if (std::abs(step) < 1e-12) break;
+  }
+  return x;
+}
+
+}  // namespace
+
+Result<Weights> load_weights(const std::filesystem::path& folder, const ModelConfig& config) {
+  const auto files = list_files(folder);
+  if (!files) return files.error();
+  Weights weights;
+  Found found;
+  for (const std::string& name : files->names) {
+    auto file = MappedFile::open(folder / name);
+    if (!file) return file.error();
+    auto views = parse_safetensors(file->bytes(), (folder / name).string());
+    if (!views) return views.error();
+    for (TensorView& view : *views) {
+      if (!files->file_of.empty()) {
+        const auto at = files->file_of.find(view.name);
+        if (at == files->file_of.end() || at->second != name) {
+          return fail(fmt::format("{}: tensor '{}' is in this file, but not so in model.safetensors.index.json",
+                                  (folder / name).string(), view.name));
+        }
+      }
+      std::string key = view.name;
+      found.emplace(std::move(key), std::move(view));
+    }
+    weights.files.push_back(std::move(*file));
+  }
+
+  Taker taker(found, folder.string());
+  fill(weights, config,
+       [&](const std::string& name, std::vector<std::uint64_t> shape) { return taker.take(name, std::move(shape)); });
+  for (const auto& [name, view] : found) {
+    if (config.tied_head && name == "lm_head.weight") continue;  // transformers ties whatever the file holds
+    if (name.ends_with(".rotary_emb.inv_freq")) continue;        // older files carry it; it follows from config.json
+    taker.problem(name, "has no place in this architecture: config.json does not fit these weights");
+  }
+  if (!taker.problems().empty()) return fail(fmt::format("{}", fmt::join(taker.problems(), "\n")));
+  return weights;
+}
+
+Weights random_weights(const ModelConfig& config, std::uint64_t seed) {
+  // A table of 65,536 quantiles drawn from by 16 random bits: as normal as bf16's 8 bits can tell, at a nanosecond a
+  // weight.
+  std::vector<std::uint16_t> quantiles(1 << 16);
+  for (std::size_t i = 0; i < quantiles.size() / 2; ++i) {
+    const double value = 0.02 * normal_quantile((static_cast<double>(i) + 0.5) / static_cast<double>(quantiles.size()));
+    quantiles[i] = to_bf16(value);
+    quantiles[quantiles.size() - 1 - i] = to_bf16(-value);
+  }
+  std::uint64_t state = seed;
+  const auto next = [&state] {  // splitmix64
+    std::uint64_t z = (state += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+  };
+  Weights weights;
+  fill(weights, config, [&](const std::string& name, std::vector<std::uint64_t> shape) {
+    std::uint64_t count = 1;
+    for (const std::uint64_t size : shape) count *= size;
+    auto& memory = weights.owned.emplace_back(count * sizeof(std::uint16_t));
+    const bool norm = shape.size() == 1;
+    for (std::uint64_t i = 0; i < count; i += 4) {
+      std::array<std::uint16_t, 4> four;
+      const std::uint64_t bits = norm ? 0 : next();
+      for (std::size_t k = 0; k < four.size(); ++k)
+        four[k] = norm ? to_bf16(1.0) : quantiles[(bits >> (16 * k)) & 0xFFFF];
+      const std::size_t here = std::min<std::size_t>(four.size(), count - i);
+      std::memcpy(memory.data() + i * sizeof(std::uint16_t), four.data(), here * sizeof(std::uint16_t));
+    }
+    return TensorView{name, Dtype::bf16, std::move(shape), memory};
+  });
+  return weights;
+}
+
+}  // namespace sluice::engine
