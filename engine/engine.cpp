@@ -1,0 +1,440 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+
+#include "engine/core/check.h"
+#include "engine/stop_matcher.h"
+
+namespace sluice::engine {
+namespace {
+
+/// Written by one thread, read by any.
+template <class Value>
+class Shown {
+ public:
+  void add(Value value) { value_.store(value_.load(std::memory_order_relaxed) + value, std::memory_order_relaxed); }
+  void set(Value value) { value_.store(value, std::memory_order_relaxed); }
+  Value get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<Value> value_{};
+};
+
+class Histogram {
+ public:
+  void add(std::chrono::nanoseconds time) {
+    const double seconds = std::chrono::duration<double>(time).count();
+    const auto& bounds = HistogramCounts::bounds_s;
+    counts_[static_cast<std::size_t>(std::lower_bound(bounds.begin(), bounds.end(), seconds) - bounds.begin())].add(1);
+    sum_.add(seconds);
+  }
+  HistogramCounts get() const {
+    HistogramCounts out;
+    for (std::size_t i = 0; i < counts_.size(); ++i) out.counts[i] = counts_[i].get();
+    out.sum_s = sum_.get();
+    return out;
+  }
+
+ private:
+  std::array<Shown<std::uint64_t>, HistogramCounts::bounds_s.size() + 1> counts_;
+  Shown<double> sum_;
+};
+
+std::uint64_t chain(std::uint64_t hash, std::uint64_t next) {
+  if (next == 0) return hash;  // the executor does not hash
+  hash = (hash ^ next) * 0x9fb21c651e98df25ull;
+  return hash ^ (hash >> 35);
+}
+
+/// One accepted request, from submit() to its last chunk.
+struct Live {
+  Live(RequestId key, Request&& from, Sink&& to, const Tokenizer& tokenizer, Clock::time_point now)
+      : id(key),
+        request(std::move(from)),
+        sink(std::move(to)),
+        detokenizer(tokenizer, true),
+        stop(std::move(request.stop)),
+        arrived(now) {
+    usage.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size());
+  }
+
+  RequestId id;
+  Request request;
+  Sink sink;
+  Detokenizer detokenizer;
+  StopMatcher stop;
+  std::uint32_t tokens_max = 0;  // of the output
+  std::uint32_t drawn = 0;
+  Usage usage;
+  bool admitted = false;
+  Clock::time_point arrived, admitted_at, first_at, last_at;
+};
+
+}  // namespace
+
+[[noreturn]] void throw_exception_from_error(const Refusal& refusal, const boost::source_location&) {
+  throw std::logic_error("unchecked refusal: " + refusal.message);
+}
+
+struct Engine::Impl {
+  Impl(std::unique_ptr<Executor> with, const Tokenizer& words, EngineOptions with_options)
+      : executor(std::move(with)),
+        tokenizer(words),
+        options(std::move(with_options)),
+        scheduler({.blocks = executor->info().blocks,
+                   .slots_max = executor->info().slots_max,
+                   .rows_max = executor->info().rows_max,
+                   .context_max = executor->info().context_max}),
+        by_slot(executor->info().slots_max) {
+    progress(Clock::now());
+  }
+
+  // ---- any thread ------------------------------------------------------------------------------------------------
+
+  boost::system::result<RequestId, Refusal> submit(Request&& request, Sink&& sink) {
+    SLUICE_ENGINE_CHECK(!request.prompt.empty());
+    const std::size_t all = scheduler.tokens_max(), prompt = request.prompt.size();
+    if (prompt >= all || (request.tokens_max && *request.tokens_max > all - prompt)) {
+      refused.fetch_add(1, std::memory_order_relaxed);
+      const auto output = request.tokens_max ? fmt::format(" and {} of output", *request.tokens_max) : std::string();
+      return Refusal{Refusal::Reason::too_large,
+                     fmt::format("the request needs {} tokens of prompt{}, and at most {} fit together: shorten the "
+                                 "prompt or lower max_tokens",
+                                 prompt, output.empty() ? std::string(" and at least one of output") : output, all)};
+    }
+    const auto tokens_max = request.tokens_max.value_or(static_cast<std::uint32_t>(all - prompt));
+    const auto now = Clock::now();
+    const std::lock_guard lock(mutex);
+    if (draining) {
+      refused.fetch_add(1, std::memory_order_relaxed);
+      return Refusal{Refusal::Reason::draining, "the server is shutting down"};
+    }
+    if (queued.load() >= options.queued_max) {
+      refused.fetch_add(1, std::memory_order_relaxed);
+      return Refusal{Refusal::Reason::queue_full,
+                     fmt::format("{} requests are waiting already: try again later", options.queued_max)};
+    }
+    if (active.load() == 0) progress(now);  // the time without work was no standstill
+    const RequestId id = ++last_id;
+    auto live = std::make_unique<Live>(id, std::move(request), std::move(sink), tokenizer, now);
+    live->tokens_max = tokens_max;
+    queued.fetch_add(1);
+    active.fetch_add(1);
+    arrivals.push_back(std::move(live));
+    wake.notify_one();
+    return id;
+  }
+
+  void cancel(RequestId id) {
+    const std::lock_guard lock(mutex);
+    cancels.push_back(id);
+    wake.notify_one();
+  }
+
+  bool ready(Clock::time_point now) const {
+    if (draining.load()) return false;
+    if (active.load() == 0) return true;
+    const Clock::time_point moved(Clock::duration(progress_ns.load())), due(Clock::duration(expected_ns.load()));
+    return now <= std::max(moved, due) + options.stall_limit;
+  }
+
+  // ---- the engine thread -----------------------------------------------------------------------------------------
+
+  void run() {
+    // Scripted instants are microseconds apart; the kernel's default slack of 50 us would be our own error.
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+    while (take_messages()) {
+      bool worked = take_results();
+      // Before the step: on the CPU the step is computed within submit(), and the text would wait for it.
+      flush();
+      if (!executor->busy()) worked |= step();
+      show();
+      if (!worked) wait();
+    }
+    end_all();
+    flush();
+    show();
+  }
+
+  void progress(Clock::time_point now) { progress_ns.store(now.time_since_epoch().count()); }
+
+  /// False when the engine is to end.
+  bool take_messages() {
+    bool everything = false;
+    {
+      const std::lock_guard lock(mutex);
+      if (stopping) return false;
+      arrived.swap(arrivals);
+      cancelled.swap(cancels);
+      everything = std::exchange(cancelling_all, false);
+    }
+    for (auto& live : arrived) {
+      accepted.add(1);
+      auto sampling = live->request.sampling;
+      if (live->request.ignore_eos) {
+        sampling.banned.insert(sampling.banned.end(), options.end_tokens.begin(), options.end_tokens.end());
+      }
+      scheduler.add(live->id, std::move(live->request.prompt), std::move(sampling));
+      lives.emplace(live->id, std::move(live));
+    }
+    arrived.clear();
+    for (const RequestId id : cancelled) {
+      const auto found = lives.find(id);
+      if (found != lives.end()) end(*found->second, FinishReason::cancelled, {}, {});
+    }
+    cancelled.clear();
+    if (everything) end_all();
+    return true;
+  }
+
+  bool take_results() {
+    results.clear();
+    if (executor->poll(results) == 0) return false;
+    const auto now = Clock::now();
+    progress(now);
+    for (const Sampled& result : results) {
+      const Sequence* sequence = scheduler.running(result.slot);
+      if (sequence == nullptr || !sequence->awaiting) continue;  // it has ended meanwhile
+      take_token(*by_slot[result.slot], *sequence, result, now);
+    }
+    return true;
+  }
+
+  void take_token(Live& live, const Sequence& sequence, const Sampled& result, Clock::time_point now) {
+    if (!result.finite) {
+      return end(live, FinishReason::error, {}, "the model's output was not finite: this request cannot go on");
+    }
+    if (live.drawn++ == 0) {
+      live.first_at = now;
+      live.usage.cached_tokens = static_cast<std::uint32_t>(sequence.cached_tokens);
+      ttft.add(now - live.arrived);
+      prefill_time.add(now - live.admitted_at);
+    } else {
+      inter_token.add(now - live.last_at);
+    }
+    live.last_at = now;
+    live.usage.logits_hash = chain(live.usage.logits_hash, result.logits_hash);
+
+    if (is_end(live, result.token)) {
+      auto [text, stopped] = live.stop.push(live.detokenizer.finish());
+      if (!stopped) text += live.stop.finish();
+      return end(live, FinishReason::stop, std::move(text), {});
+    }
+    ++live.usage.completion_tokens;
+    generation_tokens.add(1);
+    auto [text, stopped] = live.stop.push(live.detokenizer.push(result.token));
+    if (stopped) return end(live, FinishReason::stop, std::move(text), {});
+    if (live.drawn == live.tokens_max) {
+      auto [rest, stopped_at_last] = live.stop.push(live.detokenizer.finish());
+      text += rest;
+      if (!stopped_at_last) text += live.stop.finish();
+      return end(live, FinishReason::length, std::move(text), {});
+    }
+    scheduler.append(result.slot, result.token);
+    if (!text.empty()) send(live, {.text = std::move(text), .finish = {}, .usage = live.usage, .error = {}});
+  }
+
+  bool is_end(const Live& live, TokenId token) const {
+    const auto among = [token](const std::vector<TokenId>& list) {
+      return std::find(list.begin(), list.end(), token) != list.end();
+    };
+    return (!live.request.ignore_eos && among(options.end_tokens)) || among(live.request.stop_tokens);
+  }
+
+  bool step() {
+    const ScheduledStep& next = scheduler.next();
+    for (const SlotId slot : next.released) {
+      executor->release(slot);
+      by_slot[slot] = nullptr;
+    }
+    for (const Sequence* sequence : next.bound) {
+      Live& live = *lives.at(sequence->id);
+      by_slot[*sequence->slot] = &live;
+      executor->bind(*sequence->slot, sequence->sampling, sequence->prompt(), sequence->id);
+      if (!sequence->output().empty()) executor->resume(*sequence->slot, sequence->output());
+      if (!std::exchange(live.admitted, true)) {
+        queued.fetch_sub(1);
+        live.admitted_at = Clock::now();
+        queue_time.add(live.admitted_at - live.arrived);
+        prompt_tokens.add(sequence->prompt_tokens);
+      }
+    }
+    if (next.step.slices.empty()) return false;
+    std::size_t count = 0;
+    for (const Slice& slice : next.step.slices) count += slice.tokens.size();
+    executor->submit(next.step);
+    steps.add(1);
+    rows.add(count);
+    progress(Clock::now());
+    return true;
+  }
+
+  void send(Live& live, Chunk&& chunk) {
+    sent = true;
+    live.sink(std::move(chunk));
+  }
+
+  void end(Live& live, FinishReason reason, std::string text, std::string error) {
+    const auto now = Clock::now();
+    if (const auto slot = scheduler.remove(live.id, reason != FinishReason::error)) {
+      executor->release(*slot);
+      by_slot[*slot] = nullptr;
+    }
+    if (!live.admitted) queued.fetch_sub(1);
+    e2e.add(now - live.arrived);
+    if (live.drawn > 0) decode_time.add(now - live.first_at);
+    finished[static_cast<std::size_t>(reason)].add(1);
+    active.fetch_sub(1);  // before the sink: whoever has seen the last chunk finds the engine without the request
+    show();
+    send(live, {.text = std::move(text), .finish = reason, .usage = live.usage, .error = std::move(error)});
+    lives.erase(lives.find(live.id));
+  }
+
+  void end_all() {
+    while (!lives.empty()) end(*lives.begin()->second, FinishReason::cancelled, {}, {});
+  }
+
+  void flush() {
+    if (std::exchange(sent, false) && options.flush) options.flush();
+  }
+
+  void show() {
+    const auto& counters = scheduler.counters();
+    prefix_queries.set(counters.prefix_queries);
+    prefix_hits.set(counters.prefix_hits);
+    preemptions.set(counters.preemptions);
+    running.set(static_cast<std::uint32_t>(scheduler.running_count()));
+    blocks_held.set(scheduler.blocks_held());
+  }
+
+  void wait() {
+    const auto due = executor->next_ready();
+    if (due) expected_ns.store(due->time_since_epoch().count());
+    std::unique_lock lock(mutex);
+    const auto called = [this] { return stopping || cancelling_all || !arrivals.empty() || !cancels.empty(); };
+    if (due) {
+      wake.wait_until(lock, *due, called);
+    } else if (scheduler.running_count() > 0) {
+      // Results are on their way and the executor cannot say when: look again soon.
+      wake.wait_for(lock, std::chrono::microseconds(20), called);
+    } else {
+      wake.wait(lock, called);
+    }
+  }
+
+  const std::unique_ptr<Executor> executor;
+  const Tokenizer& tokenizer;
+  const EngineOptions options;
+
+  // Messages: under `mutex`.
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::vector<std::unique_ptr<Live>> arrivals;  // at most queued_max
+  std::vector<RequestId> cancels;
+  bool cancelling_all = false, stopping = false;
+  RequestId last_id = 0;
+
+  // Of the engine thread.
+  Scheduler scheduler;
+  std::unordered_map<RequestId, std::unique_ptr<Live>> lives;
+  std::vector<Live*> by_slot;
+  std::vector<std::unique_ptr<Live>> arrived;
+  std::vector<RequestId> cancelled;
+  std::vector<Sampled> results;
+  bool sent = false;  // to a sink, since the last flush
+
+  // Shown to everybody.
+  std::atomic<std::uint32_t> queued{0}, active{0};
+  std::atomic<bool> draining{false};  // set under `mutex`, so that no request slips in behind it
+  std::atomic<Clock::rep> progress_ns{0}, expected_ns{0};
+  std::atomic<std::uint64_t> refused{0};
+  Shown<std::uint64_t> steps, rows, prompt_tokens, generation_tokens, prefix_queries, prefix_hits, preemptions,
+      accepted;
+  std::array<Shown<std::uint64_t>, 5> finished;
+  Shown<std::uint32_t> running, blocks_held;
+  Histogram ttft, inter_token, e2e, queue_time, prefill_time, decode_time;
+
+  std::thread thread;
+};
+
+Engine::Engine(std::unique_ptr<Executor> executor, const Tokenizer& tokenizer, EngineOptions options)
+    : impl_(std::make_unique<Impl>(std::move(executor), tokenizer, std::move(options))) {
+  impl_->thread = std::thread([this] { impl_->run(); });
+}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->stopping = true;
+    impl_->draining = true;
+    impl_->wake.notify_one();
+  }
+  impl_->thread.join();
+  // Accepted and never taken up: they too end with exactly one chunk.
+  for (auto& live : impl_->arrivals) {
+    live->sink({.text = {}, .finish = FinishReason::cancelled, .usage = live->usage, .error = {}});
+  }
+}
+
+boost::system::result<RequestId, Refusal> Engine::submit(Request request, Sink sink) {
+  return impl_->submit(std::move(request), std::move(sink));
+}
+
+void Engine::cancel(RequestId id) { impl_->cancel(id); }
+
+void Engine::begin_drain() {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->draining = true;
+}
+
+void Engine::cancel_all() {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->cancelling_all = true;
+  impl_->wake.notify_one();
+}
+
+std::uint32_t Engine::active() const { return impl_->active.load(); }
+
+bool Engine::ready(Clock::time_point now) const { return impl_->ready(now); }
+
+EngineStats Engine::stats() const {
+  const Impl& from = *impl_;
+  EngineStats out;
+  out.steps = from.steps.get();
+  out.rows = from.rows.get();
+  out.prompt_tokens = from.prompt_tokens.get();
+  out.generation_tokens = from.generation_tokens.get();
+  out.prefix_queries = from.prefix_queries.get();
+  out.prefix_hits = from.prefix_hits.get();
+  out.preemptions = from.preemptions.get();
+  out.accepted = from.accepted.get();
+  out.refused = from.refused.load(std::memory_order_relaxed);
+  for (std::size_t i = 0; i < out.finished.size(); ++i) out.finished[i] = from.finished[i].get();
+  out.running = from.running.get();
+  out.queued = from.queued.load();
+  out.blocks_held = from.blocks_held.get();
+  out.blocks = from.scheduler.blocks_total();
+  out.ttft = from.ttft.get();
+  out.inter_token = from.inter_token.get();
+  out.e2e = from.e2e.get();
+  out.queue = from.queue_time.get();
+  out.prefill = from.prefill_time.get();
+  out.decode = from.decode_time.get();
+  return out;
+}
+
+const ExecutorInfo& Engine::info() const { return impl_->executor->info(); }
+
+std::uint32_t Engine::tokens_max() const { return static_cast<std::uint32_t>(impl_->scheduler.tokens_max()); }
+
+}  // namespace sluice::engine
