@@ -36,6 +36,13 @@ inline constexpr std::size_t data_file_bytes_max = 256u << 20;  // held in memor
 inline constexpr std::size_t data_rows_max = 2'000'000;
 inline constexpr std::size_t data_fields_max = 256;
 
+// ---- answers
+// -----------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t body_bytes_kept = 4u << 20;  // of one answer, while its request lasts: for checks
+inline constexpr std::size_t headers_kept = 100;
+inline constexpr std::size_t content_events_kept = 1'000'000;  // of one stream: a million tokens at 40 bytes each
+inline constexpr std::size_t stream_id_bytes_kept = 128;
+
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------
 inline constexpr std::size_t engine_log_bytes_kept = 64u << 10;  // the tail that is shown when it fails
