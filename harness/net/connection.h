@@ -1,0 +1,95 @@
+// One connection to an endpoint: plain TCP with the kernel's receive stamps, or TLS.
+//
+// Non-blocking: read() and write() do what can be done at once and say so; the caller waits on readiness(). A closed
+// connection can be opened again. Failures are values with a sentence for people.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "harness/base/result.h"
+#include "harness/base/time.h"
+#include "harness/net/endpoint.h"
+#include "harness/net/event_loop.h"
+#include "harness/net/kernel_clock.h"
+#include "harness/net/task.h"
+
+namespace sluice {
+
+/// What all TLS connections of a run share: trust, protocol versions, sessions. Thread-safe once made.
+class TlsContext {
+ public:
+  /// `verify`: certificates must be trusted by the system and carry the host's name.
+  static Result<std::shared_ptr<TlsContext>> make(bool verify);
+  ~TlsContext();
+  TlsContext(const TlsContext&) = delete;
+  TlsContext& operator=(const TlsContext&) = delete;
+
+ private:
+  friend class Connection;
+  TlsContext() = default;
+  void* context_ = nullptr;  // SSL_CTX
+  bool verify_ = true;
+};
+
+struct ConnectionOptions {
+  Nanoseconds connect_timeout = std::chrono::seconds(10);  // TLS included
+  const KernelClock* stamps = nullptr;                     // the kernel stamps what is read; null: nobody asks for it
+  std::shared_ptr<TlsContext> tls;                         // shared with the run's other connections; for https
+};
+
+class Connection {
+ public:
+  /// The endpoint must be resolved and outlive the connection.
+  Connection(EventLoop& loop, const Endpoint& endpoint, ConnectionOptions options);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  struct Opened {
+    Wake wake = Wake::ready;   // interrupted: `error` says nothing
+    std::string error;         // empty: it is open
+    Instant connected_at = kNever, tls_at = kNever;
+  };
+  /// Tries the endpoint's addresses in order. REQUIRES: !is_open(). Leaves the waiter's deadline at that of the caller.
+  Task<Opened> open(Waiter& waiter);
+
+  bool is_open() const { return socket_ >= 0; }
+  /// The other side has ended it (or it broke): an idle connection that must not be used again.
+  bool peer_closed() const { return readiness_.hung_up(); }
+  void close();
+
+  enum class Io : std::uint8_t { done, would_block_read, would_block_write, end, failed };
+  struct Read {
+    Io io = Io::done;
+    std::size_t bytes = 0;
+    bool drained = false;      // nothing more was queued when this was read
+    Instant stamp = kNever;    // the kernel's, of the last segment touched; kNever: none
+    int error = 0;             // errno of Io::failed; 0: TLS said so
+  };
+  Read read(char* into, std::size_t size);
+
+  struct Written {
+    Io io = Io::done;
+    std::size_t bytes = 0;
+    int error = 0;
+  };
+  Written write(const char* from, std::size_t size);
+
+  Readiness& readiness() { return readiness_; }
+  const Endpoint& endpoint() const { return endpoint_; }
+
+ private:
+  Task<std::string> connect_to(Waiter& waiter, const Address& address, Wake& wake);
+  Task<std::string> handshake(Waiter& waiter, Wake& wake);
+
+  EventLoop& loop_;
+  const Endpoint& endpoint_;
+  ConnectionOptions options_;
+  Readiness readiness_;
+  int socket_ = -1;
+  void* tls_ = nullptr;  // SSL
+};
+
+}  // namespace sluice
