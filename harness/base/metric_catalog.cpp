@@ -104,9 +104,10 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
     METRIC(goodput_rate, gauge, none,
            "Share of all scheduled requests, failed and dropped ones included, that met every one of their scenario's "
            "objectives."),
-    METRIC(client_lag, trend, milliseconds,
-           "The harness's own delay: an event parsed in user space - its arrival in the kernel. 0 by construction for "
-           "events without a kernel stamp."),
+    METRIC(
+        client_lag, trend, milliseconds,
+        "The harness's own delay, of each content event: parsed in user space - received by the kernel (by user space, "
+        "where there is no kernel stamp)."),
     METRIC(loop_lag, trend, milliseconds, "The harness's own delay: how late an event loop's timer woke up."),
     METRIC(sched_lag, trend, milliseconds, "The harness's own delay: t_start - t_sched."),
     METRIC(send_lag, trend, milliseconds, "t_sent - t_sched: connecting and sending included."),

@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "harness/base/time.h"
 #include "harness/metrics/tally.h"
@@ -26,10 +25,8 @@ struct RunFacts {
   std::string target;  // URL without credentials, or "engine: tiny-coder (cpu ...)"
   std::string host, os, cpu;
   std::uint32_t threads = 1;
-  std::uint32_t vus_max = 0;                    // most VUs at one time over all scenarios
-  std::vector<std::uint32_t> scenario_vus_max;  // by scenario
-  Nanoseconds cpu_time{};                       // of the harness's own process in the measured window
-  bool receive_window_stalled = false;          // the kernel's receive buffer was full at least once
+  Nanoseconds cpu_time{};               // of the harness's own process in the measured window
+  bool receive_window_stalled = false;  // the kernel's receive buffer was full at least once
 };
 
 reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts& facts);

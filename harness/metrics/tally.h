@@ -15,7 +15,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "harness/base/time.h"
@@ -79,12 +79,22 @@ class Tally {
   std::optional<double> aggregate(Metric metric, Aggregation aggregation, double percentile = 0) const {
     return aggregate(static_cast<FigureId>(metric), aggregation, percentile);
   }
-  std::uint32_t active_vus() const;
-
+  struct Vus {
+    std::uint64_t now = 0, peak = 0;  // over threads: sums, so that the peak is exact when they ramp together
+  };
   struct ScenarioCount {
     std::uint64_t iterations = 0, interrupted = 0;
-    std::int64_t vus = 0;
+    Vus vus;
   };
+  /// Orders outcomes with their texts, so that one can be found without making a string.
+  struct ErrorOrder {
+    using is_transparent = void;
+    template <class A, class B>
+    bool operator()(const A& a, const B& b) const {
+      return a.first != b.first ? a.first < b.first : std::string_view(a.second) < std::string_view(b.second);
+    }
+  };
+  using Errors = std::map<std::pair<Outcome, std::string>, std::uint64_t, ErrorOrder>;
   struct CheckCount {
     std::uint64_t passes = 0, fails = 0;
   };
@@ -106,24 +116,30 @@ class Tally {
   const std::vector<CheckCount>& checks() const { return checks_; }
   const std::vector<std::uint64_t>& findings() const { return findings_; }  // by rule id
   const std::map<std::uint8_t, Example>& examples() const { return examples_; }
-  const std::map<std::pair<Outcome, std::string>, std::uint64_t, std::less<>>& errors() const { return errors_; }
+  const Errors& errors() const { return errors_; }
+  const Vus& vus() const { return vus_; }
   const Trust& trust() const { return trust_; }
   const VllmFigures& vllm() const { return vllm_; }
   const Series& series() const { return series_; }
 
  private:
   struct Context;  // of one request while it is added
-  void add_trend(const Context& context, Metric metric, std::uint64_t ticks, std::uint64_t times = 1);
-  void add_count(const Context& context, Metric metric, std::uint64_t amount);
-  void add_rate(const Context& context, Metric metric, bool passed, std::uint64_t times = 1);
   template <class Apply>
   void feed(const Context& context, Metric metric, Apply apply);
+  void add_trend(const Context& context, Metric metric, std::int64_t ticks);
+  void add_time(const Context& context, Metric metric, Instant from, Instant to);  // where both happened
+  void add_count(const Context& context, Metric metric, std::uint64_t amount);
+  void add_rate(const Context& context, Metric metric, bool passed);
+  template <class Apply>
+  void feed_scenario(std::uint32_t scenario, Metric metric, Apply apply);
   void add_http(const Context& context);
-  void add_stream(const Context& context);
   void add_tokens(const Context& context);
+  void add_stream(const Context& context);
+  void add_content(const Context& context);
+  void add_findings(const Context& context);
   void add_vllm(const Context& context);
+  void add_to_series(const Context& context);
   void add_error(const RequestRecord& record);
-  bool meets_objectives(const Context& context, bool& any) const;
 
   std::shared_ptr<const TallyLayout> layout_;  // shared with the tallies of the other threads
   Instant origin_;
@@ -133,7 +149,8 @@ class Tally {
   std::vector<CheckCount> checks_;
   std::vector<std::uint64_t> findings_;
   std::map<std::uint8_t, Example> examples_;
-  std::map<std::pair<Outcome, std::string>, std::uint64_t, std::less<>> errors_;
+  Errors errors_;
+  Vus vus_;
   Trust trust_;
   VllmFigures vllm_;
   Series series_;

@@ -24,12 +24,6 @@ using StepId = std::uint32_t;
 using CheckId = std::uint32_t;
 using FigureId = std::uint32_t;  // 0 .. kMetricCount-1: the metrics themselves; from there on: selections
 
-/// One conformance rule, at the index that RequestRecord::findings uses.
-struct FindingRule {
-  std::string name;      // "no-done"
-  std::string severity;  // fatal, error, warning
-};
-
 /// A metric, or a metric under a selector.
 struct FigureInfo {
   Metric metric;
@@ -42,10 +36,10 @@ struct StepInfo {
   std::uint32_t scenario = 0;
   std::string group;  // of a group step: its own
   std::string name;
-  Tags tags;  // all static ones, sorted
+  Tags tags = {};  // all static ones, sorted
   CheckId first_check = 0;
   std::uint32_t checks = 0;
-  bool is_group = false, is_chat = false;
+  bool is_group = false, is_stream = false;
 };
 
 struct CheckInfo {
@@ -55,13 +49,11 @@ struct CheckInfo {
 
 class TallyLayout {
  public:
-  /// `rules`: names of the conformance rules by their id.
-  static std::shared_ptr<const TallyLayout> from(const Plan& plan, std::vector<FindingRule> rules = {});
+  static std::shared_ptr<const TallyLayout> from(const Plan& plan);
 
   const std::vector<StepInfo>& steps() const { return steps_; }
   const std::vector<CheckInfo>& checks() const { return checks_; }
   const std::vector<FigureInfo>& figures() const { return figures_; }
-  const std::vector<FindingRule>& rules() const { return rules_; }
   std::uint32_t scenarios() const { return static_cast<std::uint32_t>(scenario_first_step_.size()); }
   StepId first_step(std::uint32_t scenario) const { return scenario_first_step_[scenario]; }
   /// The figure that threshold number `index` of the plan reads.
@@ -72,11 +64,11 @@ class TallyLayout {
   /// A selection fed by a step, when the dynamic tags agree.
   struct Feed {
     FigureId figure = 0;
-    std::int16_t status = -1;            // -1: any
-    std::int8_t expected_response = -1;  // -1: any
-    std::int16_t rule = -1;              // -1: any; kNoRule: a name that no rule has
+    std::int32_t status = kAny;
+    std::int32_t expected_response = kAny;  // 0 or 1
+    std::int32_t rule = kAny;               // StreamRule
   };
-  static constexpr std::int16_t kNoRule = 0x7fff;
+  static constexpr std::int32_t kAny = -1, kNone = -2;  // kNone: the selector's value is none that can occur
   /// Feeds of one metric from one step, and from what belongs to a scenario only (iterations, VUs).
   const std::vector<Feed>& feeds(StepId step, Metric metric) const {
     return step_feeds_[step * kMetricCount + static_cast<std::size_t>(metric)];
@@ -95,7 +87,6 @@ class TallyLayout {
   std::vector<StepInfo> steps_;
   std::vector<CheckInfo> checks_;
   std::vector<FigureInfo> figures_;
-  std::vector<FindingRule> rules_;
   std::vector<StepId> scenario_first_step_;
   std::vector<FigureId> threshold_figures_;
   std::vector<std::vector<Feed>> step_feeds_, scenario_feeds_;

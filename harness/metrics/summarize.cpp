@@ -1,0 +1,575 @@
+#include "harness/metrics/summarize.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "harness/base/stream_rule.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kFailuresShown = 20;
+constexpr double kSeriesTicksPerMs = 1e6 / static_cast<double>(Series::kTick.count());
+
+std::string_view kind_name(MetricKind kind) {
+  switch (kind) {
+    case MetricKind::counter:
+      return "counter";
+    case MetricKind::gauge:
+      return "gauge";
+    case MetricKind::rate:
+      return "rate";
+    case MetricKind::trend:
+      return "trend";
+  }
+  return "";
+}
+
+std::string_view unit_name(Unit unit) {
+  switch (unit) {
+    case Unit::none:
+      return "";
+    case Unit::milliseconds:
+      return "ms";
+    case Unit::bytes:
+      return "bytes";
+    case Unit::characters:
+      return "characters";
+    case Unit::tokens:
+      return "tokens";
+    case Unit::per_second:
+      return "1/s";
+    case Unit::percent:
+      return "%";
+  }
+  return "";
+}
+
+std::string_view outcome_name(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::ok:
+      return "ok";
+    case Outcome::connect_failed:
+      return "connect_failed";
+    case Outcome::timed_out:
+      return "timed_out";
+    case Outcome::reset:
+      return "reset";
+    case Outcome::malformed:
+      return "malformed";
+    case Outcome::http_error:
+      return "http_error";
+    case Outcome::stream_invalid:
+      return "stream_invalid";
+    case Outcome::interrupted:
+      return "interrupted";
+  }
+  return "";
+}
+
+std::string_view severity_name(Severity severity) {
+  switch (severity) {
+    case Severity::warning:
+      return "warning";
+    case Severity::error:
+      return "error";
+    case Severity::fatal:
+      return "fatal";
+  }
+  return "";
+}
+
+// ---- metrics --------------------------------------------------------------------------------------------------------
+
+/// Lowest and highest number of VUs at the ends of the series' intervals.
+std::pair<double, double> vus_range(const Series& series) {
+  std::int64_t now = 0, lowest = INT64_MAX, highest = 0;
+  for (const SeriesInterval& interval : series.intervals()) {
+    now += interval.vus_change;
+    lowest = std::min(lowest, now);
+    highest = std::max(highest, now);
+  }
+  return {lowest == INT64_MAX ? 0 : static_cast<double>(lowest), static_cast<double>(highest)};
+}
+
+std::optional<reports::MetricSummary> metric_summary(const Tally& tally, FigureId id) {
+  const FigureInfo& about = tally.layout().figures()[id];
+  const MetricInfo& metric = info(about.metric);
+  const Figure& figure = tally.figure(id);
+  reports::MetricSummary result;
+  result.name = about.name();
+  result.kind = kind_name(metric.kind);
+  result.unit = unit_name(metric.unit);
+  switch (metric.kind) {
+    case MetricKind::counter:
+      if (figure.samples == 0) return std::nullopt;
+      result.count = figure.sum;
+      result.rate = tally.aggregate(id, Aggregation::rate);
+      return result;
+    case MetricKind::gauge:
+      result.value = tally.aggregate(id, Aggregation::value);
+      if (!result.value) return std::nullopt;
+      if (about.metric == Metric::vus && about.selector.empty()) {
+        result.min = vus_range(tally.series()).first;
+        result.max = static_cast<double>(tally.vus().peak);
+      }
+      return result;
+    case MetricKind::rate:
+      result.rate = tally.aggregate(id, Aggregation::rate);
+      if (!result.rate) return std::nullopt;
+      result.passes = figure.passes;
+      result.fails = figure.fails;
+      result.count = figure.passes + figure.fails;
+      return result;
+    case MetricKind::trend: {
+      const Histogram& histogram = figure.histogram;
+      if (histogram.count() == 0) return std::nullopt;
+      const double unit = ticks_per_unit(about.metric);
+      result.count = histogram.count();
+      result.sum = histogram.sum() / unit;
+      result.avg = histogram.mean() / unit;
+      result.min = static_cast<double>(histogram.min()) / unit;
+      result.max = static_cast<double>(histogram.max()) / unit;
+      result.stddev = histogram.standard_deviation() / unit;
+      for (const double percentile : about.percentiles) {
+        result.percentiles.emplace_back(percentile, histogram.quantile(percentile / 100) / unit);
+        if (histogram.count() < samples_needed(percentile)) result.unsure.push_back(percentile);
+      }
+      return result;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<reports::MetricSummary> metric_summaries(const Tally& tally) {
+  const auto& figures = tally.layout().figures();
+  std::vector<FigureId> order(figures.size());
+  for (FigureId id = 0; id < order.size(); ++id) order[id] = id;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](FigureId a, FigureId b) { return figures[a].metric < figures[b].metric; });
+  std::vector<reports::MetricSummary> results;
+  for (const FigureId id : order)
+    if (auto result = metric_summary(tally, id)) results.push_back(std::move(*result));
+  return results;
+}
+
+// ---- histograms -----------------------------------------------------------------------------------------------------
+
+/// Edges a person can read, some 20 to 40 of them, over what lies between the 0.5th and the 99.5th percentile: evenly
+/// spaced when the values are of one size, by equal ratios when they span much. Strays widen the outermost buckets.
+std::vector<double> edges_between(double low, double high) {
+  std::vector<double> edges;
+  if (high <= low) high = low + std::max(low * 0.01, 1e-3);
+  if (low <= 0 || high / low < 8) {
+    const double rough = (high - low) / 25;
+    const double magnitude = std::pow(10.0, std::floor(std::log10(rough)));
+    double step = magnitude * 10;
+    for (const double nice : {1.0, 2.0, 2.5, 5.0})
+      if (magnitude * nice >= rough) {
+        step = magnitude * nice;
+        break;
+      }
+    const double first = std::floor(low / step);
+    for (int i = 0; i < 100; ++i) {
+      edges.push_back((first + i) * step);
+      if (edges.back() > high) break;
+    }
+  } else {
+    const double decades = std::log10(high / low);
+    const double each = decades < 1.5 ? 20 : decades < 3 ? 10 : 5;
+    const double first = std::floor(std::log10(low) * each);
+    for (int i = 0; i < 100; ++i) {
+      edges.push_back(std::pow(10.0, (first + i) / each));
+      if (edges.back() > high) break;
+    }
+  }
+  return edges;
+}
+
+std::optional<reports::HistogramResult> histogram_result(const Tally& tally, Metric metric) {
+  const Histogram& histogram = tally.figure(metric).histogram;
+  if (histogram.count() == 0) return std::nullopt;
+  const double unit = ticks_per_unit(metric);
+  const auto edges = edges_between(histogram.quantile(0.005) / unit, histogram.quantile(0.995) / unit);
+  reports::HistogramResult result{
+      .metric = std::string(info(metric).name), .unit = std::string(unit_name(info(metric).unit)), .buckets = {}};
+  for (std::size_t i = 0; i + 1 < edges.size(); ++i) result.buckets.push_back({edges[i], edges[i + 1], 0});
+  histogram.for_each([&](std::uint64_t from, std::uint64_t to, std::uint64_t times) {
+    const double middle = (static_cast<double>(from) + static_cast<double>(to - 1)) / 2 / unit;
+    const auto above = std::upper_bound(edges.begin(), edges.end(), middle) - edges.begin();
+    const auto last = static_cast<std::ptrdiff_t>(result.buckets.size()) - 1;
+    result.buckets[static_cast<std::size_t>(std::clamp<std::ptrdiff_t>(above - 1, 0, last))].count += times;
+  });
+  auto& first = result.buckets.front();
+  auto& last = result.buckets.back();
+  first.from = std::min(first.from, static_cast<double>(histogram.min()) / unit);
+  const double beyond = static_cast<double>(histogram.max()) / unit;
+  if (last.to <= beyond) last.to = std::nextafter(beyond, INFINITY);
+  return result;
+}
+
+// ---- series ---------------------------------------------------------------------------------------------------------
+
+std::vector<reports::SeriesPoint> series_points(const Series& series, double window_s) {
+  const auto quantile_ms = [](const IntervalHistogram& histogram, double q) -> std::optional<double> {
+    if (histogram.count() == 0) return std::nullopt;
+    return histogram.quantile(q) / kSeriesTicksPerMs;
+  };
+  std::vector<reports::SeriesPoint> points;
+  const double interval_s = std::chrono::duration<double>(series.interval()).count();
+  std::int64_t vus = 0;
+  for (std::size_t i = 0; i < series.intervals().size(); ++i) {
+    const SeriesInterval& interval = series.intervals()[i];
+    vus += interval.vus_change;
+    reports::SeriesPoint point;
+    point.t_s = static_cast<double>(i) * interval_s;
+    // The last interval is seldom whole; a stub of one would turn a handful of requests into a spike.
+    const double length = std::clamp(window_s - point.t_s, interval_s / 4, interval_s);
+    point.vus = static_cast<double>(vus);
+    point.requests_per_s = static_cast<double>(interval.requests) / length;
+    point.failures_per_s = static_cast<double>(interval.failures) / length;
+    point.output_tokens_per_s = static_cast<double>(interval.output_tokens) / length;
+    point.duration_p50_ms = quantile_ms(interval.duration, 0.5);
+    point.duration_p95_ms = quantile_ms(interval.duration, 0.95);
+    point.duration_p99_ms = quantile_ms(interval.duration, 0.99);
+    point.ttft_p50_ms = quantile_ms(interval.ttft, 0.5);
+    point.ttft_p95_ms = quantile_ms(interval.ttft, 0.95);
+    point.gap_p95_ms = quantile_ms(interval.gap, 0.95);
+    points.push_back(point);
+  }
+  return points;
+}
+
+// ---- the instrument -------------------------------------------------------------------------------------------------
+
+std::optional<double> p99_ms(const Histogram& histogram) {
+  if (histogram.count() == 0) return std::nullopt;
+  return histogram.quantile(0.99) / 1e6;
+}
+
+bool reads_gaps(Metric metric) {
+  return metric == Metric::icl || metric == Metric::itl || metric == Metric::burst_gaps || metric == Metric::stalls;
+}
+
+/// Latencies whose ends are content events, which carry the kernel's stamp where there is one.
+bool stamped_by_events(Metric metric) {
+  switch (metric) {
+    case Metric::ttft:
+    case Metric::ttft_sched:
+    case Metric::ttfa:
+    case Metric::icl:
+    case Metric::itl:
+    case Metric::tpot:
+    case Metric::e2e:
+    case Metric::e2e_sched:
+    case Metric::stream_duration:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// Of a server: not the harness's own lags, and nothing that contains a pause of the scenario's.
+bool is_latency(Metric metric) {
+  switch (metric) {
+    case Metric::client_lag:
+    case Metric::loop_lag:
+    case Metric::sched_lag:
+    case Metric::send_lag:
+    case Metric::iteration_duration:
+    case Metric::group_duration:
+      return false;
+    default:
+      return info(metric).kind == MetricKind::trend && info(metric).unit == Unit::milliseconds;
+  }
+}
+
+/// Why the run is client-limited; empty when it can be trusted.
+std::string client_limit(const Plan& plan, const Tally& tally, const RunFacts& facts) {
+  constexpr double kShare = 0.05, kFloorMs = 0.05;
+  const Tally::Trust& trust = tally.trust();
+  const double unstamped =
+      trust.events == 0 ? 1 : 1 - static_cast<double>(trust.events_kernel_stamped) / static_cast<double>(trust.events);
+  const bool kernel_stamps = unstamped <= 0.05;
+  const auto send_lag = p99_ms(trust.own_send_lag);
+  const auto client_lag = p99_ms(tally.figure(Metric::client_lag).histogram);
+  const auto loop_lag = p99_ms(tally.figure(Metric::loop_lag).histogram);
+
+  for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
+    const Metric metric = plan.thresholds[i].metric;
+    if (kernel_stamps && (reads_gaps(metric) || metric == Metric::tpot) && trust.gaps > 0) {
+      const double share = static_cast<double>(trust.gaps_coalesced) / static_cast<double>(trust.gaps);
+      if (reads_gaps(metric) && share > kShare)
+        return fmt::format("{:.1f} % of the gaps that {} reads were coalesced: several events arrived in one read",
+                           share * 100, info(metric).name);
+    }
+    if (stamped_by_events(metric) && facts.receive_window_stalled)
+      return fmt::format("the receive window stalled, so the server had to wait for the harness; {} cannot be trusted",
+                         info(metric).name);
+    if (!is_latency(metric)) continue;
+    const FigureId figure = tally.layout().figure_of_threshold(i);
+    const auto median = tally.aggregate(figure, Aggregation::med);
+    if (!median) continue;
+    const double allowed = std::max(*median * kShare, kFloorMs);
+    const auto exceeds = [&](std::string_view name, std::optional<double> lag) -> std::string {
+      if (!lag || *lag <= allowed) return {};
+      return fmt::format("p99 of {} is {:.3f} ms, more than {:.3f} ms (5 % of the median of {})", name, *lag, allowed,
+                         tally.layout().figures()[figure].name());
+    };
+    if (auto reason = exceeds("send_lag", send_lag); !reason.empty()) return reason;
+    if (stamped_by_events(metric) && kernel_stamps) continue;
+    // A user-space stamp is late by whatever the event loop was late.
+    if (auto reason = exceeds("client_lag", client_lag); !reason.empty()) return reason;
+    if (auto reason = exceeds("loop_lag", loop_lag); !reason.empty()) return reason;
+  }
+  return {};
+}
+
+reports::Instrument instrument(const Plan& plan, const Tally& tally, const RunFacts& facts) {
+  const Tally::Trust& trust = tally.trust();
+  reports::Instrument result;
+  result.events = trust.events;
+  result.events_kernel_stamped = trust.events_kernel_stamped;
+  result.gaps = trust.gaps;
+  result.gaps_coalesced = trust.gaps_coalesced;
+  result.client_lag_p99_ms = p99_ms(tally.figure(Metric::client_lag).histogram);
+  result.loop_lag_p99_ms = p99_ms(tally.figure(Metric::loop_lag).histogram);
+  result.send_lag_p99_ms = p99_ms(trust.own_send_lag);
+  if (tally.window_s() > 0)
+    result.cpu_percent = std::chrono::duration<double>(facts.cpu_time).count() / tally.window_s() * 100;
+  result.threads = facts.threads;
+  result.reason = client_limit(plan, tally, facts);
+  result.verdict = result.reason.empty() ? "trusted" : "client-limited";
+  return result;
+}
+
+// ---- the rest -------------------------------------------------------------------------------------------------------
+
+std::map<std::string, double> vllm_compat(const Tally& tally) {
+  const Tally::VllmFigures& vllm = tally.vllm();
+  if (vllm.completed + vllm.failed == 0) return {};
+  const double window = tally.window_s();
+  std::map<std::string, double> block{{"duration", window},
+                                      {"completed", static_cast<double>(vllm.completed)},
+                                      {"failed", static_cast<double>(vllm.failed)},
+                                      {"total_input_tokens", static_cast<double>(vllm.prompt_tokens)},
+                                      {"total_output_tokens", static_cast<double>(vllm.output_tokens)},
+                                      {"max_concurrent_requests", static_cast<double>(tally.vus().peak)}};
+  if (window > 0) {
+    block["request_throughput"] = static_cast<double>(vllm.completed) / window;
+    block["output_throughput"] = static_cast<double>(vllm.output_tokens) / window;
+    block["total_token_throughput"] = static_cast<double>(vllm.prompt_tokens + vllm.output_tokens) / window;
+    if (const auto good = tally.aggregate(Metric::goodput, Aggregation::value)) block["request_goodput"] = *good;
+  }
+  const auto add = [&](const std::string& name, const Histogram& histogram) {
+    if (histogram.count() == 0) return;
+    block["mean_" + name + "_ms"] = histogram.mean() / 1e6;
+    block["median_" + name + "_ms"] = histogram.quantile(0.5) / 1e6;
+    block["std_" + name + "_ms"] = histogram.standard_deviation() / 1e6;
+    block["p99_" + name + "_ms"] = histogram.quantile(0.99) / 1e6;
+  };
+  add("ttft", vllm.ttft);
+  add("tpot", vllm.tpot);
+  add("itl", vllm.itl);
+  add("e2el", vllm.e2el);
+  return block;
+}
+
+std::string plural(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+std::string duration_text(Nanoseconds time) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(time).count();
+  if (ms < 1000) return fmt::format("{}ms", ms);
+  if (ms % 1000 != 0 && ms < 60'000) return fmt::format("{:g}s", static_cast<double>(ms) / 1000);
+  const auto s = ms / 1000;
+  std::string text;
+  if (s >= 3600) text += fmt::format("{}h", s / 3600);
+  if (s % 3600 >= 60) text += fmt::format("{}m", s % 3600 / 60);
+  if (s % 60 != 0) text += fmt::format("{}s", s % 60);
+  return text;
+}
+
+std::pair<std::string, std::string> shape_text(const ScenarioPlan& scenario) {
+  std::string after = scenario.start_time.count() > 0 ? ", from " + duration_text(scenario.start_time) : "";
+  if (const auto* constant = std::get_if<ConstantVus>(&scenario.shape))
+    return {"constant-vus",
+            fmt::format("{} for {}{}", plural(constant->vus, "VU"), duration_text(constant->duration), after)};
+  const auto& ramping = std::get<RampingVus>(scenario.shape);
+  Nanoseconds total{};
+  std::uint32_t most = ramping.start_vus;
+  for (const Stage& stage : ramping.stages) {
+    total += stage.duration;
+    most = std::max(most, stage.target);
+  }
+  return {"ramping-vus", fmt::format("{} over {}, up to {}{}", plural(ramping.stages.size(), "stage"),
+                                     duration_text(total), plural(most, "VU"), after)};
+}
+
+std::vector<reports::ScenarioResult> scenario_results(const Plan& plan, const Tally& tally) {
+  std::vector<reports::ScenarioResult> results;
+  for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
+    auto [executor, description] = shape_text(plan.scenarios[i]);
+    const Tally::ScenarioCount& count = tally.scenarios()[i];
+    results.push_back({.name = plan.scenarios[i].name,
+                       .executor = std::move(executor),
+                       .description = std::move(description),
+                       .iterations = count.iterations,
+                       .interrupted = count.interrupted,
+                       .vus_max = static_cast<std::uint32_t>(count.vus.peak)});
+  }
+  return results;
+}
+
+/// Checks of the same name in the same group are one line, as in k6.
+std::vector<reports::CheckResult> check_results(const Tally& tally) {
+  const TallyLayout& layout = tally.layout();
+  std::vector<reports::CheckResult> results;
+  for (CheckId id = 0; id < layout.checks().size(); ++id) {
+    const Tally::CheckCount& count = tally.checks()[id];
+    const CheckInfo& check = layout.checks()[id];
+    const std::string& group = layout.steps()[check.step].group;
+    auto found = std::find_if(results.begin(), results.end(), [&](const reports::CheckResult& result) {
+      return result.name == check.name && result.group == group;
+    });
+    if (found == results.end())
+      results.push_back({.name = check.name, .group = group, .passes = count.passes, .fails = count.fails});
+    else {
+      found->passes += count.passes;
+      found->fails += count.fails;
+    }
+  }
+  return results;
+}
+
+std::vector<reports::FailureResult> failure_results(const Tally& tally) {
+  std::vector<reports::FailureResult> results;
+  for (const auto& [key, count] : tally.errors())
+    results.push_back({.outcome = std::string(outcome_name(key.first)), .error = key.second, .count = count});
+  std::stable_sort(results.begin(), results.end(), [](const auto& a, const auto& b) { return a.count > b.count; });
+  if (results.size() <= kFailuresShown) return results;
+  std::uint64_t rest = 0;
+  for (std::size_t i = kFailuresShown; i < results.size(); ++i) rest += results[i].count;
+  const std::size_t left = results.size() - kFailuresShown;
+  results.resize(kFailuresShown);
+  results.push_back({.outcome = "other", .error = plural(left, "further cause"), .count = rest});
+  return results;
+}
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\n')
+      out += "\\n";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\t')
+      out += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    else
+      out += c;
+  }
+  return out;
+}
+
+std::vector<reports::FindingResult> finding_results(const Tally& tally) {
+  std::vector<reports::FindingResult> results;
+  for (const StreamRuleInfo& rule : kStreamRules) {
+    const auto id = static_cast<std::uint8_t>(rule.rule);
+    if (tally.findings()[id] == 0) continue;
+    const auto example = tally.examples().find(id);
+    results.push_back({.rule = std::string(rule.name),
+                       .severity = std::string(severity_name(rule.severity)),
+                       .count = tally.findings()[id],
+                       .example = example == tally.examples().end() ? "" : escaped(example->second.text)});
+  }
+  std::stable_sort(results.begin(), results.end(), [](const auto& a, const auto& b) {
+    constexpr std::array<std::string_view, 3> order{"fatal", "error", "warning"};
+    const auto rank = [&](const std::string& s) { return std::find(order.begin(), order.end(), s) - order.begin(); };
+    return rank(a.severity) < rank(b.severity);
+  });
+  return results;
+}
+
+bool is_secret(std::string_view name) {
+  std::string upper(name);
+  for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (const std::string_view mark : {"TOKEN", "PASSWORD", "PASSWD", "SECRET", "KEY", "CREDENTIAL", "AUTH", "COOKIE"})
+    if (upper.find(mark) != std::string::npos) return upper.find("MAX_TOKENS") == std::string::npos;
+  return false;
+}
+
+/// "http://user:word@host" without what stands before the @.
+std::string without_credentials(const std::string& url) {
+  const auto scheme = url.find("://");
+  if (scheme == std::string::npos) return url;
+  const auto host = scheme + 3;
+  const auto end = url.find_first_of("/?#", host);
+  const auto at = url.rfind('@', end == std::string::npos ? url.size() : end);
+  if (at == std::string::npos || at < host) return url;
+  return url.substr(0, host) + url.substr(at + 1);
+}
+
+std::map<std::string, std::string> masked(const std::map<std::string, std::string>& variables) {
+  std::map<std::string, std::string> result;
+  for (const auto& [name, value] : variables)
+    result[name] = is_secret(name) && !value.empty() ? "********" : without_credentials(value);
+  return result;
+}
+
+std::string utc_text(std::chrono::system_clock::time_point at) {
+  const auto whole = std::chrono::floor<std::chrono::seconds>(at);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(whole)));
+}
+
+}  // namespace
+
+std::uint64_t samples_needed(double percentile) {
+  if (percentile == 90) return 64;
+  if (percentile == 95) return 130;
+  if (percentile == 99) return 662;
+  if (percentile == 99.9) return 6636;
+  const double tail = std::min(percentile, 100 - percentile) / 100;
+  if (tail <= 0) return 1;                                     // minimum and maximum are what they are
+  return static_cast<std::uint64_t>(std::ceil(6.636 / tail));  // 2.576 squared: that many samples beyond the quantile
+}
+
+reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts& facts) {
+  reports::Summary summary;
+  summary.sluice_version = facts.sluice_version;
+  summary.name = plan.name;
+  summary.scenario_file = plan.file;
+  summary.started_at = utc_text(facts.started_at);
+  summary.duration_s = tally.window_s();
+  summary.seed = plan.seed;
+  summary.target = without_credentials(facts.target);
+  summary.host = facts.host;
+  summary.os = facts.os;
+  summary.cpu = facts.cpu;
+  summary.variables = masked(plan.env);
+  summary.scenarios = scenario_results(plan, tally);
+  summary.checks = check_results(tally);
+  summary.metrics = metric_summaries(tally);
+  summary.failures = failure_results(tally);
+  summary.findings = finding_results(tally);
+  summary.series_interval_s = std::chrono::duration<double>(tally.series().interval()).count();
+  summary.series = series_points(tally.series(), tally.window_s());
+  for (const Metric metric : {Metric::ttft, Metric::icl, Metric::http_req_duration, Metric::stream_chunks})
+    if (auto histogram = histogram_result(tally, metric)) summary.histograms.push_back(std::move(*histogram));
+  summary.instrument = instrument(plan, tally, facts);
+  summary.vllm_compat = vllm_compat(tally);
+  return summary;
+}
+
+}  // namespace sluice

@@ -1,0 +1,638 @@
+#include "harness/metrics/tally.h"
+
+#include <algorithm>
+#include <span>
+
+#include "harness/base/check.h"
+#include "harness/base/stream_rule.h"
+
+namespace sluice {
+namespace {
+
+constexpr Instant kBurstGap = 100'000;        // ns
+constexpr Instant kStallFloor = 100'000'000;  // ns
+constexpr std::string_view kOtherErrors = "(other errors)";
+constexpr double kThousandths = 1000;
+
+bool happened(Instant at) { return at != kNever; }
+
+/// Half the sum of the two middle values, times two: whole numbers decide, in every order of records alike.
+std::uint64_t twice_median(std::span<std::uint64_t> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  if (values.size() % 2 == 1) return 2 * *middle;
+  return *middle + *std::max_element(values.begin(), middle);
+}
+
+std::uint64_t gap_before(const std::vector<ContentEvent>& content, std::size_t i) {
+  const Instant gap = content[i].received_at - content[i - 1].received_at;
+  return gap > 0 ? static_cast<std::uint64_t>(gap) : 0;
+}
+
+bool token_deltas_known(const std::vector<ContentEvent>& content) {
+  return std::all_of(content.begin(), content.end(), [](const ContentEvent& event) { return event.tokens > 0; });
+}
+
+/// How long after `from` the thing happened, if both did.
+std::optional<Instant> between(Instant from, Instant to) {
+  if (!happened(from) || !happened(to)) return std::nullopt;
+  return std::max<Instant>(to - from, 0);
+}
+
+std::optional<Instant> time_per_output_token(const RequestRecord& record) {
+  if (record.content.empty() || record.output_tokens < 0) return std::nullopt;
+  const std::int64_t first = std::max<std::int64_t>(record.content.front().tokens, 1);
+  if (record.output_tokens <= first) return std::nullopt;
+  const Instant span = record.content.back().received_at - record.content.front().received_at;
+  return std::max<Instant>(span, 0) / (record.output_tokens - first);
+}
+
+Instant first_content(const RequestRecord& r) { return r.content.empty() ? kNever : r.content.front().received_at; }
+Instant last_content(const RequestRecord& r) { return r.content.empty() ? kNever : r.content.back().received_at; }
+
+/// What an objective on `metric` compares: the request's value, of gaps the longest.
+struct ObjectiveValue {
+  bool applies = true;                          // the metric means something for this kind of step
+  bool required = true;                         // a request without the value does not meet it
+  std::optional<Instant> value = std::nullopt;  // ns
+};
+ObjectiveValue objective_value(Metric metric, const RequestRecord& r, bool stream) {
+  switch (metric) {
+    case Metric::http_req_duration:
+      return {.value = between(r.send_began_at, r.ended_at)};
+    case Metric::http_req_duration_sched:
+      return {.value = between(r.scheduled_at, r.ended_at)};
+    case Metric::http_req_waiting:
+      return {.value = between(r.sent_at, r.first_byte_at)};
+    case Metric::ttfb:
+      return {.applies = stream, .value = between(r.started_at, r.first_body_at)};
+    case Metric::ttfe:
+      return {.applies = stream, .value = between(r.started_at, r.first_event_at)};
+    case Metric::ttft:
+      return {.applies = stream, .value = between(r.started_at, first_content(r))};
+    case Metric::ttft_sched:
+      return {.applies = stream, .value = between(r.scheduled_at, first_content(r))};
+    case Metric::ttfa:
+      return {.applies = stream, .value = between(r.started_at, r.first_answer_at)};
+    case Metric::e2e:
+    case Metric::stream_duration:
+      return {.applies = stream, .value = between(r.started_at, last_content(r))};
+    case Metric::e2e_done:
+      return {.applies = stream, .value = between(r.started_at, r.done_at)};
+    case Metric::e2e_sched:
+      return {.applies = stream, .value = between(r.scheduled_at, last_content(r))};
+    // An answer of one token has no time between tokens: it cannot miss the limit.
+    case Metric::tpot:
+      return {.applies = stream, .required = false, .value = time_per_output_token(r)};
+    case Metric::icl: {
+      ObjectiveValue longest{.applies = stream, .required = false};
+      for (std::size_t i = 1; i < r.content.size(); ++i)
+        longest.value = std::max(longest.value.value_or(0), static_cast<Instant>(gap_before(r.content, i)));
+      return longest;
+    }
+    case Metric::itl: {
+      ObjectiveValue longest{.applies = stream && token_deltas_known(r.content), .required = false};
+      for (std::size_t i = 1; longest.applies && i < r.content.size(); ++i)
+        longest.value =
+            std::max(longest.value.value_or(0), static_cast<Instant>(gap_before(r.content, i) / r.content[i].tokens));
+      return longest;
+    }
+    default:
+      return {.applies = false};
+  }
+}
+
+std::string_view bounded(std::string_view text, std::size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  std::size_t end = bytes_max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside a code point
+  return text.substr(0, end);
+}
+
+}  // namespace
+
+double ticks_per_unit(Metric metric) {
+  const MetricInfo& about = info(metric);
+  if (about.unit == Unit::milliseconds) return 1e6;
+  return metric == Metric::chunks_per_second || metric == Metric::events_per_read ? kThousandths : 1;
+}
+
+void Figure::merge(const Figure& other) {
+  samples += other.samples;
+  sum += other.sum;
+  passes += other.passes;
+  fails += other.fails;
+  histogram.merge(other.histogram);
+}
+
+struct Tally::Context {
+  const RequestRecord& record;
+  StepId step;
+  std::uint32_t scenario;
+  bool stream;  // the step asked for a stream
+  bool interrupted;
+  bool http_failed;  // k6's http_req_failed
+  bool failed;
+};
+
+Tally::Tally(std::shared_ptr<const TallyLayout> layout, Instant origin)
+    : layout_(std::move(layout)),
+      origin_(origin),
+      until_(origin),
+      figures_(layout_->figures().size()),
+      scenarios_(layout_->scenarios()),
+      checks_(layout_->checks().size()),
+      findings_(kStreamRuleCount),
+      series_(origin) {}
+
+// ---- adding ---------------------------------------------------------------------------------------------------------
+
+template <class Apply>
+void Tally::feed(const Context& context, Metric metric, Apply apply) {
+  apply(figures_[static_cast<std::size_t>(metric)]);
+  for (const TallyLayout::Feed& wanted : layout_->feeds(context.step, metric)) {
+    const bool matches =
+        (wanted.status == TallyLayout::kAny || wanted.status == static_cast<std::int32_t>(context.record.status)) &&
+        (wanted.expected_response == TallyLayout::kAny || wanted.expected_response == (context.http_failed ? 0 : 1)) &&
+        wanted.rule == TallyLayout::kAny;
+    if (matches)
+      apply(figures_[wanted.figure]);
+    else
+      ++figures_[wanted.figure].samples;  // of a counter: looked at, and found to be 0
+  }
+}
+
+void Tally::add_trend(const Context& context, Metric metric, std::int64_t ticks) {
+  const auto value = static_cast<std::uint64_t>(std::max<std::int64_t>(ticks, 0));
+  feed(context, metric, [value](Figure& figure) { figure.histogram.add(value); });
+}
+
+void Tally::add_time(const Context& context, Metric metric, Instant from, Instant to) {
+  if (happened(from) && happened(to)) add_trend(context, metric, to - from);
+}
+
+void Tally::add_count(const Context& context, Metric metric, std::uint64_t amount) {
+  feed(context, metric, [amount](Figure& figure) {
+    ++figure.samples;
+    figure.sum += amount;
+  });
+}
+
+void Tally::add_rate(const Context& context, Metric metric, bool passed) {
+  feed(context, metric, [passed](Figure& figure) { ++(passed ? figure.passes : figure.fails); });
+}
+
+template <class Apply>
+void Tally::feed_scenario(std::uint32_t scenario, Metric metric, Apply apply) {
+  apply(figures_[static_cast<std::size_t>(metric)]);
+  for (const TallyLayout::Feed& wanted : layout_->scenario_feeds(scenario, metric)) apply(figures_[wanted.figure]);
+}
+
+void Tally::add(const RequestRecord& record, StepId step) {
+  SLUICE_CHECK(step < layout_->steps().size());
+  const StepInfo& about = layout_->steps()[step];
+  const bool interrupted = record.outcome == Outcome::interrupted;
+  const bool failed = record.outcome != Outcome::ok && !interrupted;
+  const Context context{.record = record,
+                        .step = step,
+                        .scenario = about.scenario,
+                        .stream = about.is_stream,
+                        .interrupted = interrupted,
+                        .http_failed = failed && record.outcome != Outcome::stream_invalid,
+                        .failed = failed};
+  advance_to(record.ended_at);
+  add_http(context);
+  add_tokens(context);
+  if (context.stream) add_stream(context);
+  add_to_series(context);
+  if (failed) add_error(record);
+}
+
+void Tally::add_http(const Context& context) {
+  const RequestRecord& r = context.record;
+  add_count(context, Metric::http_reqs, 1);
+  add_count(context, Metric::data_sent, r.bytes_sent);
+  add_count(context, Metric::data_received, r.bytes_received);
+  add_time(context, Metric::sched_lag, r.scheduled_at, r.started_at);
+  add_time(context, Metric::send_lag, r.scheduled_at, r.sent_at);
+  if (happened(r.sent_at)) {
+    // Connecting is the network's time, not the harness's: it must not make a run look client-limited.
+    const Instant connecting = r.new_connection ? between(r.started_at, r.send_began_at).value_or(0) : 0;
+    const Instant own = r.sent_at - r.scheduled_at - connecting;
+    trust_.own_send_lag.add(static_cast<std::uint64_t>(std::max<Instant>(own, 0)));
+  }
+
+  if (happened(r.send_began_at)) {  // a connection was found
+    add_time(context, Metric::http_req_blocked, r.started_at, r.send_began_at);
+    const bool fresh = r.new_connection;
+    const Instant looked_up_at = happened(r.looked_up_at) ? r.looked_up_at : r.started_at;
+    add_trend(context, Metric::http_req_looking_up, fresh ? looked_up_at - r.started_at : 0);
+    add_trend(context, Metric::http_req_connecting, fresh ? between(looked_up_at, r.connected_at).value_or(0) : 0);
+    add_trend(context, Metric::http_req_tls_handshaking, fresh ? between(r.connected_at, r.tls_at).value_or(0) : 0);
+    add_time(context, Metric::http_req_sending, r.send_began_at, r.sent_at);
+    add_time(context, Metric::http_req_waiting, r.sent_at, r.first_byte_at);
+  }
+  if (context.interrupted) return;
+
+  if (happened(r.send_began_at)) {
+    add_time(context, Metric::http_req_receiving, r.first_byte_at, r.ended_at);
+    add_time(context, Metric::http_req_duration, r.send_began_at, r.ended_at);
+    add_time(context, Metric::http_req_duration_sched, r.scheduled_at, r.ended_at);
+  }
+  add_rate(context, Metric::http_req_failed, context.http_failed);
+  add_rate(context, Metric::connect_failed, r.outcome == Outcome::connect_failed);
+  add_rate(context, Metric::timed_out, r.outcome == Outcome::timed_out);
+  add_rate(context, Metric::availability, !context.failed);
+
+  bool any = false, good = !context.failed;
+  for (const Objective& objective : layout_->objectives(context.scenario)) {
+    const ObjectiveValue value = objective_value(objective.metric, r, context.stream);
+    if (!value.applies) continue;
+    any = true;
+    good = good && (value.value ? static_cast<double>(*value.value) <= objective.limit_ms * 1e6 : !value.required);
+  }
+  if (any) {
+    add_rate(context, Metric::goodput, good);
+    add_rate(context, Metric::goodput_rate, good);
+  }
+}
+
+void Tally::add_tokens(const Context& context) {
+  const auto count = [&](std::int64_t tokens, Metric total, Metric each) {
+    if (tokens < 0) return;
+    add_count(context, total, static_cast<std::uint64_t>(tokens));
+    if (context.record.outcome == Outcome::ok) add_trend(context, each, tokens);
+  };
+  count(context.record.output_tokens, Metric::output_tokens, Metric::output_tokens_per_request);
+  count(context.record.prompt_tokens, Metric::prompt_tokens, Metric::prompt_tokens_per_request);
+  count(context.record.cached_tokens, Metric::cached_tokens, Metric::cached_tokens_per_request);
+  if (context.record.output_tokens >= 0)
+    add_count(context, Metric::output_tokens_per_second, static_cast<std::uint64_t>(context.record.output_tokens));
+}
+
+void Tally::add_stream(const Context& context) {
+  const RequestRecord& r = context.record;
+  trust_.events += r.events;
+  trust_.events_kernel_stamped += r.events_kernel_stamped;
+  if (r.status >= 200 && r.status < 300) {
+    add_time(context, Metric::ttfb, r.started_at, r.first_body_at);
+    add_time(context, Metric::ttfe, r.started_at, r.first_event_at);
+    add_time(context, Metric::ttft, r.started_at, first_content(r));
+    add_time(context, Metric::ttft_sched, r.scheduled_at, first_content(r));
+    add_time(context, Metric::ttfa, r.started_at, r.first_answer_at);
+    if (!r.content.empty()) add_content(context);
+    if (r.reads > 0)
+      add_trend(context, Metric::events_per_read, static_cast<std::int64_t>(r.events * kThousandths / r.reads + 0.5));
+  }
+  add_findings(context);
+  if (context.interrupted) return;
+
+  add_rate(context, Metric::stream_failed, context.failed);
+  add_vllm(context);
+  if (context.failed) return;
+
+  // Of whole streams only: a broken one would look short, and with it fast.
+  add_trend(context, Metric::stream_chunks, static_cast<std::int64_t>(r.content.size()));
+  add_trend(context, Metric::stream_events, r.events);
+  add_time(context, Metric::e2e_done, r.started_at, r.done_at);
+  if (r.content.empty()) return;
+  const Instant last = last_content(r);
+  add_time(context, Metric::e2e, r.started_at, last);
+  add_time(context, Metric::e2e_sched, r.scheduled_at, last);
+  add_time(context, Metric::stream_duration, r.started_at, last);
+  if (last > r.started_at) {
+    const double seconds = static_cast<double>(last - r.started_at) / 1e9;
+    const double per_second = static_cast<double>(r.content.size()) / seconds;
+    add_trend(context, Metric::chunks_per_second, static_cast<std::int64_t>(per_second * kThousandths + 0.5));
+  }
+  if (const auto per_token = time_per_output_token(r)) add_trend(context, Metric::tpot, *per_token);
+}
+
+void Tally::add_content(const Context& context) {
+  const auto& content = context.record.content;
+  feed(context, Metric::client_lag, [&](Figure& figure) {
+    for (const ContentEvent& event : content)
+      figure.histogram.add(static_cast<std::uint64_t>(std::max<Instant>(event.seen_at - event.received_at, 0)));
+  });
+  feed(context, Metric::chunk_size, [&](Figure& figure) {
+    for (const ContentEvent& event : content) figure.histogram.add(event.characters);
+  });
+  const auto large =
+      static_cast<std::uint64_t>(std::count_if(content.begin(), content.end(), [&](const ContentEvent& event) {
+        return event.characters >= layout_->large_chunk_chars();
+      }));
+  feed(context, Metric::buffer_efficiency, [&](Figure& figure) {
+    figure.passes += large;
+    figure.fails += content.size() - large;
+  });
+
+  gaps_.clear();
+  std::uint64_t bursts = 0;
+  for (std::size_t i = 1; i < content.size(); ++i) {
+    const std::uint64_t gap = gap_before(content, i);
+    gaps_.push_back(gap);
+    if (gap < static_cast<std::uint64_t>(kBurstGap)) ++bursts;
+    if (content[i].coalesced || content[i - 1].coalesced) ++trust_.gaps_coalesced;
+  }
+  trust_.gaps += gaps_.size();
+  std::uint64_t stalls = 0;
+  if (!gaps_.empty()) {
+    feed(context, Metric::icl, [&](Figure& figure) {
+      for (const std::uint64_t gap : gaps_) figure.histogram.add(gap);
+    });
+    feed(context, Metric::burst_gaps, [&](Figure& figure) {
+      figure.passes += bursts;
+      figure.fails += gaps_.size() - bursts;
+    });
+    if (token_deltas_known(content))
+      feed(context, Metric::itl, [&](Figure& figure) {
+        for (std::size_t i = 1; i < content.size(); ++i)
+          figure.histogram.add(gaps_[i - 1] / content[i].tokens, content[i].tokens);
+      });
+    const double limit = layout_->stall_factor() * static_cast<double>(twice_median(gaps_)) / 2;  // reorders gaps_
+    stalls = static_cast<std::uint64_t>(std::count_if(gaps_.begin(), gaps_.end(), [&](std::uint64_t gap) {
+      return static_cast<double>(gap) > limit && gap > static_cast<std::uint64_t>(kStallFloor);
+    }));
+  }
+  add_count(context, Metric::stalls, stalls);
+}
+
+void Tally::add_findings(const Context& context) {
+  const auto& found = context.record.findings;
+  for (const std::uint8_t rule : found)
+    if (rule < findings_.size()) ++findings_[rule];
+  const auto add_to = [](Figure& figure, std::uint64_t amount) {
+    ++figure.samples;
+    figure.sum += amount;
+  };
+  add_to(figures_[static_cast<std::size_t>(Metric::stream_findings)], found.size());
+  for (const TallyLayout::Feed& wanted : layout_->feeds(context.step, Metric::stream_findings)) {
+    const bool matches =
+        (wanted.status == TallyLayout::kAny || wanted.status == static_cast<std::int32_t>(context.record.status)) &&
+        (wanted.expected_response == TallyLayout::kAny || wanted.expected_response == (context.http_failed ? 0 : 1));
+    const auto amount = std::count_if(found.begin(), found.end(), [&](std::uint8_t rule) {
+      return wanted.rule == TallyLayout::kAny || wanted.rule == static_cast<std::int32_t>(rule);
+    });
+    add_to(figures_[wanted.figure], matches ? static_cast<std::uint64_t>(amount) : 0);
+  }
+}
+
+void Tally::add_vllm(const Context& context) {
+  const RequestRecord& r = context.record;
+  if (context.failed) {
+    ++vllm_.failed;
+    return;
+  }
+  ++vllm_.completed;
+  if (r.prompt_tokens > 0) vllm_.prompt_tokens += static_cast<std::uint64_t>(r.prompt_tokens);
+  if (r.output_tokens > 0) vllm_.output_tokens += static_cast<std::uint64_t>(r.output_tokens);
+  // Their first token is the first event with choices, a role-only one too; every later one makes a gap, the one with
+  // finish_reason too.
+  const Instant first = happened(r.first_event_at) ? r.first_event_at : first_content(r);
+  if (!happened(first)) return;
+  const auto ticks = [](Instant time) { return static_cast<std::uint64_t>(std::max<Instant>(time, 0)); };
+  Instant last = first;
+  for (const ContentEvent& event : r.content) {
+    if (event.received_at > last) vllm_.itl.add(ticks(event.received_at - last));
+    last = std::max(last, event.received_at);
+  }
+  if (r.finish_seen_at > last) {
+    vllm_.itl.add(ticks(r.finish_seen_at - last));
+    last = r.finish_seen_at;
+  }
+  vllm_.ttft.add(ticks(first - r.started_at));
+  vllm_.e2el.add(ticks(last - r.started_at));
+  if (r.output_tokens > 1) vllm_.tpot.add(ticks(last - first) / static_cast<std::uint64_t>(r.output_tokens - 1));
+}
+
+void Tally::add_to_series(const Context& context) {
+  const RequestRecord& r = context.record;
+  {
+    SeriesInterval& interval = series_.at(r.ended_at);
+    ++interval.requests;
+    if (context.failed) ++interval.failures;
+    if (const auto duration = between(r.send_began_at, r.ended_at); duration && !context.interrupted)
+      interval.duration.add(Series::ticks(Nanoseconds(*duration)));
+    if (r.content.empty() && r.output_tokens > 0) interval.output_tokens += static_cast<std::uint64_t>(r.output_tokens);
+  }
+  if (r.content.empty()) return;
+  if (const auto ttft = between(r.started_at, first_content(r)))
+    series_.at(first_content(r)).ttft.add(Series::ticks(Nanoseconds(*ttft)));
+  // Tokens fall where their events arrived; where only the total is known it is spread evenly over the events.
+  const bool known = token_deltas_known(r.content);
+  const auto total = static_cast<std::uint64_t>(std::max<std::int64_t>(r.output_tokens, 0));
+  std::uint64_t given = 0;
+  for (std::size_t i = 0; i < r.content.size(); ++i) {
+    SeriesInterval& interval = series_.at(r.content[i].received_at);
+    if (i > 0) interval.gap.add(Series::ticks(Nanoseconds(static_cast<std::int64_t>(gap_before(r.content, i)))));
+    const std::uint64_t due = known ? given + r.content[i].tokens : total * (i + 1) / r.content.size();
+    interval.output_tokens += due - given;
+    given = due;
+  }
+}
+
+void Tally::add_error(const RequestRecord& record) {
+  std::string_view text = bounded(record.error, kExampleMax);
+  std::pair<Outcome, std::string_view> key{record.outcome, text};
+  auto found = errors_.find(key);
+  if (found == errors_.end() && errors_.size() >= kErrorsMax) {
+    key.second = kOtherErrors;
+    found = errors_.find(key);
+  }
+  if (found == errors_.end()) found = errors_.emplace(std::pair{key.first, std::string(key.second)}, 0).first;
+  ++found->second;
+}
+
+void Tally::add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted) {
+  advance_to(ended_at);
+  ScenarioCount& count = scenarios_[scenario];
+  feed_scenario(scenario, Metric::dropped_iterations, [](Figure& figure) { ++figure.samples; });
+  if (interrupted) {
+    ++count.interrupted;
+    return;
+  }
+  ++count.iterations;
+  feed_scenario(scenario, Metric::iterations, [](Figure& figure) {
+    ++figure.samples;
+    ++figure.sum;
+  });
+  const auto ticks = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 0));
+  feed_scenario(scenario, Metric::iteration_duration, [ticks](Figure& figure) { figure.histogram.add(ticks); });
+}
+
+void Tally::add_check(CheckId check, bool passed) {
+  ++(passed ? checks_[check].passes : checks_[check].fails);
+  const auto apply = [passed](Figure& figure) { ++(passed ? figure.passes : figure.fails); };
+  apply(figures_[static_cast<std::size_t>(Metric::checks)]);
+  for (const FigureId figure : layout_->check_feeds(check)) apply(figures_[figure]);
+}
+
+void Tally::add_group(StepId group, Nanoseconds duration) {
+  const auto ticks = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 0));
+  figures_[static_cast<std::size_t>(Metric::group_duration)].histogram.add(ticks);
+  for (const TallyLayout::Feed& wanted : layout_->feeds(group, Metric::group_duration))
+    if (wanted.status == TallyLayout::kAny && wanted.expected_response == TallyLayout::kAny)
+      figures_[wanted.figure].histogram.add(ticks);
+}
+
+void Tally::set_vus(std::uint32_t scenario, std::uint32_t active, Instant at) {
+  advance_to(at);
+  const auto set = [](Vus& vus, std::uint64_t now) {
+    vus.now = now;
+    vus.peak = std::max(vus.peak, now);
+  };
+  const std::uint64_t before = scenarios_[scenario].vus.now;
+  series_.at(at).vus_change += static_cast<std::int64_t>(active) - static_cast<std::int64_t>(before);
+  set(scenarios_[scenario].vus, active);
+  set(vus_, vus_.now + active - before);
+  for (const Metric metric : {Metric::vus, Metric::vus_max}) {
+    ++figures_[static_cast<std::size_t>(metric)].samples;
+    for (const TallyLayout::Feed& wanted : layout_->scenario_feeds(scenario, metric)) ++figures_[wanted.figure].samples;
+  }
+}
+
+void Tally::add_loop_lag(Nanoseconds lag) {
+  figures_[static_cast<std::size_t>(Metric::loop_lag)].histogram.add(
+      static_cast<std::uint64_t>(std::max<std::int64_t>(lag.count(), 0)));
+}
+
+void Tally::add_finding_example(std::uint8_t rule, std::string_view example, Instant at) {
+  const auto found = examples_.find(rule);
+  if (found != examples_.end() && found->second.at <= at) return;
+  examples_[rule] = {at, std::string(bounded(example, kExampleMax))};
+}
+
+// ---- merging --------------------------------------------------------------------------------------------------------
+
+void Tally::merge(const Tally& other) {
+  SLUICE_CHECK(figures_.size() == other.figures_.size() && origin_ == other.origin_);
+  advance_to(other.until_);
+  for (std::size_t i = 0; i < figures_.size(); ++i) figures_[i].merge(other.figures_[i]);
+  const auto add_vus = [](Vus& mine, const Vus& theirs) {
+    mine.now += theirs.now;
+    mine.peak += theirs.peak;
+  };
+  for (std::size_t i = 0; i < scenarios_.size(); ++i) {
+    scenarios_[i].iterations += other.scenarios_[i].iterations;
+    scenarios_[i].interrupted += other.scenarios_[i].interrupted;
+    add_vus(scenarios_[i].vus, other.scenarios_[i].vus);
+  }
+  add_vus(vus_, other.vus_);
+  for (std::size_t i = 0; i < checks_.size(); ++i) {
+    checks_[i].passes += other.checks_[i].passes;
+    checks_[i].fails += other.checks_[i].fails;
+  }
+  for (std::size_t i = 0; i < findings_.size(); ++i) findings_[i] += other.findings_[i];
+  for (const auto& [rule, example] : other.examples_) add_finding_example(rule, example.text, example.at);
+  for (const auto& [key, count] : other.errors_) {
+    const bool room = errors_.size() < kErrorsMax || errors_.contains(key);
+    errors_[{key.first, room ? key.second : std::string(kOtherErrors)}] += count;
+  }
+  trust_.events += other.trust_.events;
+  trust_.events_kernel_stamped += other.trust_.events_kernel_stamped;
+  trust_.gaps += other.trust_.gaps;
+  trust_.gaps_coalesced += other.trust_.gaps_coalesced;
+  trust_.own_send_lag.merge(other.trust_.own_send_lag);
+  vllm_.completed += other.vllm_.completed;
+  vllm_.failed += other.vllm_.failed;
+  vllm_.prompt_tokens += other.vllm_.prompt_tokens;
+  vllm_.output_tokens += other.vllm_.output_tokens;
+  vllm_.ttft.merge(other.vllm_.ttft);
+  vllm_.tpot.merge(other.vllm_.tpot);
+  vllm_.itl.merge(other.vllm_.itl);
+  vllm_.e2el.merge(other.vllm_.e2el);
+  series_.merge(other.series_);
+}
+
+void Tally::copy_figures(const Tally& other) {
+  origin_ = other.origin_;
+  until_ = other.until_;
+  figures_ = other.figures_;
+  scenarios_ = other.scenarios_;
+  checks_ = other.checks_;
+  findings_ = other.findings_;
+  examples_ = other.examples_;
+  errors_ = other.errors_;
+  vus_ = other.vus_;
+  trust_ = other.trust_;
+  vllm_ = other.vllm_;
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------------
+
+double Tally::window_s() const { return static_cast<double>(until_ - origin_) / 1e9; }
+
+std::optional<double> Tally::aggregate(FigureId id, Aggregation aggregation, double percentile) const {
+  const FigureInfo& about = layout_->figures()[id];
+  const Figure& figure = figures_[id];
+  const double window = window_s();
+  const auto share = [&]() -> std::optional<double> {
+    const std::uint64_t tries = figure.passes + figure.fails;
+    if (tries == 0) return std::nullopt;
+    return static_cast<double>(figure.passes) / static_cast<double>(tries);
+  };
+  const auto per_second = [&](std::uint64_t amount) -> std::optional<double> {
+    if (window <= 0) return std::nullopt;
+    return static_cast<double>(amount) / window;
+  };
+  switch (info(about.metric).kind) {
+    case MetricKind::counter:
+      if (figure.samples == 0) return std::nullopt;
+      if (aggregation == Aggregation::count) return static_cast<double>(figure.sum);
+      if (aggregation == Aggregation::rate) return per_second(figure.sum);
+      return std::nullopt;
+    case MetricKind::rate:
+      if (aggregation == Aggregation::rate) return share();
+      return std::nullopt;
+    case MetricKind::gauge: {
+      if (aggregation != Aggregation::value) return std::nullopt;
+      switch (about.metric) {
+        case Metric::availability:
+        case Metric::goodput_rate:
+          return share();
+        case Metric::goodput:
+          return share() ? per_second(figure.passes) : std::nullopt;
+        case Metric::output_tokens_per_second:
+          return figure.samples == 0 ? std::nullopt : per_second(figure.sum);
+        case Metric::vus:
+        case Metric::vus_max: {
+          if (figure.samples == 0) return std::nullopt;
+          const bool peak = about.metric == Metric::vus_max;
+          if (about.selector.empty()) return static_cast<double>(peak ? vus_.peak : vus_.now);
+          std::uint64_t sum = 0;
+          for (std::uint32_t scenario = 0; scenario < scenarios_.size(); ++scenario)
+            for (const TallyLayout::Feed& fed : layout_->scenario_feeds(scenario, about.metric))
+              if (fed.figure == id) sum += peak ? scenarios_[scenario].vus.peak : scenarios_[scenario].vus.now;
+          return static_cast<double>(sum);
+        }
+        default:
+          return std::nullopt;
+      }
+    }
+    case MetricKind::trend: {
+      const Histogram& histogram = figure.histogram;
+      if (histogram.count() == 0) return std::nullopt;
+      const double unit = ticks_per_unit(about.metric);
+      switch (aggregation) {
+        case Aggregation::avg:
+          return histogram.mean() / unit;
+        case Aggregation::min:
+          return static_cast<double>(histogram.min()) / unit;
+        case Aggregation::max:
+          return static_cast<double>(histogram.max()) / unit;
+        case Aggregation::med:
+          return histogram.quantile(0.5) / unit;
+        case Aggregation::percentile:
+          return histogram.quantile(percentile / 100) / unit;
+        case Aggregation::count:
+          return static_cast<double>(histogram.count());
+        case Aggregation::rate:
+        case Aggregation::value:
+          return std::nullopt;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace sluice

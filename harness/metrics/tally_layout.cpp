@@ -1,0 +1,190 @@
+#include "harness/metrics/tally_layout.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "harness/base/stream_rule.h"
+
+namespace sluice {
+namespace {
+
+constexpr double kReported[] = {50, 75, 90, 95, 99, 99.9};
+
+/// Metrics that belong to a scenario, not to a request.
+bool of_scenario(Metric metric) {
+  switch (metric) {
+    case Metric::iterations:
+    case Metric::iteration_duration:
+    case Metric::dropped_iterations:
+    case Metric::vus:
+    case Metric::vus_max:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// `over` wins over `under`; sorted by key, as Tags are.
+Tags merged(const Tags& under, const Tags& over) {
+  Tags tags = over;
+  for (const auto& tag : under)
+    if (std::none_of(over.begin(), over.end(), [&](const auto& other) { return other.first == tag.first; }))
+      tags.push_back(tag);
+  std::sort(tags.begin(), tags.end());
+  return tags;
+}
+
+bool has(const Tags& tags, const std::pair<std::string, std::string>& tag) {
+  return std::find(tags.begin(), tags.end(), tag) != tags.end();
+}
+
+std::int32_t number_or_none(const std::string& text) {
+  std::int32_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc{} && end == text.data() + text.size() && number >= 0 ? number : TallyLayout::kNone;
+}
+
+std::int32_t rule_or_none(const std::string& name) {
+  for (const StreamRuleInfo& rule : kStreamRules)
+    if (rule.name == name) return static_cast<std::int32_t>(rule.rule);
+  return TallyLayout::kNone;
+}
+
+/// What is left of a selector for the moment of the sample, when the static tags agree; none when they do not.
+std::optional<TallyLayout::Feed> feed_of(FigureId figure, const FigureInfo& wanted, const Tags& tags) {
+  TallyLayout::Feed feed{.figure = figure};
+  for (const auto& tag : wanted.selector) {
+    const auto& [key, value] = tag;
+    if (has(tags, tag)) continue;
+    if (key == "status")
+      feed.status = number_or_none(value);
+    else if (key == "expected_response")
+      feed.expected_response = value == "true" ? 1 : value == "false" ? 0 : TallyLayout::kNone;
+    else if (key == "rule" && wanted.metric == Metric::stream_findings)
+      feed.rule = rule_or_none(value);
+    else
+      return std::nullopt;
+  }
+  return feed;
+}
+
+}  // namespace
+
+std::string FigureInfo::name() const {
+  std::string text(info(metric).name);
+  if (selector.empty()) return text;
+  text += '{';
+  for (std::size_t i = 0; i < selector.size(); ++i)
+    text.append(i == 0 ? "" : ",").append(selector[i].first).append(":").append(selector[i].second);
+  return text + '}';
+}
+
+class LayoutBuilder {
+ public:
+  explicit LayoutBuilder(const Plan& plan) {
+    layout_.large_chunk_chars_ = plan.large_chunk_chars;
+    layout_.stall_factor_ = plan.stall_factor;
+    add_figures(plan);
+    for (std::uint32_t i = 0; i < plan.scenarios.size(); ++i) add_scenario(plan.scenarios[i], i);
+  }
+
+  std::shared_ptr<const TallyLayout> finish() { return std::make_shared<const TallyLayout>(std::move(layout_)); }
+
+ private:
+  void add_figures(const Plan& plan) {
+    for (std::size_t i = 0; i < kMetricCount; ++i)
+      layout_.figures_.push_back({static_cast<Metric>(i), {}, {std::begin(kReported), std::end(kReported)}});
+    for (const Threshold& threshold : plan.thresholds) {
+      const auto found = std::find_if(layout_.figures_.begin(), layout_.figures_.end(), [&](const FigureInfo& figure) {
+        return figure.metric == threshold.metric && figure.selector == threshold.selector;
+      });
+      const auto id = static_cast<FigureId>(found - layout_.figures_.begin());
+      if (found == layout_.figures_.end())
+        layout_.figures_.push_back(
+            {threshold.metric, threshold.selector, {std::begin(kReported), std::end(kReported)}});
+      layout_.threshold_figures_.push_back(id);
+    }
+    for (const Threshold& threshold : plan.thresholds) {
+      if (threshold.aggregation != Aggregation::percentile) continue;
+      for (FigureInfo& figure : layout_.figures_) {
+        auto& wanted = figure.percentiles;
+        if (figure.metric != threshold.metric) continue;
+        if (std::find(wanted.begin(), wanted.end(), threshold.percentile) != wanted.end()) continue;
+        wanted.insert(std::upper_bound(wanted.begin(), wanted.end(), threshold.percentile), threshold.percentile);
+      }
+    }
+  }
+
+  void add_scenario(const ScenarioPlan& scenario, std::uint32_t index) {
+    const Tags tags = merged(scenario.tags, {{"scenario", scenario.name}});
+    layout_.scenario_first_step_.push_back(static_cast<StepId>(layout_.steps_.size()));
+    layout_.objectives_.push_back(scenario.objectives);
+    layout_.scenario_feeds_.resize(layout_.scenario_feeds_.size() + kMetricCount);
+    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+      const FigureInfo& figure = layout_.figures_[id];
+      if (!of_scenario(figure.metric)) continue;
+      const auto feed = feed_of(id, figure, tags);
+      if (!feed || feed->status != TallyLayout::kAny || feed->expected_response != TallyLayout::kAny) continue;
+      layout_.scenario_feeds_[index * kMetricCount + static_cast<std::size_t>(figure.metric)].push_back(*feed);
+    }
+    for (const Step& step : scenario.flow) add_step(step, index, tags, "");
+  }
+
+  void add_step(const Step& step, std::uint32_t scenario, const Tags& scenario_tags, const std::string& group) {
+    const auto id = static_cast<StepId>(layout_.steps_.size());
+    StepInfo info{.scenario = scenario, .group = group, .name = step.name};
+    Tags own{{"name", step.name}};
+    const auto* inner = std::get_if<GroupStep>(&step.verb);
+    if (inner != nullptr) {
+      info.is_group = true;
+      info.group = group + "::" + inner->name;
+    } else if (const auto* chat = std::get_if<ChatStep>(&step.verb)) {
+      info.is_stream = chat->stream;
+      own.emplace_back("method", "POST");
+      own.emplace_back("url", "/v1/chat/completions");
+    } else if (const auto* http = std::get_if<HttpStep>(&step.verb)) {
+      own.emplace_back("method", http->method);
+      own.emplace_back("url", http->url.text());
+    }
+    own.emplace_back("group", info.group);
+    std::sort(own.begin(), own.end());
+    info.tags = merged(merged(scenario_tags, own), step.tags);
+    info.first_check = static_cast<CheckId>(layout_.checks_.size());
+    info.checks = static_cast<std::uint32_t>(step.checks.size());
+    layout_.steps_.push_back(info);
+    feed_step(info.tags);
+    for (const Check& check : step.checks) add_check(check, id, info.tags);
+    if (inner != nullptr)
+      for (const Step& next : inner->steps) add_step(next, scenario, scenario_tags, info.group);
+  }
+
+  void feed_step(const Tags& tags) {
+    const std::size_t first = layout_.step_feeds_.size();
+    layout_.step_feeds_.resize(first + kMetricCount);
+    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+      const FigureInfo& figure = layout_.figures_[id];
+      if (of_scenario(figure.metric) || figure.metric == Metric::checks) continue;
+      if (const auto feed = feed_of(id, figure, tags))
+        layout_.step_feeds_[first + static_cast<std::size_t>(figure.metric)].push_back(*feed);
+    }
+  }
+
+  void add_check(const Check& check, StepId step, const Tags& step_tags) {
+    layout_.checks_.push_back({step, check.text});
+    layout_.check_feeds_.emplace_back();
+    const Tags tags = merged(step_tags, {{"check", check.text}});
+    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+      const FigureInfo& figure = layout_.figures_[id];
+      if (figure.metric != Metric::checks) continue;
+      if (std::all_of(figure.selector.begin(), figure.selector.end(), [&](const auto& tag) { return has(tags, tag); }))
+        layout_.check_feeds_.back().push_back(id);
+    }
+  }
+
+  TallyLayout layout_;
+};
+
+std::shared_ptr<const TallyLayout> TallyLayout::from(const Plan& plan) { return LayoutBuilder(plan).finish(); }
+
+}  // namespace sluice

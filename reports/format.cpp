@@ -1,0 +1,134 @@
+#include "reports/format.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace sluice::reports {
+namespace {
+
+/// Two decimals at most, zeros at the end left out.
+std::string trimmed(double value, int decimals = 2) {
+  std::string text = fmt::format("{:.{}f}", value, decimals);
+  if (text.find('.') != std::string::npos) {
+    text.erase(text.find_last_not_of('0') + 1);
+    if (text.back() == '.') text.pop_back();
+  }
+  return text == "-0" ? "0" : text;
+}
+
+}  // namespace
+
+std::string format_ms(double ms) {
+  const double size = std::abs(ms);
+  if (!std::isfinite(ms)) return "n/a";
+  if (size == 0) return "0s";
+  if (size < 0.001) return trimmed(ms * 1e6) + "ns";
+  if (size < 1) return trimmed(ms * 1e3) + "µs";
+  if (size < 1000) return trimmed(ms) + "ms";
+  if (size < 60'000) return trimmed(ms / 1000) + "s";
+  const auto seconds = static_cast<std::int64_t>(std::llround(size / 1000));
+  const std::string sign = ms < 0 ? "-" : "";
+  if (seconds < 3600) return fmt::format("{}{}m{}s", sign, seconds / 60, seconds % 60);
+  return fmt::format("{}{}h{}m{}s", sign, seconds / 3600, seconds % 3600 / 60, seconds % 60);
+}
+
+std::string format_bytes(double bytes) {
+  constexpr std::array<std::string_view, 6> units{"B", "kB", "MB", "GB", "TB", "PB"};
+  if (!std::isfinite(bytes)) return "n/a";
+  std::size_t unit = 0;
+  while (std::abs(bytes) >= 999.5 && unit + 1 < units.size()) {
+    bytes /= 1000;
+    ++unit;
+  }
+  return fmt::format("{} {}",
+                     unit > 0 && std::abs(bytes) < 9.95 ? fmt::format("{:.1f}", bytes) : fmt::format("{:.0f}", bytes),
+                     units[unit]);
+}
+
+std::string format_number(double value) {
+  if (!std::isfinite(value)) return "n/a";
+  if (value == std::floor(value) && std::abs(value) < 1e15) return fmt::format("{:.0f}", value == 0 ? 0.0 : value);
+  const double size = std::abs(value);
+  if (size >= 1e15 || size < 1e-4) return fmt::format("{:.4g}", value);
+  const int digits = std::max(0, 4 - static_cast<int>(std::floor(std::log10(size))));
+  return trimmed(value, std::min(digits, 6));
+}
+
+std::string format_count(std::uint64_t count) {
+  const std::string digits = std::to_string(count);
+  std::string text;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0 && digits.size() > 4) text += ' ';
+    text += digits[i];
+  }
+  return text;
+}
+
+std::string format_share(double share) {
+  // Neither 0 nor all may appear by rounding: 1 failure in a million is not 0.00%.
+  if (share > 0 && share < 0.00005) return "<0.01%";
+  if (share < 1 && share > 0.99995) return ">99.99%";
+  return fmt::format("{:.2f}%", share * 100);
+}
+
+std::string format_value(double value, std::string_view unit) {
+  if (unit == "ms") return format_ms(value);
+  if (unit == "bytes") return format_bytes(value);
+  if (unit == "bytes/s") return format_bytes(value) + "/s";
+  if (unit == "share") return format_share(value);
+  if (unit == "1/s") return format_number(value) + "/s";
+  if (unit == "%") return trimmed(value) + "%";
+  return format_number(value);
+}
+
+std::string format_percentile(double percentile) {
+  return percentile == 50 ? "med" : fmt::format("p({:g})", percentile);
+}
+
+std::string format_seconds(double seconds) { return format_ms(std::round(seconds * 10) * 100); }
+
+std::string_view section_of(const MetricSummary& metric) {
+  const std::string_view name = split_name(metric.name).base;
+  const auto any_of = [&](std::initializer_list<std::string_view> names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (name.starts_with("http_") || any_of({"connect_failed", "timed_out", "availability"})) return "HTTP";
+  if (name.starts_with("data_")) return "Network";
+  if (any_of({"client_lag", "loop_lag", "sched_lag", "send_lag"})) return "Instrument";
+  if (any_of({"iterations", "iteration_duration", "dropped_iterations", "vus", "vus_max", "group_duration", "checks"}))
+    return "Execution";
+  return "Streaming";
+}
+
+MetricName split_name(std::string_view name) {
+  const auto brace = name.find('{');
+  if (brace == std::string_view::npos) return {name, {}};
+  return {name.substr(0, brace), name.substr(brace)};
+}
+
+const double* percentile_of(const MetricSummary& metric, double percentile) {
+  for (const auto& [q, value] : metric.percentiles)
+    if (q == percentile) return &value;
+  return nullptr;
+}
+
+bool is_unsure(const MetricSummary& metric, double percentile) {
+  return std::find(metric.unsure.begin(), metric.unsure.end(), percentile) != metric.unsure.end();
+}
+
+std::string_view left_side(std::string_view expression) {
+  const auto end = expression.find_first_of("<>=!");
+  std::string_view left = expression.substr(0, end);
+  while (!left.empty() && left.back() == ' ') left.remove_suffix(1);
+  return left;
+}
+
+std::size_t columns(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+}  // namespace sluice::reports

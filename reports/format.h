@@ -1,0 +1,40 @@
+// How numbers are written for people, alike in every report: k6's manner.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "reports/summary.h"
+
+namespace sluice::reports {
+
+std::string format_ms(double ms);               // "0s", "21.5µs", "148.21ms", "1.2s", "2m3s"
+std::string format_bytes(double bytes);         // "711 B", "4.9 kB", "1.2 MB"
+std::string format_number(double value);        // at most 5 significant digits where there are fractions
+std::string format_count(std::uint64_t count);  // "1 234 567"
+std::string format_share(double share);         // "3.21%"
+std::string format_value(double value, std::string_view unit);  // by the unit of a metric or a threshold
+std::string format_percentile(double percentile);               // "p(99.9)"; 50 is "med"
+std::string format_seconds(double seconds);                     // a run's length: "9.8s", "13m0s"
+
+/// Where a metric is shown: HTTP, Streaming, Execution, Network, Instrument, System.
+std::string_view section_of(const MetricSummary& metric);
+
+/// "ttft{kind:chat}": "ttft" and "{kind:chat}"; the second empty for a metric as a whole.
+struct MetricName {
+  std::string_view base, selector;
+};
+MetricName split_name(std::string_view name);
+
+/// The value at one of the summary's percentiles; none when it has not got it.
+const double* percentile_of(const MetricSummary& metric, double percentile);
+bool is_unsure(const MetricSummary& metric, double percentile);
+
+/// What an expression compares: "p(95)" of "p(95) < 2s".
+std::string_view left_side(std::string_view expression);
+
+/// Columns a terminal gives the text: code points, not bytes; every character we print is one wide.
+std::size_t columns(std::string_view text);
+
+}  // namespace sluice::reports

@@ -1,0 +1,448 @@
+#include "reports/json.h"
+
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <algorithm>
+
+#include <boost/json/serialize.hpp>
+#include <boost/json/string.hpp>
+#include <boost/json/value.hpp>
+#include <cmath>
+#include <concepts>
+#include <initializer_list>
+#include <set>
+#include <stdexcept>
+#include <type_traits>
+
+namespace sluice::reports {
+
+void throw_exception_from_error(const ReadError& error, const boost::source_location&) {
+  throw std::logic_error("unchecked error: " + error.message);
+}
+
+namespace {
+
+namespace json = boost::json;
+namespace dom = simdjson::dom;
+
+constexpr std::size_t kTextBytesMax = 256u << 20;  // a run of days is some megabytes
+
+// ---- the form: one description for writing and reading
+// ----------------------------------------------------------------
+
+template <class T>
+concept Described = requires(T& value) {
+  value == value;
+}
+&&std::is_class_v<T>&& std::is_aggregate_v<T>;
+
+template <class Form, class T>
+void describe_series(Form& form, T& point) {
+  form("t_s", point.t_s);
+  form("vus", point.vus);
+  form("requests_per_s", point.requests_per_s);
+  form("failures_per_s", point.failures_per_s);
+  form("output_tokens_per_s", point.output_tokens_per_s);
+  form("duration_p50_ms", point.duration_p50_ms);
+  form("duration_p95_ms", point.duration_p95_ms);
+  form("duration_p99_ms", point.duration_p99_ms);
+  form("ttft_p50_ms", point.ttft_p50_ms);
+  form("ttft_p95_ms", point.ttft_p95_ms);
+  form("gap_p95_ms", point.gap_p95_ms);
+}
+
+template <class Form>
+void describe(Form& form, MetricSummary& m) {
+  form("kind", m.kind, {"counter", "gauge", "rate", "trend"});
+  form("unit", m.unit);
+  form("count", m.count);
+  form("rate", m.rate);
+  form("passes", m.passes);
+  form("fails", m.fails);
+  form("value", m.value);
+  form("sum", m.sum);
+  form("avg", m.avg);
+  form("min", m.min);
+  form("max", m.max);
+  form("stddev", m.stddev);
+  form.percentiles("percentiles", m.percentiles);
+  form("unsure", m.unsure);
+}
+
+template <class Form>
+void describe(Form& form, ThresholdResult& t) {
+  form("metric", t.metric);
+  form("expression", t.expression);
+  form("verdict", t.verdict, {"pass", "fail", "inconclusive"});
+  form("actual", t.actual);
+  form("limit", t.limit);
+  form("unit", t.unit);
+  form("reason", t.reason);
+  form("aborted", t.aborted);
+}
+
+template <class Form>
+void describe(Form& form, CheckResult& c) {
+  form("name", c.name);
+  form("group", c.group);
+  form("passes", c.passes);
+  form("fails", c.fails);
+}
+
+template <class Form>
+void describe(Form& form, FindingResult& f) {
+  form("rule", f.rule);
+  form("severity", f.severity, {"fatal", "error", "warning"});
+  form("count", f.count);
+  form("example", f.example);
+}
+
+template <class Form>
+void describe(Form& form, FailureResult& f) {
+  form("outcome", f.outcome);
+  form("error", f.error);
+  form("count", f.count);
+}
+
+template <class Form>
+void describe(Form& form, Bucket& b) {
+  form("from", b.from);
+  form("to", b.to);
+  form("count", b.count);
+}
+
+template <class Form>
+void describe(Form& form, HistogramResult& h) {
+  form("metric", h.metric);
+  form("unit", h.unit);
+  form("buckets", h.buckets);
+}
+
+template <class Form>
+void describe(Form& form, SeriesPoint& p) {
+  describe_series(form, p);
+}
+
+template <class Form>
+void describe(Form& form, ScenarioResult& s) {
+  form("name", s.name);
+  form("executor", s.executor);
+  form("description", s.description);
+  form("iterations", s.iterations);
+  form("interrupted", s.interrupted);
+  form("vus_max", s.vus_max);
+}
+
+template <class Form>
+void describe(Form& form, Instrument& i) {
+  form("verdict", i.verdict, {"", "trusted", "client-limited"});
+  form("reason", i.reason);
+  form("events", i.events);
+  form("events_kernel_stamped", i.events_kernel_stamped);
+  form("gaps", i.gaps);
+  form("gaps_coalesced", i.gaps_coalesced);
+  form("client_lag_p99_ms", i.client_lag_p99_ms);
+  form("loop_lag_p99_ms", i.loop_lag_p99_ms);
+  form("send_lag_p99_ms", i.send_lag_p99_ms);
+  form("cpu_percent", i.cpu_percent);
+  form("threads", i.threads);
+}
+
+template <class Form>
+void describe(Form& form, Summary& s) {
+  form("schema_version", s.schema_version);
+  form("sluice_version", s.sluice_version);
+  form("name", s.name);
+  form("scenario_file", s.scenario_file);
+  form("started_at", s.started_at);
+  form("duration_s", s.duration_s);
+  form("seed", s.seed);
+  form("target", s.target);
+  form("host", s.host);
+  form("os", s.os);
+  form("cpu", s.cpu);
+  form("variables", s.variables);
+  form("outcome", s.outcome, {"", "passed", "failed", "aborted", "interrupted"});
+  form("exit_code", s.exit_code);
+  form("scenarios", s.scenarios);
+  form("thresholds", s.thresholds);
+  form("checks", s.checks);
+  form.by_name("metrics", s.metrics);
+  form("failures", s.failures);
+  form("findings", s.findings);
+  form("instrument", s.instrument);
+  form("vllm_compat", s.vllm_compat);
+  form("histograms", s.histograms);
+  form("series_interval_s", s.series_interval_s);
+  form("series", s.series);
+}
+
+using Choices = std::initializer_list<std::string_view>;
+
+// ---- writing --------------------------------------------------------------------------------------------------------
+
+class Writer {
+ public:
+  template <class T>
+  void operator()(std::string_view name, T& member, Choices = {}) {
+    if constexpr (requires { member.has_value(); }) {
+      if (!member) return;
+      object_.emplace(name, value(*member));
+    } else {
+      object_.emplace(name, value(member));
+    }
+  }
+  void percentiles(std::string_view name, std::vector<std::pair<double, double>>& values) {
+    json::object list;
+    for (const auto& [q, v] : values) list.emplace(fmt::format("p{}", q), number(v));
+    object_.emplace(name, std::move(list));
+  }
+  void by_name(std::string_view name, std::vector<MetricSummary>& metrics) {
+    json::object list;
+    for (MetricSummary& metric : metrics) list.emplace(metric.name, value(metric));
+    object_.emplace(name, std::move(list));
+  }
+  json::object take() { return std::move(object_); }
+
+ private:
+  static json::value number(double v) { return std::isfinite(v) ? json::value(v) : json::value(nullptr); }
+
+  template <class T>
+  static json::value value(T& v) {
+    if constexpr (std::is_same_v<T, double>) {
+      return number(v);
+    } else if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) {
+      return json::value(v);
+    } else if constexpr (requires { typename T::mapped_type; }) {
+      json::object map;
+      for (auto& [key, mapped] : v) map.emplace(key, value(mapped));
+      return map;
+    } else if constexpr (requires { v.push_back(v.front()); }) {
+      json::array list;
+      for (auto& element : v) list.push_back(value(element));
+      return list;
+    } else {
+      Writer inner;
+      describe(inner, v);
+      return inner.take();
+    }
+  }
+
+  json::object object_;
+};
+
+bool is_flat(const json::value& value) {
+  const auto scalar = [](const json::value& v) { return !v.is_object() && !v.is_array(); };
+  if (value.is_array()) return std::all_of(value.get_array().begin(), value.get_array().end(), scalar);
+  if (value.is_object())
+    return std::all_of(value.get_object().begin(), value.get_object().end(),
+                       [&](const auto& member) { return scalar(member.value()); });
+  return true;
+}
+
+/// One line for what holds only scalars, as a point of the series does; else a line a member.
+void print(const json::value& value, std::string& out, std::size_t depth) {
+  const auto line = [&](std::size_t indent) { out.append("\n").append(2 * indent, ' '); };
+  const bool flat = is_flat(value) && depth > 0;
+  const auto list = [&](const auto& members, char open, char close, auto print_member) {
+    out += open;
+    bool first = true;
+    for (const auto& member : members) {
+      if (!first) out += flat ? ", " : ",";
+      first = false;
+      if (!flat) line(depth + 1);
+      print_member(member);
+    }
+    if (!flat && !first) line(depth);
+    out += close;
+  };
+  if (value.is_double())
+    out += fmt::format("{}", value.get_double());  // the shortest text that reads back as the same number
+  else if (value.is_array())
+    list(value.get_array(), '[', ']', [&](const json::value& element) { print(element, out, depth + 1); });
+  else if (value.is_object())
+    list(value.get_object(), '{', '}', [&](const json::key_value_pair& member) {
+      out += json::serialize(json::string(member.key()));
+      out += ": ";
+      print(member.value(), out, depth + 1);
+    });
+  else
+    out += json::serialize(value);
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------------
+
+/// Thrown inside this file only.
+struct Refusal {
+  std::string message;
+};
+
+[[noreturn]] void refuse(const std::string& path, std::string_view what) {
+  throw Refusal{fmt::format("{}: {}", path.empty() ? "the file" : path, what)};
+}
+
+/// A name from the file, for a message: bounded, without control characters.
+std::string shown(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 60)) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  if (text.size() > 60) out += "...";
+  return out;
+}
+
+class Reader {
+ public:
+  Reader(dom::object object, std::string path) : object_(object), path_(std::move(path)) {}
+
+  template <class T>
+  void operator()(std::string_view name, T& member, Choices choices = {}) {
+    const std::string path = path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
+    dom::element element;
+    const bool there = object_.at_key(name).get(element) == simdjson::SUCCESS;
+    if constexpr (requires { member.has_value(); }) {
+      member.reset();
+      if (there && !element.is_null()) read(element, member.emplace(), path);
+    } else {
+      if (!there) refuse(path, "missing");
+      read(element, member, path);
+    }
+    if constexpr (std::is_same_v<T, std::string>) {
+      if (choices.size() != 0 && std::find(choices.begin(), choices.end(), member) == choices.end())
+        refuse(path, fmt::format("'{}' is none of {}", shown(member), listed(choices)));
+    }
+  }
+
+  void percentiles(std::string_view name, std::vector<std::pair<double, double>>& values) {
+    const std::string path = fmt::format("{}.{}", path_, name);
+    for (const auto& [key, element] : object_at(name, path)) {
+      double q = -1;
+      std::string_view digits = key;
+      if (digits.starts_with('p')) {
+        // The number's text goes through the same exact reader as every other number.
+        dom::parser parser;
+        dom::element number;
+        if (parser.parse(digits.data() + 1, digits.size() - 1).get(number) == simdjson::SUCCESS &&
+            number.get(q) != simdjson::SUCCESS)
+          q = -1;
+      }
+      if (!(q >= 0 && q <= 100)) refuse(path, fmt::format("'{}' is not p and a number from 0 to 100", shown(key)));
+      if (!values.empty() && values.back().first >= q) refuse(path, "percentiles must ascend");
+      double value = 0;
+      read(element, value, fmt::format("{}.{}", path, shown(key)));
+      values.emplace_back(q, value);
+    }
+  }
+
+  void by_name(std::string_view name, std::vector<MetricSummary>& metrics) {
+    std::set<std::string, std::less<>> seen;
+    for (const auto& [key, element] : object_at(name, std::string(name))) {
+      if (!seen.emplace(key).second) refuse(std::string(name), fmt::format("'{}' stands twice", shown(key)));
+      MetricSummary& metric = metrics.emplace_back();
+      read(element, metric, fmt::format("{}.{}", name, shown(key)));
+      metric.name = key;
+    }
+  }
+
+ private:
+  static std::string listed(Choices choices) {
+    std::string text;
+    for (const std::string_view choice : choices)
+      if (!choice.empty()) text.append(text.empty() ? "" : ", ").append(choice);
+    return text;
+  }
+
+  dom::object object_at(std::string_view name, const std::string& path) {
+    dom::element element;
+    if (object_.at_key(name).get(element) != simdjson::SUCCESS) refuse(path, "missing");
+    dom::object object;
+    if (element.get(object) != simdjson::SUCCESS) refuse(path, "an object is wanted");
+    return object;
+  }
+
+  template <class T>
+  static void read(dom::element element, T& into, const std::string& path) {
+    if constexpr (std::is_same_v<T, std::string>) {
+      std::string_view text;
+      if (element.get(text) != simdjson::SUCCESS) refuse(path, "a string is wanted");
+      into = text;
+    } else if constexpr (std::is_same_v<T, bool>) {
+      if (element.get(into) != simdjson::SUCCESS) refuse(path, "true or false is wanted");
+    } else if constexpr (std::is_same_v<T, double>) {
+      if (element.get(into) != simdjson::SUCCESS) refuse(path, "a number is wanted");
+    } else if constexpr (std::is_integral_v<T>) {
+      std::int64_t number = 0;
+      std::uint64_t large = 0;
+      if (element.get(number) == simdjson::SUCCESS && std::in_range<T>(number))
+        into = static_cast<T>(number);
+      else if (element.get(large) == simdjson::SUCCESS && std::in_range<T>(large))
+        into = static_cast<T>(large);
+      else
+        refuse(path, fmt::format("a whole number{} is wanted", std::is_unsigned_v<T> ? ", not negative," : ""));
+    } else if constexpr (requires { typename T::mapped_type; }) {
+      dom::object object;
+      if (element.get(object) != simdjson::SUCCESS) refuse(path, "an object is wanted");
+      into.clear();
+      for (const auto& [key, mapped] : object)
+        read(mapped, into[std::string(key)], fmt::format("{}.{}", path, shown(key)));
+    } else if constexpr (requires { into.push_back(into.front()); }) {
+      dom::array array;
+      if (element.get(array) != simdjson::SUCCESS) refuse(path, "an array is wanted");
+      into.clear();
+      for (const dom::element inner : array) {
+        const std::string place = fmt::format("{}[{}]", path, into.size());
+        read(inner, into.emplace_back(), place);
+      }
+    } else {
+      dom::object object;
+      if (element.get(object) != simdjson::SUCCESS) refuse(path, "an object is wanted");
+      Reader inner(object, path);
+      describe(inner, into);
+    }
+  }
+
+  dom::object object_;
+  std::string path_;
+};
+
+void check_version(dom::object object) {
+  std::int64_t version = 0;
+  if (object.at_key("schema_version").get(version) != simdjson::SUCCESS)
+    refuse("", "not a Sluice summary: it has no schema_version");
+  if (version != kSchemaVersion)
+    refuse("schema_version",
+           fmt::format("{} is not a version this program reads: it reads {}", version, kSchemaVersion));
+}
+
+}  // namespace
+
+std::string to_json(const Summary& summary) {
+  Summary copy = summary;  // describe() serves reading too, so it takes what may be written to
+  Writer writer;
+  describe(writer, copy);
+  std::string out;
+  print(writer.take(), out, 0);
+  return out + '\n';
+}
+
+boost::system::result<Summary, ReadError> from_json(std::string_view text) {
+  if (text.size() > kTextBytesMax) return ReadError{fmt::format("the file is larger than {} MiB", kTextBytesMax >> 20)};
+  try {
+    dom::parser parser;
+    dom::element root;
+    if (const auto error = parser.parse(text.data(), text.size()).get(root); error != simdjson::SUCCESS)
+      return ReadError{fmt::format("not JSON: {}", simdjson::error_message(error))};
+    dom::object object;
+    if (root.get(object) != simdjson::SUCCESS) return ReadError{"not a Sluice summary: an object is wanted"};
+    check_version(object);
+    Summary summary;
+    Reader reader(object, "");
+    describe(reader, summary);
+    return summary;
+  } catch (const Refusal& refusal) {
+    return ReadError{refusal.message};
+  } catch (const std::bad_alloc&) {
+    return ReadError{"the file needs more memory than there is"};
+  }
+}
+
+}  // namespace sluice::reports

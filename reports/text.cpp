@@ -1,0 +1,372 @@
+#include "reports/text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "reports/format.h"
+
+namespace sluice::reports {
+namespace {
+
+enum class Ink { plain, bold, faint, good, bad, accent };
+
+/// Text that knows how wide it is however it is coloured, and that cannot drive the terminal: control characters in
+/// names, errors and examples are shown, not sent.
+class Page {
+ public:
+  explicit Page(const TextOptions& options) : color_(options.color), width_(std::clamp(options.width, 80, 160)) {}
+
+  std::size_t width() const { return static_cast<std::size_t>(width_); }
+
+  Page& put(std::string_view text, Ink ink = Ink::plain) {
+    if (color_ && ink != Ink::plain) out_ += escape(ink);
+    for (const char c : text)
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+        out_ += '?';
+      else
+        out_ += c;
+    if (color_ && ink != Ink::plain) out_ += "\x1b[0m";
+    return *this;
+  }
+  Page& line() {
+    while (!out_.empty() && out_.back() == ' ') out_.pop_back();
+    out_ += '\n';
+    return *this;
+  }
+  /// A name, then dots up to `width` columns, then a colon.
+  Page& dotted(std::string_view indent, std::string_view name, std::size_t width) {
+    put(indent);
+    const std::size_t used = columns(indent) + columns(name);
+    put(name);
+    put(std::string(used + 1 < width ? width - used : 1, '.'), Ink::faint);
+    return put(": ");
+  }
+  void heading(std::string_view text) { line().put("  ").put("█ ", Ink::accent).put(text, Ink::bold).line().line(); }
+  std::string take() { return std::move(out_); }
+
+ private:
+  static std::string_view escape(Ink ink) {
+    switch (ink) {
+      case Ink::plain:
+        return "";
+      case Ink::bold:
+        return "\x1b[1m";
+      case Ink::faint:
+        return "\x1b[2m";
+      case Ink::good:
+        return "\x1b[32m";
+      case Ink::bad:
+        return "\x1b[31m";
+      case Ink::accent:
+        return "\x1b[36m";
+    }
+    return "";
+  }
+  bool color_;
+  int width_;
+  std::string out_;
+};
+
+std::string cut(std::string_view text, std::size_t width) {
+  if (columns(text) <= width) return std::string(text);
+  std::string out;
+  std::size_t used = 0;
+  for (const char c : text) {
+    if ((static_cast<unsigned char>(c) & 0xC0) != 0x80 && ++used >= width) break;
+    out += c;
+  }
+  return out + "…";
+}
+
+std::string padded(std::string text, std::size_t width) {
+  const std::size_t used = columns(text);
+  if (used < width) text.append(width - used, ' ');
+  return text;
+}
+
+void print_thresholds(Page& page, const Summary& summary) {
+  if (summary.thresholds.empty()) return;
+  page.heading("THRESHOLDS");
+  std::string_view above;
+  for (const ThresholdResult& result : summary.thresholds) {
+    if (result.metric != above) {
+      if (!above.empty()) page.line();
+      page.put("    ").put(result.metric, Ink::bold).line();
+      above = result.metric;
+    }
+    const bool pass = result.verdict == "pass", unsure = result.verdict == "inconclusive";
+    page.put("    ").put(pass     ? "✓ pass"
+                         : unsure ? "? open"
+                                  : "✗ FAIL",
+                         pass     ? Ink::good
+                         : unsure ? Ink::accent
+                                  : Ink::bad);
+    page.put(fmt::format("  '{}' ", result.expression));
+    if (result.actual)
+      page.put(fmt::format("{}={}", left_side(result.expression), format_value(*result.actual, result.unit)),
+               Ink::accent);
+    else
+      page.put(result.reason.empty() ? "no samples" : result.reason, Ink::bad);
+    if (unsure && !result.reason.empty()) page.put(" (" + result.reason + ")");
+    if (result.aborted) page.put("  stopped the run", Ink::bad);
+    page.line();
+  }
+}
+
+void print_checks(Page& page, const Summary& summary) {
+  if (summary.checks.empty()) return;
+  page.heading("CHECKS");
+  std::uint64_t passes = 0, fails = 0;
+  for (const CheckResult& result : summary.checks) {
+    passes += result.passes;
+    fails += result.fails;
+  }
+  const double tries = static_cast<double>(std::max<std::uint64_t>(passes + fails, 1));
+  const auto total = [&](std::string_view name, std::uint64_t count) {
+    page.dotted("    ", name, 24);
+    page.put(fmt::format("{}  {} out of {}", format_share(static_cast<double>(count) / tries), count, passes + fails));
+    page.line();
+  };
+  total("checks_succeeded", passes);
+  total("checks_failed", fails);
+  page.line();
+  std::string_view group;
+  for (const CheckResult& result : summary.checks) {
+    if (result.group != group) {
+      group = result.group;
+      if (!group.empty()) page.put("    ").put(group, Ink::faint).line();
+    }
+    const bool never = result.passes + result.fails == 0, good = result.fails == 0;
+    page.put(group.empty() ? "    " : "      ");
+    page.put(never ? "- " : good ? "✓ " : "✗ ", never ? Ink::faint : good ? Ink::good : Ink::bad);
+    page.put(cut(result.name, page.width() - 30));
+    if (never)
+      page.put("  never evaluated", Ink::faint);
+    else if (good)
+      page.put(fmt::format("  {}", result.passes), Ink::faint);
+    else
+      page.put(fmt::format("  {} of {} failed", result.fails, result.passes + result.fails), Ink::bad);
+    page.line();
+  }
+}
+
+struct Column {
+  std::string name;
+  std::vector<std::string> cells;  // a row each; empty: none
+  std::size_t width = 0;
+};
+
+std::string trend_cell(const MetricSummary& metric, double percentile) {
+  const double* value = percentile_of(metric, percentile);
+  if (value == nullptr) return "";
+  const std::string text = format_value(*value, metric.unit);
+  return is_unsure(metric, percentile) ? "[" + text + "]" : text;
+}
+
+/// The columns of the trends, as many as the page has room for; the dearest stay.
+std::vector<Column> trend_columns(const std::vector<MetricSummary>& metrics, std::size_t room) {
+  struct Wanted {
+    std::string name;
+    int rank;  // 0: the last to go
+    std::optional<double> percentile;
+  };
+  const std::array<Wanted, 7> all{{{"avg", 2, {}},
+                                   {"min", 6, {}},
+                                   {"med", 1, 50.0},
+                                   {"max", 3, {}},
+                                   {"p(90)", 5, 90.0},
+                                   {"p(95)", 0, 95.0},
+                                   {"p(99)", 4, 99.0}}};
+  std::vector<std::pair<int, Column>> columns_of;
+  for (const Wanted& wanted : all) {
+    Column column{.name = wanted.name, .cells = {}};
+    for (const MetricSummary& metric : metrics) {
+      std::string cell;
+      if (metric.kind == "trend") {
+        if (wanted.percentile)
+          cell = trend_cell(metric, *wanted.percentile);
+        else if (const auto& value = wanted.name == "avg" ? metric.avg : wanted.name == "min" ? metric.min : metric.max)
+          cell = format_value(*value, metric.unit);
+      }
+      column.width = std::max(column.width, columns(cell));
+      column.cells.push_back(std::move(cell));
+    }
+    column.width += wanted.name.size() + 2;  // "avg=", one space
+    columns_of.emplace_back(wanted.rank, std::move(column));
+  }
+  const auto used = [&] {
+    std::size_t sum = 0;
+    for (const auto& [rank, column] : columns_of) sum += column.width;
+    return sum;
+  };
+  while (columns_of.size() > 2 && used() > room + 1)
+    columns_of.erase(std::max_element(columns_of.begin(), columns_of.end(),
+                                      [](const auto& a, const auto& b) { return a.first < b.first; }));
+  std::vector<Column> result;
+  for (auto& [rank, column] : columns_of) result.push_back(std::move(column));
+  return result;
+}
+
+std::string plain_value(const MetricSummary& metric) {
+  if (metric.kind == "counter") {
+    const auto sum = static_cast<double>(metric.count);
+    std::string text = metric.unit == "bytes" ? format_bytes(sum) : format_count(metric.count);
+    if (metric.rate)
+      text = padded(text, 9) + "  " +
+             (metric.unit == "bytes" ? format_bytes(*metric.rate) : format_number(*metric.rate)) + "/s";
+    return text;
+  }
+  if (metric.kind == "rate")
+    return fmt::format("{}  {} out of {}", padded(format_share(metric.rate.value_or(0)), 9), metric.passes,
+                       metric.passes + metric.fails);
+  std::string text = metric.value ? format_value(*metric.value, metric.unit) : "";
+  if (metric.min && metric.max)
+    text = padded(text, 9) + fmt::format("  min={} max={}", format_value(*metric.min, metric.unit),
+                                         format_value(*metric.max, metric.unit));
+  return text;
+}
+
+void print_metrics(Page& page, const Summary& summary) {
+  if (summary.metrics.empty()) return;
+  page.heading("METRICS");
+  // Selections stand beneath their metric, as in k6: "  { kind:chat }".
+  std::vector<std::string> names;
+  std::size_t width = 24;
+  for (const MetricSummary& metric : summary.metrics) {
+    const auto [base, selector] = split_name(metric.name);
+    std::string name(base);
+    if (!selector.empty()) name = "  { " + std::string(selector.substr(1, selector.size() - 2)) + " }";
+    names.push_back(cut(name, 48));
+    width = std::max(width, columns(names.back()) + 7);
+  }
+  width = std::min(width, page.width() / 2);
+  const std::vector<Column> trends = trend_columns(summary.metrics, page.width() - width - 2);
+
+  bool first = true;
+  for (const std::string_view section : {"HTTP", "Streaming", "Execution", "Network", "Instrument", "System"}) {
+    bool begun = false;
+    for (std::size_t row = 0; row < summary.metrics.size(); ++row) {
+      const MetricSummary& metric = summary.metrics[row];
+      if (section_of(metric) != section) continue;
+      if (!begun) {
+        if (!first) page.line();
+        page.put("    ").put(section, Ink::bold).line();
+        begun = true;
+        first = false;
+      }
+      page.dotted("    ", names[row], width);
+      if (metric.kind == "trend") {
+        for (const Column& column : trends) {
+          page.put(column.name + "=", Ink::faint);
+          page.put(padded(column.cells[row], column.width - column.name.size() - 1), Ink::accent);
+        }
+      } else {
+        page.put(plain_value(metric), Ink::accent);
+      }
+      page.line();
+    }
+  }
+}
+
+void print_failures(Page& page, const Summary& summary) {
+  if (!summary.failures.empty()) {
+    page.heading("FAILURES BY CAUSE");
+    for (const FailureResult& failure : summary.failures) {
+      page.put("    ").put(fmt::format("{:>8}  ", failure.count), Ink::bad);
+      page.put(padded(failure.outcome, 16)).put(cut(failure.error, page.width() - 32)).line();
+    }
+  }
+  if (!summary.findings.empty()) {
+    page.heading("STREAM FINDINGS");
+    for (const FindingResult& finding : summary.findings) {
+      page.put("    ").put(fmt::format("{:>8}  ", finding.count),
+                           finding.severity == "warning" ? Ink::accent : Ink::bad);
+      page.put(padded(finding.severity, 9)).put(finding.rule).line();
+      if (!finding.example.empty())
+        page.put("              ").put(cut(finding.example, page.width() - 16), Ink::faint).line();
+    }
+  }
+}
+
+void print_instrument(Page& page, const Summary& summary) {
+  const Instrument& instrument = summary.instrument;
+  page.heading("INSTRUMENT");
+  const bool trusted = instrument.verdict == "trusted";
+  page.put("    ").put(instrument.verdict, trusted ? Ink::good : Ink::bad);
+  if (!instrument.reason.empty()) page.put(": " + instrument.reason);
+  page.line().put("    ");
+  std::vector<std::string> facts;
+  const auto lag = [&](std::string_view name, const std::optional<double>& ms) {
+    if (ms) facts.push_back(fmt::format("{} p99 {}", name, format_ms(*ms)));
+  };
+  lag("client lag", instrument.client_lag_p99_ms);
+  lag("loop lag", instrument.loop_lag_p99_ms);
+  lag("send lag", instrument.send_lag_p99_ms);
+  const auto share = [&](std::string_view name, std::uint64_t part, std::uint64_t all) {
+    if (all > 0)
+      facts.push_back(fmt::format("{} {}", format_share(static_cast<double>(part) / static_cast<double>(all)), name));
+  };
+  share("of events stamped by the kernel", instrument.events_kernel_stamped, instrument.events);
+  share("of gaps coalesced", instrument.gaps_coalesced, instrument.gaps);
+  facts.push_back(fmt::format("CPU {:.0f}% of a core", instrument.cpu_percent));
+  facts.push_back(fmt::format("{} thread{}", instrument.threads, instrument.threads == 1 ? "" : "s"));
+  std::size_t used = 4;
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    const std::string fact = facts[i] + (i + 1 < facts.size() ? ", " : "");
+    if (used > 4 && used + columns(fact) > page.width()) {
+      page.line().put("    ");
+      used = 4;
+    }
+    used += columns(fact);
+    page.put(fact, Ink::faint);
+  }
+  page.line();
+}
+
+void print_head(Page& page, const Summary& summary) {
+  page.line().put("  ").put(summary.name.empty() ? summary.scenario_file : summary.name, Ink::bold);
+  if (!summary.target.empty()) page.put("  ").put(summary.target, Ink::faint);
+  page.line();
+  for (const ScenarioResult& scenario : summary.scenarios) {
+    page.put(fmt::format("  {}: {}, {}; {} iteration{}", scenario.name, scenario.executor, scenario.description,
+                         format_count(scenario.iterations), scenario.iterations == 1 ? "" : "s"));
+    if (scenario.interrupted > 0) page.put(fmt::format(", {} interrupted", scenario.interrupted));
+    page.line();
+  }
+}
+
+void print_foot(Page& page, const Summary& summary) {
+  const auto passed = std::count_if(summary.thresholds.begin(), summary.thresholds.end(),
+                                    [](const ThresholdResult& result) { return result.verdict == "pass"; });
+  page.line().put("  ");
+  page.put(summary.outcome, summary.outcome == "passed" ? Ink::good : Ink::bad);
+  page.put(fmt::format(" after {}", format_seconds(summary.duration_s)));
+  if (!summary.thresholds.empty())
+    page.put(fmt::format(", {} of {} thresholds passed", passed, summary.thresholds.size()));
+  page.put(fmt::format(", exit code {}", summary.exit_code)).line();
+  const bool brackets = std::any_of(summary.metrics.begin(), summary.metrics.end(),
+                                    [](const MetricSummary& metric) { return !metric.unsure.empty(); });
+  if (brackets) page.put("  [in brackets]: too few samples for that percentile", Ink::faint).line();
+}
+
+}  // namespace
+
+std::string to_text(const Summary& summary, const TextOptions& options) {
+  Page page(options);
+  print_head(page, summary);
+  print_thresholds(page, summary);
+  print_checks(page, summary);
+  print_metrics(page, summary);
+  print_failures(page, summary);
+  print_instrument(page, summary);
+  print_foot(page, summary);
+  return page.take();
+}
+
+}  // namespace sluice::reports
