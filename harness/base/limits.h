@@ -15,6 +15,8 @@ inline constexpr std::size_t scenario_nodes_max = 100'000;
 inline constexpr std::size_t problems_max = 100;  // beyond, the list helps nobody
 inline constexpr std::size_t variable_bytes_max =
     64u << 10;  // one value after substitution, so that nesting cannot explode
+inline constexpr std::size_t variables_max = 1'000;
+inline constexpr std::size_t variable_chain_max = 20;  // defaults that use variables that use variables
 inline constexpr std::size_t scenarios_max = 100;
 inline constexpr std::size_t steps_max = 1'000;  // of one flow, groups included
 inline constexpr std::size_t stages_max = 1'000;

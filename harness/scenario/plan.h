@@ -30,19 +30,19 @@ using Tags = std::vector<std::pair<std::string, std::string>>;  // sorted by key
 
 /// `target: {engine: ...}`: the engine started beside the run.
 struct EngineTarget {
-  std::string model;                         // a folder, or a name under models/
-  std::string backend = "auto";              // auto, cpu, cuda, scripted
-  std::vector<std::string> args;             // handed to sluice-engine as they are
-  std::string engine_cores, harness_cores;   // "0-3,6"; empty: not pinned
+  std::string model;                        // a folder, or a name under models/
+  std::string backend = "auto";             // auto, cpu, cuda, scripted
+  std::vector<std::string> args;            // handed to sluice-engine as they are
+  std::string engine_cores, harness_cores;  // "0-3,6"; empty: not pinned
   Nanoseconds ready_timeout = std::chrono::seconds(60);
 };
 
 struct Target {
-  std::optional<EngineTarget> engine;        // either this
-  std::string url;                           // or this: http(s)://host:port[/path], without /v1
+  std::optional<EngineTarget> engine;  // either this
+  std::string url;                     // or this: http(s)://host:port[/path], without /v1
   std::string dialect = "openai";
   std::vector<std::pair<std::string, Template>> headers;
-  std::string model;                         // default of chat steps; empty: the server's first
+  std::string model;  // default of chat steps; empty: the server's first
   bool tls_verify = true;
   Nanoseconds connect_timeout = std::chrono::seconds(10);
   Nanoseconds request_timeout = std::chrono::seconds(120);
@@ -51,8 +51,8 @@ struct Target {
 // ---- flow ---------------------------------------------------------------------------------------------------------
 
 struct Check {
-  std::string text;        // as written; its name in results
-  Expression condition;    // over the response: status, text, chunks, finish_reason, header, body, usage.*, ttft ...
+  std::string text;      // as written; its name in results
+  Expression condition;  // over the response: status, text, chunks, finish_reason, header, body, usage.*, ttft ...
   Place place;
 };
 
@@ -62,23 +62,24 @@ struct ChatMessage {
 };
 
 struct ChatStep {
-  Template model;                                  // empty: target.model
-  std::vector<ChatMessage> messages;               // `prompt:` is one user message
+  Template model;                     // empty: target.model
+  std::vector<ChatMessage> messages;  // `prompt:` is one user message
   bool stream = true;
-  bool include_usage = true;                       // stream_options.include_usage
-  std::vector<std::pair<std::string, std::string>> options;  // further body members as JSON text: max_tokens, temperature ...
+  bool include_usage = true;  // stream_options.include_usage
+  std::vector<std::pair<std::string, std::string>>
+      options;  // further body members as JSON text: max_tokens, temperature ...
 };
 
 struct HttpStep {
   std::string method = "GET";
-  Template url;                                    // absolute, or a path on the target
+  Template url;  // absolute, or a path on the target
   std::vector<std::pair<std::string, Template>> headers;
-  Template body;                                   // of json: and body: alike, rendered as text
+  Template body;  // of json: and body: alike, rendered as text
   std::string content_type;
 };
 
 struct SleepStep {
-  Nanoseconds from{}, to{};                        // uniform in [from, to], seeded
+  Nanoseconds from{}, to{};  // uniform in [from, to], seeded
 };
 
 struct Step;
@@ -88,11 +89,11 @@ struct GroupStep {
 };
 
 struct Step {
-  std::string name;                                // its `name` tag; default: the verb and what it addresses
+  std::string name;  // its `name` tag; default: the verb and what it addresses
   std::variant<ChatStep, HttpStep, SleepStep, GroupStep> verb;
   std::vector<Check> checks;
   Tags tags;
-  std::optional<Nanoseconds> timeout;              // of the whole request
+  std::optional<Nanoseconds> timeout;  // of the whole request
   Place place;
 };
 
@@ -124,7 +125,7 @@ struct ScenarioPlan {
   LoadShape shape;
   Nanoseconds start_time{};
   Nanoseconds graceful_stop = std::chrono::seconds(30);
-  Tags tags;                                       // `scenario: <name>` is added by the run
+  Tags tags;  // `scenario: <name>` is added by the run
   std::vector<Objective> objectives;
   std::vector<Step> flow;
   Place place;
@@ -136,13 +137,13 @@ enum class Aggregation : std::uint8_t { avg, min, max, med, percentile, count, r
 enum class Comparison : std::uint8_t { less, less_equal, greater, greater_equal, equal, not_equal };
 
 struct Threshold {
-  std::string text;            // as written, variables resolved: "p(95) < 2s"
+  std::string text;  // as written, variables resolved: "p(95) < 2s"
   Metric metric;
-  Tags selector;               // {kind:chat}; empty: all
+  Tags selector;  // {kind:chat}; empty: all
   Aggregation aggregation;
-  double percentile = 0;       // 0..100, of Aggregation::percentile
+  double percentile = 0;  // 0..100, of Aggregation::percentile
   Comparison comparison;
-  double limit = 0;            // in the metric's unit (milliseconds for times, 0..1 for rates)
+  double limit = 0;  // in the metric's unit (milliseconds for times, 0..1 for rates)
   bool abort_on_fail = false;
   Nanoseconds delay_abort_eval{};
   Place place;
@@ -159,16 +160,16 @@ struct DataSet {
 
 struct Plan {
   std::string name;
-  std::string file;                            // as the user gave it
+  std::string file;  // as the user gave it
   std::uint64_t seed = 1;
-  std::map<std::string, std::string> env;      // the variables the file declares, as resolved
+  std::map<std::string, std::string> env;  // the variables the file declares, as resolved
   Target target;
   std::vector<DataSet> data;
   std::vector<ScenarioPlan> scenarios;
   std::vector<Threshold> thresholds;
-  std::uint32_t large_chunk_chars = 20;        // buffer_efficiency
-  double stall_factor = 10;                    // stalls
-  std::uint32_t threads = 1;                   // load threads
+  std::uint32_t large_chunk_chars = 20;  // buffer_efficiency
+  double stall_factor = 10;              // stalls
+  std::uint32_t threads = 1;             // load threads
 };
 
 }  // namespace sluice

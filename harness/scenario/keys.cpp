@@ -1,0 +1,174 @@
+#include "harness/scenario/keys.h"
+
+#include <algorithm>
+#include <array>
+
+#include "harness/base/check.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr auto kFile = std::to_array<KeyInfo>({
+    {"name", "text", "The run's name, as reports show it.", true},
+    {"seed", "whole", "Every random choice follows from it; default 1."},
+    {"threads", "whole", "Threads that drive the load; default 1."},
+    {"env", "map:text", "Variables with their defaults. The environment overrides them, -e NAME=VALUE overrides both."},
+    {"target", "section:target", "What is tested.", true},
+    {"data", "map:section:data", "Data files by name; ${name.field} reads a row's field, one row an iteration."},
+    {"flows", "map:list:section:step", "Flows by name, for scenarios that share one."},
+    {"scenarios", "map:section:scenario", "Who does what: each runs beside the others.", true},
+    {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
+     "What must hold at the end, by metric: metric or metric{tag:value}."},
+    {"large_chunk_chars", "whole",
+     "A content event of at least so many characters counts for buffer_efficiency; default 20."},
+    {"stall_factor", "number", "A gap over so many times its stream's median (and 100 ms) is a stall; default 10."},
+});
+
+constexpr auto kTarget = std::to_array<KeyInfo>({
+    {"url", "text",
+     "http(s)://host:port, with a path if the API lies under one, without /v1. When empty, engine: is used."},
+    {"engine", "section:engine", "The engine that is started beside the run."},
+    {"dialect", "words:openai vllm llamacpp sglang",
+     "Whose known deviations from OpenAI's stream are only noted; default openai."},
+    {"headers", "map:text", "Sent with every request."},
+    {"auth", "section:auth", "Makes the Authorization header; none is sent when its values are empty."},
+    {"model", "text", "Model of chat steps that name none; default: the server's first."},
+    {"tls_verify", "truth", "Whether the server's certificate is verified; default true."},
+    {"connect_timeout", "duration", "Default 10s."},
+    {"request_timeout", "duration", "Of a whole request, its stream included; default 120s."},
+});
+
+constexpr auto kEngine = std::to_array<KeyInfo>({
+    {"model", "text", "A folder with a model, or the name of one under models/.", true},
+    {"backend", "words:auto cpu cuda scripted", "Default auto."},
+    {"args", "list:text", "Further arguments for sluice-engine, as they are."},
+    {"engine_cores", "text", "Cores the engine is pinned to: 0-3,6."},
+    {"harness_cores", "text", "Cores the load threads are pinned to."},
+    {"ready_timeout", "duration", "How long it may take until it is ready; default 60s."},
+});
+
+constexpr auto kAuth = std::to_array<KeyInfo>({
+    {"bearer", "text", "Authorization: Bearer ..."},
+    {"user", "text", "Authorization: Basic ..., when there is no bearer."},
+    {"password", "text", "The user's."},
+});
+
+constexpr auto kData = std::to_array<KeyInfo>({
+    {"file", "text", "Relative to the scenario file.", true},
+    {"format", "words:jsonl csv text",
+     "Default: by the file's ending (.jsonl, .ndjson, .csv, else text: a row a line, its field is text)."},
+    {"order", "words:sequential random", "Default sequential."},
+    {"seed", "whole", "Of a random order; default: the run's."},
+});
+
+constexpr auto kScenario = std::to_array<KeyInfo>({
+    {"executor", "words:constant-vus ramping-vus", "How many virtual users there are, and when.", true},
+    {"vus", "whole", "constant-vus: how many; default 1."},
+    {"duration", "duration", "constant-vus: for how long."},
+    {"start_vus", "whole", "ramping-vus: how many there are at the start; default 0."},
+    {"stages", "list:section:stage", "ramping-vus: the ramps, one after the other."},
+    {"graceful_ramp_down", "duration",
+     "ramping-vus: how long a VU that is ramped down may finish its iteration; default 30s."},
+    {"scale_to", "section:scale_to", "ramping-vus: stretches the stages to a total duration and a peak."},
+    {"start_time", "duration", "When it starts, counted from the run's start; default 0s."},
+    {"graceful_stop", "duration", "How long iterations may go on after the end; default 30s."},
+    {"tags", "map:text", "Tags of everything it measures, for selectors of thresholds."},
+    {"objectives", "map:duration", "Limits by metric that a request must meet to count as good (goodput)."},
+    {"flow", "text|list:section:step", "What each iteration does: the steps, or the name of a flow.", true},
+});
+
+constexpr auto kScaleTo = std::to_array<KeyInfo>({
+    {"duration", "duration", "All stages together; their shares stay."},
+    {"vus", "whole", "The highest target; the others keep their shares, rounded up."},
+});
+
+constexpr auto kStage = std::to_array<KeyInfo>({
+    {"duration", "duration", "How long the ramp takes.", true},
+    {"target", "whole", "How many VUs there are at its end.", true},
+});
+
+constexpr auto kStep = std::to_array<KeyInfo>({
+    {"chat", "section:chat", "Asks the model: POST /v1/chat/completions."},
+    {"http", "section:http", "One HTTP request."},
+    {"sleep", "range", "Waits: 1s, or 1s..3s for a random time between."},
+    {"group", "text", "A name for some steps together, which stand under steps:."},
+    {"steps", "list:section:step", "The steps of a group."},
+    {"check", "text|list:text",
+     "What must hold of the answer: status == 200, text contains \"print(\", chunks in 50..100."},
+    {"name", "text", "The step's name in reports, and its tag `name`."},
+    {"tags", "map:text", "Tags of what the step measures."},
+    {"timeout", "duration", "Of the whole request; default: the target's request_timeout."},
+});
+
+constexpr auto kChat = std::to_array<KeyInfo>({
+    {"prompt", "text", "One message of the user."},
+    {"messages", "list:section:message", "The whole conversation, instead of prompt."},
+    {"system", "text", "A system message before the prompt or the messages."},
+    {"model", "text", "Default: the target's."},
+    {"stream", "truth", "Default true."},
+    {"include_usage", "truth", "Asks for token counts at the stream's end; default true."},
+    {"max_tokens", "whole", "At most so many tokens of answer."},
+    {"temperature", "number", "0 to 2; 0 is greedy."},
+    {"top_p", "number", "0 to 1."},
+    {"top_k", "whole", "Not OpenAI's; vLLM and sluice-engine take it."},
+    {"min_p", "number", "0 to 1. Not OpenAI's."},
+    {"presence_penalty", "number", "-2 to 2."},
+    {"frequency_penalty", "number", "-2 to 2."},
+    {"repetition_penalty", "number", "Over 0. Not OpenAI's."},
+    {"seed", "whole", "For repeatable sampling."},
+    {"stop", "text|list:text", "Texts at which the answer ends."},
+    {"body", "map:json", "Further members of the request's body, as they are."},
+});
+
+constexpr auto kMessage = std::to_array<KeyInfo>({
+    {"role", "text", "system, user, assistant or tool.", true},
+    {"content", "text", "What is said.", true},
+});
+
+constexpr auto kHttp = std::to_array<KeyInfo>({
+    {"get", "text", "A path on the target, or a whole URL."},
+    {"post", "text", "A path on the target, or a whole URL."},
+    {"put", "text", "A path on the target, or a whole URL."},
+    {"patch", "text", "A path on the target, or a whole URL."},
+    {"delete", "text", "A path on the target, or a whole URL."},
+    {"head", "text", "A path on the target, or a whole URL."},
+    {"json", "json", "The body as JSON."},
+    {"body", "text", "The body as text."},
+    {"headers", "map:text", "Beside the target's."},
+});
+
+constexpr auto kThreshold = std::to_array<KeyInfo>({
+    {"threshold", "text", "The expression: p(95) < 2s, rate < 1%.", true},
+    {"abort_on_fail", "truth", "Whether the run stops as soon as it fails; default false."},
+    {"delay_abort_eval", "duration", "From when on it may stop the run; default 0s."},
+});
+
+constexpr auto kSections = std::to_array<SectionInfo>({
+    {"file", "A scenario of Sluice.", kFile},
+    {"target", "What is tested: url: or engine:.", kTarget},
+    {"engine", "A sluice-engine started beside the run.", kEngine},
+    {"auth", "Who asks.", kAuth},
+    {"data", "Rows for the flows to read.", kData},
+    {"scenario", "Some virtual users and what they do.", kScenario},
+    {"scale_to", "Stretches stages.", kScaleTo},
+    {"stage", "One ramp.", kStage},
+    {"step", "One step of a flow: chat, http, sleep or group.", kStep},
+    {"chat", "A question to the model.", kChat},
+    {"message", "One turn.", kMessage},
+    {"http", "One request: get, post, put, patch, delete or head.", kHttp},
+    {"threshold", "A threshold with its options.", kThreshold},
+});
+
+}  // namespace
+
+std::span<const SectionInfo> scenario_sections() { return kSections; }
+
+const SectionInfo& section_named(std::string_view name) {
+  const auto* found =
+      std::find_if(kSections.begin(), kSections.end(), [name](const auto& section) { return section.name == name; });
+  SLUICE_CHECK(found != kSections.end());
+  return *found;
+}
+
+}  // namespace sluice
