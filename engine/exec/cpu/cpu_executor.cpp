@@ -1,0 +1,590 @@
+#include "engine/exec/cpu/cpu_executor.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+#include <vector>
+
+#include "engine/core/check.h"
+#include "engine/core/limits.h"
+#include "engine/exec/cpu/memory.h"
+#include "engine/exec/cpu/packed_matrix.h"
+#include "engine/exec/cpu/sampler.h"
+#include "engine/exec/cpu/thread_pool.h"
+
+namespace sluice::engine {
+namespace cpu {
+namespace {
+
+static_assert(limits::block_tokens == kTileKeys);
+
+constexpr std::uint32_t kHeadDimMax = 512;  // kernels rotate a head in memory of this size
+constexpr std::uint64_t kKvBytesDefault = std::uint64_t{1} << 30;
+
+// ---- reading weights ------------------------------------------------------------------------------------------------
+
+float half_to_float(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const int exponent = (half >> 10) & 0x1f;
+  const std::uint32_t fraction = half & 0x3ffu;
+  if (exponent == 0) {
+    const float magnitude = std::ldexp(static_cast<float>(fraction), -24);
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  const std::uint32_t biased = exponent == 31 ? 255u : static_cast<std::uint32_t>(exponent - 15 + 127);
+  const std::uint32_t bits = sign | biased << 23 | fraction << 13;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+Bf16 to_bf16(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  if (value != value) return 0x7fc0;
+  return static_cast<Bf16>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+float to_float(Bf16 value) {
+  const std::uint32_t bits = std::uint32_t{value} << 16;
+  float result;
+  std::memcpy(&result, &bits, 4);
+  return result;
+}
+
+float element(const TensorView& tensor, std::uint64_t i) {
+  if (tensor.dtype == Dtype::f32) {
+    float value;
+    std::memcpy(&value, tensor.data.data() + i * 4, 4);
+    return value;
+  }
+  std::uint16_t bits;
+  std::memcpy(&bits, tensor.data.data() + i * 2, 2);
+  return tensor.dtype == Dtype::bf16 ? to_float(bits) : half_to_float(bits);
+}
+
+/// `count` values of a tensor from `first`, as bf16.
+void read_bf16(const TensorView& tensor, std::uint64_t first, std::uint32_t count, Bf16* out) {
+  if (tensor.dtype == Dtype::bf16) {
+    std::memcpy(out, tensor.data.data() + first * 2, std::size_t{count} * 2);
+    return;
+  }
+  for (std::uint32_t i = 0; i < count; ++i) out[i] = to_bf16(element(tensor, first + i));
+}
+
+std::vector<float> read_norm(const TensorView& tensor, std::uint32_t size) {
+  std::vector<float> values(padded(size));
+  for (std::uint32_t i = 0; i < size; ++i) values[i] = element(tensor, i);
+  return values;
+}
+
+// ---- the model, packed ----------------------------------------------------------------------------------------------
+
+struct Layer {
+  std::vector<float> attention_norm, mlp_norm;  // [padded hidden]
+  PackedMatrix qkv, o, gate_up, down;
+};
+
+struct Model {
+  HeadShape shape;
+  std::uint32_t hidden = 0, hidden_padded = 0;
+  std::uint32_t intermediate = 0, intermediate_padded = 0;
+  std::uint32_t vocab = 0, vocab_padded = 0;
+  Buffer<Bf16> embedding;  // [vocab, hidden_padded]: rows, while the head is packed by columns
+  std::vector<float> final_norm;
+  std::vector<Layer> layers;
+  PackedMatrix head;
+  Buffer<float> cosines, sines;  // [context, dim_padded]; empty without rope
+
+  std::uint64_t bytes() const {
+    std::uint64_t sum = embedding.bytes() + head.bytes();
+    for (const Layer& layer : layers)
+      sum += layer.qkv.bytes() + layer.o.bytes() + layer.gate_up.bytes() + layer.down.bytes();
+    return sum;
+  }
+};
+
+/// Row `n` of a [.., in] tensor as the K of one packed column.
+PackedMatrix::FillRow rows_of(const TensorView& tensor, std::uint32_t rows, std::uint32_t in) {
+  return [&tensor, rows, in](std::uint32_t column, Bf16* out) {
+    if (column < rows) read_bf16(tensor, std::uint64_t{column} * in, in, out);
+  };
+}
+
+Layer pack_layer(ThreadPool& pool, const Model& model, const LayerWeights& weights) {
+  const HeadShape& shape = model.shape;
+  const std::uint32_t hidden = model.hidden;
+  Layer layer;
+  layer.attention_norm = read_norm(weights.attention_norm, hidden);
+  layer.mlp_norm = read_norm(weights.mlp_norm, hidden);
+  // One product for queries, keys and values; each head's columns padded to whole vectors, so that heads never share
+  // one.
+  layer.qkv = PackedMatrix(pool, (shape.heads + 2 * shape.kv_heads) * shape.dim_padded, model.hidden_padded, 1,
+                           [&](std::uint32_t column, Bf16* out) {
+                             std::uint32_t head = column / shape.dim_padded;
+                             const std::uint32_t d = column % shape.dim_padded;
+                             if (d >= shape.dim) return;
+                             const TensorView* tensor = &weights.q;
+                             if (head >= shape.heads + shape.kv_heads) {
+                               head -= shape.heads + shape.kv_heads;
+                               tensor = &weights.v;
+                             } else if (head >= shape.heads) {
+                               head -= shape.heads;
+                               tensor = &weights.k;
+                             }
+                             read_bf16(*tensor, (std::uint64_t{head} * shape.dim + d) * hidden, hidden, out);
+                           });
+  layer.o =
+      PackedMatrix(pool, model.hidden_padded, shape.heads * shape.dim_padded, 1, [&](std::uint32_t column, Bf16* out) {
+        if (column >= hidden) return;
+        for (std::uint32_t head = 0; head < shape.heads; ++head)
+          read_bf16(weights.o, (std::uint64_t{column} * shape.heads + head) * shape.dim, shape.dim,
+                    out + std::size_t{head} * shape.dim_padded);
+      });
+  // Vectors of gate and up in turn: both halves of an activation are in registers of one tile.
+  layer.gate_up =
+      PackedMatrix(pool, 2 * model.intermediate_padded, model.hidden_padded, 2, [&](std::uint32_t column, Bf16* out) {
+        const std::uint32_t vector = column / kLanes;
+        const std::uint32_t n = vector / 2 * kLanes + column % kLanes;
+        if (n < model.intermediate)
+          read_bf16(vector % 2 == 0 ? weights.gate : weights.up, std::uint64_t{n} * hidden, hidden, out);
+      });
+  layer.down = PackedMatrix(pool, model.hidden_padded, model.intermediate_padded, 1,
+                            rows_of(weights.down, hidden, model.intermediate));
+  return layer;
+}
+
+void fill_rope(const ModelConfig& config, std::uint32_t positions, Model& model) {
+  if (config.rope == Rope::none) return;
+  const std::vector<float> frequencies = rope_frequencies(config);
+  const std::size_t half = frequencies.size();
+  const std::size_t width = model.shape.dim_padded;
+  model.cosines = Buffer<float>(positions * width);
+  model.sines = Buffer<float>(positions * width);
+  if (model.cosines.size() == 0 || model.sines.size() == 0) return;
+  for (std::size_t t = 0; t < positions; ++t)
+    for (std::size_t i = 0; i < half; ++i) {
+      const double angle = static_cast<float>(t) * frequencies[i];
+      model.cosines[t * width + i] = model.cosines[t * width + half + i] = static_cast<float>(std::cos(angle));
+      model.sines[t * width + half + i] = static_cast<float>(std::sin(angle));
+      model.sines[t * width + i] = -model.sines[t * width + half + i];
+    }
+}
+
+std::string graph_lacks(const ModelConfig& config) {
+  if (config.norm != Norm::rms) return "layer norm";
+  if (config.activation != Activation::silu) return "an activation other than silu";
+  if (!config.gated) return "an MLP without a gate";
+  if (config.qkv_bias) return "biases of queries, keys and values";
+  if (config.qk_norm) return "norms of queries and keys";
+  if (config.rope == Rope::longrope) return "longrope";
+  return {};
+}
+
+// ---- the executor ---------------------------------------------------------------------------------------------------
+
+class CpuExecutor final : public Executor {
+ public:
+  CpuExecutor(const ModelConfig& config, const Kernels& kernels, const CpuOptions& options, unsigned threads)
+      : config_(config),
+        kernels_(kernels),
+        options_(options),
+        pool_(threads),
+        sampler_(kernels, config.vocab_size, options.slots_max, threads) {}
+
+  /// Packs the weights and reserves everything that steps use. An empty message is success.
+  std::string prepare(const Weights& weights);
+
+  const ExecutorInfo& info() const override { return info_; }
+  void bind(SlotId slot, const SamplingParams& sampling, std::span<const TokenId> prompt, std::uint64_t) override {
+    sampler_.bind(slot, sampling, prompt);
+  }
+  void resume(SlotId slot, std::span<const TokenId> output) override { sampler_.resume(slot, output); }
+  void release(SlotId slot) override {
+    sampler_.release(slot);
+    std::erase_if(results_, [slot](const Sampled& result) { return result.slot == slot; });
+  }
+  void submit(const StepPlan& plan) override;
+  bool busy() const override { return false; }
+  std::size_t poll(std::vector<Sampled>& out) override {
+    const std::size_t count = results_.size();
+    out.insert(out.end(), results_.begin(), results_.end());
+    results_.clear();
+    return count;
+  }
+
+ private:
+  struct Head {  // a row whose logits are wanted
+    std::uint32_t row = 0;
+    SlotId slot = 0;
+    std::uint32_t position = 0;  // of the row's token
+  };
+  struct Range {
+    std::size_t begin = 0, end = 0;
+  };
+
+  void lay_out(const StepPlan& plan);
+  void step(unsigned thread);
+  void norm_rows(const std::vector<float>& weight, unsigned thread);
+  void run_product(const PackedMatrix& matrix, Product product, unsigned thread) const {
+    matrix.share(thread, product);
+    kernels_.product(product);
+  }
+  void sample(unsigned thread);
+
+  KvLayer kv_layer(std::size_t layer) {
+    return {kv_.data() + layer * info_.blocks * block_stride_, block_stride_, head_stride_};
+  }
+  Range share(std::size_t count, unsigned thread) const {
+    return {count * thread / pool_.size(), count * (thread + 1) / pool_.size()};
+  }
+
+  const ModelConfig config_;
+  const Kernels& kernels_;
+  const CpuOptions options_;
+  ThreadPool pool_;
+  Sampler sampler_;
+  ExecutorInfo info_;
+  Model model_;
+
+  Buffer<Bf16> kv_;  // [layer][block][kv_head][keys, values]
+  std::size_t block_stride_ = 0, head_stride_ = 0;
+
+  // The step being run, laid out by the caller before the pool starts.
+  std::uint32_t step_rows_ = 0;
+  std::vector<TokenId> tokens_;  // [rows]
+  std::vector<Segment> segments_;
+  std::vector<AttentionItem> items_;
+  std::vector<std::uint64_t> item_costs_;  // up to and with the item
+  std::vector<std::size_t> item_shares_;   // first item of each thread, and one past the last
+  std::vector<Head> heads_;
+  std::vector<LogitStats> stats_;  // [heads][chunks]
+  std::vector<Sampled> results_;
+
+  Buffer<float> x_;                     // [rows, hidden]: the residual stream
+  Buffer<Bf16> normed_;                 // [rows, hidden]
+  Buffer<float> qkv_;                   // [rows, (heads + 2 kv_heads) * dim]
+  Buffer<Bf16> q_;                      // [kv_heads, rows, group, dim]
+  Buffer<Bf16> attended_;               // [rows, heads * dim]
+  Buffer<Bf16> activated_;              // [rows, intermediate]
+  Buffer<Bf16> last_;                   // [heads, hidden]: normed rows whose logits are wanted
+  Buffer<float> logits_;                // [heads, vocab]
+  std::vector<Buffer<float>> scratch_;  // per thread
+};
+
+std::string CpuExecutor::prepare(const Weights& weights) {
+  Model& model = model_;
+  model.shape = {config_.heads, config_.kv_heads, config_.head_dim, padded(config_.head_dim)};
+  model.hidden = config_.hidden_size;
+  model.hidden_padded = padded(config_.hidden_size);
+  model.intermediate = config_.intermediate_size;
+  model.intermediate_padded = padded(config_.intermediate_size);
+  model.vocab = config_.vocab_size;
+  model.vocab_padded = padded(config_.vocab_size);
+
+  head_stride_ = std::size_t{2} * kTileKeys * model.shape.dim_padded;
+  block_stride_ = head_stride_ * model.shape.kv_heads;
+  const std::uint64_t bytes_per_block = block_stride_ * sizeof(Bf16) * config_.layers;
+  const std::uint32_t wanted =
+      options_.context_max == 0 ? config_.context_max : std::min(options_.context_max, config_.context_max);
+  const std::uint64_t wanted_blocks = (wanted + kTileKeys - 1) / kTileKeys;
+  std::uint64_t blocks = options_.kv_blocks;
+  if (blocks == 0 && options_.kv_bytes > 0) blocks = options_.kv_bytes / bytes_per_block;
+  if (blocks == 0 && options_.kv_bytes == 0)
+    blocks = std::min(wanted_blocks * options_.slots_max, kKvBytesDefault / bytes_per_block);
+  if (blocks == 0)
+    return fmt::format("{} bytes of KV cache do not hold one block of {} tokens, which takes {}",
+                       options_.kv_bytes > 0 ? options_.kv_bytes : kKvBytesDefault, kTileKeys, bytes_per_block);
+  const auto context = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, blocks * kTileKeys));
+
+  kv_ = Buffer<Bf16>(config_.layers * blocks * block_stride_);
+  if (kv_.size() == 0)
+    return fmt::format("no memory for {} bytes of KV cache; ask for fewer blocks", blocks * bytes_per_block);
+
+  const std::size_t rows = options_.rows_max;
+  const HeadShape& shape = model.shape;
+  x_ = Buffer<float>(rows * model.hidden_padded);
+  normed_ = Buffer<Bf16>(rows * model.hidden_padded);
+  qkv_ = Buffer<float>(rows * (shape.heads + 2 * shape.kv_heads) * shape.dim_padded + 2 * kLanes);
+  q_ = Buffer<Bf16>(rows * shape.heads * shape.dim_padded);
+  attended_ = Buffer<Bf16>(rows * shape.heads * shape.dim_padded);
+  activated_ = Buffer<Bf16>(rows * model.intermediate_padded);
+  last_ = Buffer<Bf16>(std::size_t{options_.slots_max} * model.hidden_padded);
+  logits_ = Buffer<float>(std::size_t{options_.slots_max} * model.vocab_padded);
+  for (unsigned thread = 0; thread < pool_.size(); ++thread) scratch_.emplace_back(attention_scratch_floats(shape));
+  model.embedding = Buffer<Bf16>(std::size_t{model.vocab} * model.hidden_padded);
+  fill_rope(config_, context, model);
+  const bool lacks_rope = config_.rope != Rope::none && (model.cosines.size() == 0 || model.sines.size() == 0);
+  if (x_.size() == 0 || normed_.size() == 0 || qkv_.size() == 0 || q_.size() == 0 || attended_.size() == 0 ||
+      activated_.size() == 0 || last_.size() == 0 || logits_.size() == 0 || model.embedding.size() == 0 || lacks_rope)
+    return fmt::format("no memory for steps of {} rows of this model", rows);
+
+  tokens_.resize(rows);
+  segments_.reserve(rows);
+  items_.reserve(rows * shape.kv_heads);
+  item_costs_.reserve(rows * shape.kv_heads);
+  item_shares_.resize(pool_.size() + 1);
+  heads_.reserve(options_.slots_max);
+  results_.reserve(std::size_t{2} * options_.slots_max);
+  stats_.resize(std::size_t{options_.slots_max} * ((model.vocab_padded + kStatsChunk - 1) / kStatsChunk));
+
+  for (std::uint32_t token = 0; token < model.vocab; ++token)
+    read_bf16(weights.embedding, std::uint64_t{token} * model.hidden, model.hidden,
+              model.embedding.data() + std::size_t{token} * model.hidden_padded);
+  model.final_norm = read_norm(weights.final_norm, model.hidden);
+  model.layers.reserve(weights.layers.size());
+  for (const LayerWeights& layer : weights.layers) {
+    model.layers.push_back(pack_layer(pool_, model, layer));
+    const Layer& packed = model.layers.back();
+    if (packed.qkv.empty() || packed.o.empty() || packed.gate_up.empty() || packed.down.empty())
+      return "no memory for the packed weights";
+  }
+  model.head =
+      PackedMatrix(pool_, model.vocab_padded, model.hidden_padded, 1, rows_of(weights.head, model.vocab, model.hidden));
+  if (model.head.empty()) return "no memory for the packed weights";
+
+  info_ = {.backend = "cpu",
+           .device = fmt::format("{}, {}, {} thread{}", processor_name(), kernels_.name, pool_.size(),
+                                 pool_.size() == 1 ? "" : "s"),
+           .vocab_size = config_.vocab_size,
+           .context_max = context,
+           .slots_max = options_.slots_max,
+           .rows_max = options_.rows_max,
+           .blocks = static_cast<std::uint32_t>(blocks),
+           .weight_bytes = model.bytes(),
+           .kv_bytes = kv_.bytes()};
+  return {};
+}
+
+/// Cuts the plan into rows, segments that lie in one block, and attention items, and deals the items to the threads.
+void CpuExecutor::lay_out(const StepPlan& plan) {
+  const HeadShape& shape = model_.shape;
+  const std::uint32_t group = shape.heads / shape.kv_heads;
+  const std::uint32_t item_rows = std::max(1u, kAttentionRows / group);
+  std::uint32_t row = 0;
+  segments_.clear();
+  items_.clear();
+  item_costs_.clear();
+  heads_.clear();
+  std::uint64_t cost = 0;
+  for (const Slice& slice : plan.slices) {
+    const auto count = static_cast<std::uint32_t>(slice.tokens.size());
+    SLUICE_ENGINE_CHECK(count > 0 && row + count <= options_.rows_max && slice.slot < options_.slots_max);
+    SLUICE_ENGINE_CHECK(slice.position + count <= info_.context_max);
+    SLUICE_ENGINE_CHECK(slice.blocks.size() * kTileKeys >= slice.position + count);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const TokenId token = slice.tokens[i];
+      SLUICE_ENGINE_CHECK(token >= 0 && static_cast<std::uint32_t>(token) < model_.vocab);
+      tokens_[row + i] = token;
+    }
+    for (std::uint32_t done = 0; done < count;) {
+      const std::uint32_t position = slice.position + done;
+      const std::uint32_t rows = std::min(count - done, kTileKeys - position % kTileKeys);
+      const BlockId block = slice.blocks[position / kTileKeys];
+      SLUICE_ENGINE_CHECK(block >= 0 && static_cast<std::uint32_t>(block) < info_.blocks);
+      segments_.push_back({row + done, rows, position, block});
+      done += rows;
+    }
+    for (std::uint32_t head = 0; head < shape.kv_heads; ++head)
+      for (std::uint32_t done = 0; done < count; done += item_rows) {
+        const std::uint32_t rows = std::min(item_rows, count - done);
+        items_.push_back({slice.blocks.data(), row + done, rows, slice.position + done, head});
+        const std::uint64_t tiles = (slice.position + done + rows + kTileKeys - 1) / kTileKeys;
+        cost += tiles * (4 + std::uint64_t{rows} * group);  // a tile costs its reading, and each row
+        item_costs_.push_back(cost);
+      }
+    row += count;
+    if (slice.sample) heads_.push_back({row - 1, slice.slot, slice.position + count - 1});
+  }
+  SLUICE_ENGINE_CHECK(heads_.size() <= options_.slots_max);
+  step_rows_ = row;
+  for (unsigned thread = 0; thread <= pool_.size(); ++thread) {
+    const std::uint64_t from = cost * thread / pool_.size();
+    item_shares_[thread] =
+        static_cast<std::size_t>(std::upper_bound(item_costs_.begin(), item_costs_.end(), from) - item_costs_.begin());
+  }
+}
+
+void CpuExecutor::submit(const StepPlan& plan) {
+  if (plan.slices.empty()) return;
+  lay_out(plan);
+  pool_.run([this](unsigned thread) { step(thread); });
+}
+
+void CpuExecutor::norm_rows(const std::vector<float>& weight, unsigned thread) {
+  const std::size_t width = model_.hidden_padded;
+  const Range rows = share(step_rows_, thread);
+  for (std::size_t r = rows.begin; r < rows.end; ++r)
+    kernels_.rms_norm(x_.data() + r * width, weight.data(), normed_.data() + r * width, model_.hidden, width,
+                      config_.norm_eps);
+}
+
+/// One thread's part of a step. Between two barriers nobody reads what another writes.
+void CpuExecutor::step(unsigned thread) {
+  const HeadShape& shape = model_.shape;
+  const std::size_t hidden = model_.hidden_padded;
+  const std::size_t qkv_width = (std::size_t{shape.heads} + 2 * shape.kv_heads) * shape.dim_padded;
+  const std::size_t attended_width = std::size_t{shape.heads} * shape.dim_padded;
+
+  const Range own_rows = share(step_rows_, thread);
+  for (std::size_t r = own_rows.begin; r < own_rows.end; ++r)
+    kernels_.widen(model_.embedding.data() + static_cast<std::size_t>(tokens_[r]) * hidden, x_.data() + r * hidden,
+                   hidden);
+
+  for (std::size_t l = 0; l < model_.layers.size(); ++l) {
+    const Layer& layer = model_.layers[l];
+    norm_rows(layer.attention_norm, thread);
+    pool_.barrier();
+    run_product(layer.qkv,
+                {.a = normed_.data(), .lda = hidden, .rows = step_rows_, .out = qkv_.data(), .ldo = qkv_width}, thread);
+    pool_.barrier();
+
+    const KvLayer kv = kv_layer(l);
+    const RopeJob rope{.shape = shape,
+                       .qkv = qkv_.data(),
+                       .ld = qkv_width,
+                       .cosines = model_.cosines.data(),
+                       .sines = model_.sines.data(),
+                       .q = q_.data(),
+                       .rows = step_rows_,
+                       .kv = kv};
+    const Range parts = share(segments_.size() * shape.kv_heads, thread);
+    for (std::size_t i = parts.begin; i < parts.end; ++i)
+      kernels_.rope_write(rope, segments_[i / shape.kv_heads], static_cast<std::uint32_t>(i % shape.kv_heads));
+    pool_.barrier();
+
+    const AttentionJob attention{.shape = shape,
+                                 .q = q_.data(),
+                                 .rows = step_rows_,
+                                 .kv = kv,
+                                 .scale = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(shape.dim)),
+                                 .window = config_.sliding_window,
+                                 .out = attended_.data(),
+                                 .ldo = attended_width};
+    for (std::size_t i = item_shares_[thread]; i < item_shares_[thread + 1]; ++i)
+      kernels_.attention(attention, items_[i], scratch_[thread].data());
+    pool_.barrier();
+
+    run_product(layer.o,
+                {.a = attended_.data(),
+                 .lda = attended_width,
+                 .rows = step_rows_,
+                 .finish = Finish::add,
+                 .out = x_.data(),
+                 .ldo = hidden},
+                thread);
+    pool_.barrier();
+    norm_rows(layer.mlp_norm, thread);
+    pool_.barrier();
+    run_product(layer.gate_up,
+                {.a = normed_.data(),
+                 .lda = hidden,
+                 .rows = step_rows_,
+                 .gated = true,
+                 .out_bf16 = activated_.data(),
+                 .ldo = model_.intermediate_padded},
+                thread);
+    pool_.barrier();
+    run_product(layer.down,
+                {.a = activated_.data(),
+                 .lda = model_.intermediate_padded,
+                 .rows = step_rows_,
+                 .finish = Finish::add,
+                 .out = x_.data(),
+                 .ldo = hidden},
+                thread);
+    pool_.barrier();
+  }
+  if (!heads_.empty()) sample(thread);
+}
+
+void CpuExecutor::sample(unsigned thread) {
+  const std::size_t hidden = model_.hidden_padded;
+  const std::size_t vocab = model_.vocab_padded;
+  const std::size_t chunks = (vocab + kStatsChunk - 1) / kStatsChunk;
+
+  const Range own = share(heads_.size(), thread);
+  for (std::size_t i = own.begin; i < own.end; ++i)
+    kernels_.rms_norm(x_.data() + heads_[i].row * hidden, model_.final_norm.data(), last_.data() + i * hidden,
+                      model_.hidden, hidden, config_.norm_eps);
+  pool_.barrier();
+  run_product(model_.head,
+              {.a = last_.data(),
+               .lda = hidden,
+               .rows = static_cast<std::uint32_t>(heads_.size()),
+               .out = logits_.data(),
+               .ldo = vocab},
+              thread);
+  if (thread == 0) {
+    results_.resize(results_.size() + heads_.size());
+  }
+  pool_.barrier();
+  Sampled* const results = results_.data() + (results_.size() - heads_.size());
+  if (options_.logits_sink) {
+    if (thread == 0)
+      for (std::size_t i = 0; i < heads_.size(); ++i)
+        options_.logits_sink(heads_[i].slot, heads_[i].position, {logits_.data() + i * vocab, model_.vocab});
+    pool_.barrier();
+  }
+  for (std::size_t i = own.begin; i < own.end; ++i) {
+    float* const logits = logits_.data() + i * vocab;
+    results[i] = {.slot = heads_[i].slot, .logits_hash = options_.hash_logits ? hash_bits({logits, model_.vocab}) : 0};
+    sampler_.edit(heads_[i].slot, logits);
+  }
+  pool_.barrier();
+  const Range own_chunks = share(heads_.size() * chunks, thread);
+  for (std::size_t i = own_chunks.begin; i < own_chunks.end; ++i) {
+    const std::size_t begin = i % chunks * kStatsChunk;
+    kernels_.logit_stats(logits_.data() + i / chunks * vocab + begin, std::min(kStatsChunk, vocab - begin), &stats_[i]);
+  }
+  pool_.barrier();
+  for (std::size_t i = own.begin; i < own.end; ++i) {
+    const RowStats stats = merge_stats({stats_.data() + i * chunks, chunks});
+    const Drawn drawn = sampler_.draw(heads_[i].slot, {logits_.data() + i * vocab, model_.vocab}, stats,
+                                      heads_[i].position + 1, thread);
+    results[i].token = drawn.token;
+    results[i].logprob = drawn.logprob;
+    results[i].finite = drawn.finite;
+  }
+}
+
+}  // namespace
+}  // namespace cpu
+
+Result<std::unique_ptr<Executor>> make_cpu_executor(const ModelConfig& config, const Weights& weights,
+                                                    const CpuOptions& options) {
+  if (const std::string lacks = cpu::graph_lacks(config); !lacks.empty())
+    return fail(fmt::format("{} has {}, which the CPU executor does not compute", config.architecture, lacks));
+  if (config.heads == 0 || config.kv_heads == 0 || config.heads % config.kv_heads != 0)
+    return fail(fmt::format("{} query heads cannot share {} key heads evenly", config.heads, config.kv_heads));
+  if (config.head_dim == 0 || config.head_dim > cpu::kHeadDimMax || config.head_dim % 2 != 0)
+    return fail(
+        fmt::format("head_dim is {}; the CPU executor takes even ones up to {}", config.head_dim, cpu::kHeadDimMax));
+  if (weights.layers.size() != config.layers || config.layers == 0)
+    return fail(fmt::format("{} layers of weights for a model of {}", weights.layers.size(), config.layers));
+  if (options.slots_max == 0 || options.rows_max < options.slots_max)
+    return fail(fmt::format("rows_max is {} and slots_max {}: a step must have room for one row of every slot",
+                            options.rows_max, options.slots_max));
+  const auto kernels = cpu::kernels_for(options.isa);
+  if (!kernels) return kernels.error();
+  const unsigned threads = options.threads == 0 ? cpu::available_cores() : options.threads;
+  auto executor = std::make_unique<cpu::CpuExecutor>(config, **kernels, options, threads);
+  if (std::string problem = executor->prepare(weights); !problem.empty()) return fail(std::move(problem));
+  return std::unique_ptr<Executor>(std::move(executor));
+}
+
+std::uint64_t hash_bits(std::span<const float> values) {
+  std::uint64_t hash = 0x9E3779B97F4A7C15u ^ values.size();
+  for (const float value : values) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    hash = (hash ^ bits) * 0xD6E8FEB86659FD93u;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+}  // namespace sluice::engine
