@@ -1,4 +1,5 @@
-// Chat messages to a prompt, by the model's own template: a subset of Jinja, as transformers' apply_chat_template renders it.
+// Chat messages to a prompt, by the model's own template: a subset of Jinja, as transformers' apply_chat_template
+// renders it.
 //
 // What the subset does not know is refused when parsed, with the construct's name and line. Templates are untrusted:
 // loops, nesting and output are bounded. Immutable after parse, safe from any thread.
@@ -27,8 +28,8 @@ class ChatTemplate {
   ~ChatTemplate();
 
   /// An error when the template itself raises one (raise_exception: a role it does not accept) or a bound is reached.
-  Result<std::string> render(std::span<const ChatMessage> messages, bool add_generation_prompt, std::string_view bos_token,
-                             std::string_view eos_token) const;
+  Result<std::string> render(std::span<const ChatMessage> messages, bool add_generation_prompt,
+                             std::string_view bos_token, std::string_view eos_token) const;
 
  private:
   struct Impl;

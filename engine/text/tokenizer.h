@@ -32,7 +32,7 @@ class Tokenizer {
   /// invalid UTF-8 is read as U+FFFD, as Python's decode(errors="replace") would hand it over.
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const;
 
-  /// The raw bytes one token stands for; empty for special tokens when `skip_special`.
+  /// The raw bytes one token stands for; empty for an id that the file does not have.
   std::string_view bytes(TokenId token) const;
   bool is_special(TokenId token) const;
   std::optional<TokenId> id_of(std::string_view token) const;  // by its spelling in the file, "<|end|>"

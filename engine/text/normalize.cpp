@@ -1,0 +1,57 @@
+#include "engine/text/normalize.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "engine/core/check.h"
+#include "engine/text/utf8.h"
+
+namespace sluice::engine {
+namespace {
+
+/// Below U+0300 every text is its own normal form; most texts are all below.
+bool needs_no_work(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0xCC; });
+}
+
+int combining_class(std::int32_t point) { return utf8proc_get_property(point)->combining_class; }
+
+}  // namespace
+
+std::string nfc(std::string_view text) {
+  if (needs_no_work(text)) return std::string(text);
+  // utf8proc_map() sorts marks by insertion, quadratic in the length of a run of them: 8 MB of marks would take hours.
+  // So decompose and sort here, and leave only the composition to it.
+  std::vector<utf8proc_int32_t> points;
+  points.reserve(text.size() + 1);
+  for (std::size_t i = 0; i < text.size();) {
+    const Utf8Part part = utf8_part(text, i);
+    i += part.length;
+    constexpr int kDecomposedMax = 32;  // canonical decompositions have at most 4
+    utf8proc_int32_t decomposed[kDecomposedMax];
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(part.point), decomposed, kDecomposedMax,
+                                               UTF8PROC_DECOMPOSE, nullptr);
+    SLUICE_ENGINE_CHECK(count >= 0 && count <= kDecomposedMax);
+    points.insert(points.end(), decomposed, decomposed + count);
+  }
+  for (std::size_t i = 0; i < points.size();) {
+    std::size_t end = i;
+    while (end < points.size() && combining_class(points[end]) != 0) ++end;
+    std::stable_sort(points.begin() + static_cast<std::ptrdiff_t>(i), points.begin() + static_cast<std::ptrdiff_t>(end),
+                     [](std::int32_t a, std::int32_t b) { return combining_class(a) < combining_class(b); });
+    i = end + 1;
+  }
+  const auto length = utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
+                                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  SLUICE_ENGINE_CHECK(length >= 0);
+  std::string out;
+  out.reserve(text.size());
+  for (utf8proc_ssize_t i = 0; i < length; ++i)
+    append_utf8(static_cast<std::uint32_t>(points[static_cast<std::size_t>(i)]), out);
+  return out;
+}
+
+}  // namespace sluice::engine
