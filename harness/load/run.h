@@ -1,9 +1,9 @@
 // Drives a plan's load and measures it: the one stage of the harness that owns the clock, the network and the threads.
 //
-// run() blocks until the load has ended: by its plan, by a threshold that aborts it, or because a RunControl said so. Every
-// wait inside has a limit, so it always returns. What a server does wrong is data in the tally; run() fails only when the
-// load cannot be driven at all: the target's address cannot be read or resolved, or there are more VUs than file
-// descriptors.
+// run() blocks until the load has ended: by its plan, by a threshold that aborts it, or because a RunControl said so.
+// Every wait inside has a limit, so it always returns. What a server does wrong is data in the tally; run() fails only
+// when the load cannot be driven at all: the target's address cannot be read or resolved, or there are more VUs than
+// file descriptors.
 //
 // Thread k of n owns VUs k, k+n, ...: their connections, their coroutines and a tally. Nothing is shared until the join
 // but a small control word and a snapshot once a second.
@@ -18,17 +18,19 @@
 
 #include "harness/base/result.h"
 #include "harness/base/time.h"
+#include "harness/metrics/summarize.h"
 #include "harness/metrics/tally.h"
 #include "harness/scenario/plan.h"
 
 namespace sluice {
 
 struct RunOptions {
-  std::string target_url;          // where the target listens; empty: plan.target.url (set for a co-hosted engine)
-  std::string model;               // model of chat steps that name none; empty: plan.target.model, else the server's first
-  std::vector<int> cores;          // load threads are pinned to these, thread k to cores[k % size]; empty: not pinned
-  bool kernel_stamps = true;       // false: user-space time for every event
-  std::function<void(const RequestRecord&)> on_record;  // sees each finished request, called by the load threads; may be empty
+  std::string target_url;     // where the target listens; empty: plan.target.url (set for a co-hosted engine)
+  std::string model;          // model of chat steps that name none; empty: plan.target.model, else the server's first
+  std::vector<int> cores;     // load threads are pinned to these, thread k to cores[k % size]; empty: not pinned
+  bool kernel_stamps = true;  // false: user-space time for every event
+  std::function<void(const RequestRecord&)>
+      on_record;  // sees each finished request, called by the load threads; may be empty
 };
 
 /// Stops a run from outside. Any thread may call; a signal handler may too.
@@ -52,16 +54,17 @@ class RunControl {
 /// How a run stands, once a second.
 struct Progress {
   Nanoseconds elapsed{};
-  Nanoseconds planned{};            // the plan's duration, without graceful stop
-  std::uint32_t vus = 0;            // active now
+  Nanoseconds planned{};  // the plan's duration, without graceful stop
+  std::uint32_t vus = 0;  // active now
   std::uint64_t requests = 0, failures = 0, iterations = 0;
   std::optional<double> ttft_p50_ms, ttft_p95_ms;  // of all requests so far
-  double output_tokens_per_s = 0;   // over the last second
+  double output_tokens_per_s = 0;                  // over the last second
 };
 
 struct RunResult {
   Tally tally;
   RunFacts facts;
+  std::optional<std::size_t> aborted_by;  // the threshold that stopped it
 };
 
 /// REQUIRES: `plan` has passed load_plan(), and (for an engine target) options.target_url names the started engine.

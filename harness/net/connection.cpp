@@ -52,9 +52,10 @@ Result<std::shared_ptr<TlsContext>> TlsContext::make(bool verify) {
   made->context_ = context;
   made->verify_ = verify;
   ::SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-  ::SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                  SSL_MODE_RELEASE_BUFFERS);
-  // A server that ends the connection without close_notify is common; the HTTP framing says whether anything is missing.
+  ::SSL_CTX_set_mode(context,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+  // A server that ends the connection without close_notify is common; the HTTP framing says whether anything is
+  // missing.
   ::SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
   static constexpr std::array<unsigned char, 9> kHttp11 = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   ::SSL_CTX_set_alpn_protos(context, kHttp11.data(), kHttp11.size());

@@ -48,8 +48,8 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   struct Opened {
-    Wake wake = Wake::ready;   // interrupted: `error` says nothing
-    std::string error;         // empty: it is open
+    Wake wake = Wake::ready;  // interrupted: `error` says nothing
+    std::string error;        // empty: it is open
     Instant connected_at = kNever, tls_at = kNever;
   };
   /// Tries the endpoint's addresses in order. REQUIRES: !is_open(). Leaves the waiter's deadline at that of the caller.
@@ -64,9 +64,9 @@ class Connection {
   struct Read {
     Io io = Io::done;
     std::size_t bytes = 0;
-    bool drained = false;      // nothing more was queued when this was read
-    Instant stamp = kNever;    // the kernel's, of the last segment touched; kNever: none
-    int error = 0;             // errno of Io::failed; 0: TLS said so
+    bool drained = false;    // nothing more was queued when this was read
+    Instant stamp = kNever;  // the kernel's, of the last segment touched; kNever: none
+    int error = 0;           // errno of Io::failed; 0: TLS said so
   };
   Read read(char* into, std::size_t size);
 

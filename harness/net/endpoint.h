@@ -19,15 +19,13 @@ struct Address {
 
 struct Endpoint {
   bool tls = false;
-  std::string host;          // a name, or an address without brackets
+  std::string host;  // a name, or an address without brackets
   std::string port;
-  std::string host_header;   // with brackets and a port that is not the scheme's own
-  std::string path;          // prefix of every target: "" or "/base", never with a trailing slash
+  std::string host_header;         // with brackets and a port that is not the scheme's own
+  std::string path;                // prefix of every target: "" or "/base", never with a trailing slash
   std::vector<Address> addresses;  // filled by resolve()
 
-  bool same_server(const Endpoint& other) const {
-    return tls == other.tls && host == other.host && port == other.port;
-  }
+  bool same_server(const Endpoint& other) const { return tls == other.tls && host == other.host && port == other.port; }
 };
 
 /// A URL of a request: its server, and what stands in the request line.

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <utility>
 #include <vector>
 
@@ -195,7 +195,8 @@ void EventLoop::State::link(Waiter& waiter, std::int64_t at) {
 void EventLoop::add_to_wheel(Waiter& waiter) {
   State& s = *state_;
   if (waiter.wheel_tick_ >= 0) {
-    // Its slot comes round before the deadline: it is looked at then, and moved on. Only a deadline before that is moved now.
+    // Its slot comes round before the deadline: it is looked at then, and moved on. Only a deadline before that is
+    // moved now.
     if (waiter.wheel_tick_ <= s.tick_after(waiter.deadline_)) return;
     Waiter** link = &s.wheel[static_cast<std::size_t>(waiter.wheel_tick_) % kWheelSlots];
     while (*link != &waiter) link = &(*link)->wheel_next_;
@@ -207,7 +208,8 @@ void EventLoop::add_to_wheel(Waiter& waiter) {
 
 void EventLoop::State::turn_wheel(std::int64_t first, std::int64_t last, Instant at) {
   // A loop that stood still for longer than a turn looks at each slot once.
-  for (std::int64_t number = std::max(first, last - static_cast<std::int64_t>(kWheelSlots) + 1); number <= last; ++number) {
+  for (std::int64_t number = std::max(first, last - static_cast<std::int64_t>(kWheelSlots) + 1); number <= last;
+       ++number) {
     Waiter* waiter = std::exchange(wheel[static_cast<std::size_t>(number) % kWheelSlots], nullptr);
     while (waiter != nullptr) {
       Waiter* const next = waiter->wheel_next_;

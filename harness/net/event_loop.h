@@ -1,8 +1,9 @@
 // The loop of one load thread: which coroutine goes on when.
 //
-// An Asio io_context(1) underneath. Sockets are registered once, edge-triggered, in a set of their own that Asio waits for
-// as a whole, so that a wait for a socket costs no system call. Deadlines lie in a coarse wheel (10 ms): setting one is a
-// store. Sleeps are exact (one timer for all of them). Single thread: every member is called from the thread that runs.
+// An Asio io_context(1) underneath. Sockets are registered once, edge-triggered, in a set of their own that Asio waits
+// for as a whole, so that a wait for a socket costs no system call. Deadlines lie in a coarse wheel (10 ms): setting
+// one is a store. Sleeps are exact (one timer for all of them). Single thread: every member is called from the thread
+// that runs.
 #pragma once
 
 #include <coroutine>
@@ -51,7 +52,7 @@ class Waiter {
   std::coroutine_handle<> suspended_;
   Instant deadline_ = kNever;
   Waiter* wheel_next_ = nullptr;
-  std::int64_t wheel_tick_ = -1;      // the tick at which the wheel looks at it again; -1: not in the wheel
+  std::int64_t wheel_tick_ = -1;        // the tick at which the wheel looks at it again; -1: not in the wheel
   std::uint64_t sleep_generation_ = 0;  // entries of older ones are stale
   std::uint64_t waits_ = 0;
   Wake wake_ = Wake::ready;
@@ -112,7 +113,8 @@ class EventLoop {
   /// Registers a non-blocking socket; closing it ends the registration. False: the system refused (out of memory).
   bool add(int socket, Readiness& readiness);
 
-  /// Each `co_await` goes on when the socket may be read (written), or as the waiter says. Trying may still find nothing.
+  /// Each `co_await` goes on when the socket may be read (written), or as the waiter says. Trying may still find
+  /// nothing.
   SocketWait readable(Waiter& waiter, Readiness& readiness) {
     return {waiter, readiness, Readiness::kRead | Readiness::kReadEnd | Readiness::kBroken};
   }

@@ -90,7 +90,7 @@ struct Exchange::State final : AnswerSink {
   std::optional<AnswerParser> parser;
   SseParser sse;
   StreamRules rules;
-  std::string held;          // read, but not yet parsed: an unfinished header or chunk line
+  std::string held;  // read, but not yet parsed: an unfinished header or chunk line
   std::string content_type;
   RequestRecord* record = nullptr;
   ExchangeRequest request;
@@ -121,7 +121,8 @@ struct Exchange::State final : AnswerSink {
   void on_status(unsigned status) override { record->status = status; }
   void on_header(std::string_view name, std::string_view value, http::field field) override {
     if (field == http::field::content_type) content_type.assign(value);
-    if (request.keep_headers && record->headers.size() < limits::headers_kept) record->headers.emplace_back(name, value);
+    if (request.keep_headers && record->headers.size() < limits::headers_kept)
+      record->headers.emplace_back(name, value);
   }
   void on_headers_end() override {
     informational = record->status >= 100 && record->status <= 199;
@@ -301,8 +302,8 @@ void Exchange::State::judge(Outcome broken, std::string why) {
     r.outcome = Outcome::stream_invalid;
     for (const Finding& finding : rules.findings()) {
       const StreamRuleInfo& rule = info(finding.rule);
-      const bool counts = rule.severity == Severity::fatal || rule.rule == StreamRule::no_finish ||
-                          rule.rule == StreamRule::no_done;
+      const bool counts =
+          rule.severity == Severity::fatal || rule.rule == StreamRule::no_finish || rule.rule == StreamRule::no_done;
       if (!counts) continue;
       if (!r.error.empty()) r.error += ", ";
       r.error += rule.name;
@@ -328,7 +329,7 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
   std::string why;
   const auto give_up = [&](Wake wake) {
     broken = wake == Wake::interrupted ? Outcome::interrupted : Outcome::timed_out;
-    why = wake == Wake::interrupted ? "cut by the end of the run"
+    why = wake == Wake::interrupted        ? "cut by the end of the run"
           : record.first_byte_at == kNever ? "no answer within " + format_duration(request.timeout)
                                            : "not finished within " + format_duration(request.timeout);
   };

@@ -1,9 +1,9 @@
 // One request and its answer, measured: fills a RequestRecord as docs/metrics.md defines the instants.
 //
 // The request is bytes, ready made; the answer is parsed over the thread's read buffer and never stored, but for what a
-// check asks to keep (bounded). Each server-sent event is stamped: by the kernel where the connection has stamps, else by
-// the time of the read. In steady state nothing is allocated. Every wait ends with the request's deadline or when the
-// waiter is interrupted. A server's mistakes end in the record's outcome, `error` and `findings`.
+// check asks to keep (bounded). Each server-sent event is stamped: by the kernel where the connection has stamps, else
+// by the time of the read. In steady state nothing is allocated. Every wait ends with the request's deadline or when
+// the waiter is interrupted. A server's mistakes end in the record's outcome, `error` and `findings`.
 #pragma once
 
 #include <cstddef>
@@ -23,16 +23,16 @@ namespace sluice {
 
 struct ExchangeRequest {
   enum class Answer : std::uint8_t {
-    plain,    // any body
-    chat,     // one JSON answer of a chat or text completion
-    stream    // server-sent events of one
+    plain,  // any body
+    chat,   // one JSON answer of a chat or text completion
+    stream  // server-sent events of one
   };
-  std::string_view bytes;                 // head and body; must live until the exchange has ended
+  std::string_view bytes;  // head and body; must live until the exchange has ended
   Answer answer = Answer::plain;
-  bool head = false;                      // a HEAD request: its answer has no body, whatever it says
+  bool head = false;  // a HEAD request: its answer has no body, whatever it says
   StreamRules::Api api = StreamRules::Api::chat;
   std::string_view dialect = "openai";
-  Nanoseconds timeout{};                  // of the whole request, connecting included; from record.started_at
+  Nanoseconds timeout{};  // of the whole request, connecting included; from record.started_at
   bool keep_text = false, keep_body = false, keep_headers = false;  // for checks
 };
 
@@ -44,8 +44,8 @@ class ExchangeBuffers {
 
  private:
   friend class Exchange;
-  static constexpr std::size_t kReadBytes = std::size_t{64} << 10;   // one read
-  static constexpr std::size_t kHeldBytes = std::size_t{32} << 10;   // an unfinished header or chunk line before it
+  static constexpr std::size_t kReadBytes = std::size_t{64} << 10;  // one read
+  static constexpr std::size_t kHeldBytes = std::size_t{32} << 10;  // an unfinished header or chunk line before it
   std::unique_ptr<char[]> bytes_;
   ChatEventParser chat_;
 };

@@ -1,9 +1,10 @@
 // The kernel's receive stamps, on our clock.
 //
-// Stamps of SO_TIMESTAMPING are CLOCK_REALTIME. Its offset to CLOCK_MONOTONIC changes only when somebody sets the clock: it
-// is sampled once, and again when a timerfd says that this has happened. The kernel begins to stamp only some time after
-// the first socket has asked for it and stops after the last has gone: a probe socket is kept open, and start() waits until
-// it is stamped. One a thread; start() may be called once for several threads, since stamping is the whole system's.
+// Stamps of SO_TIMESTAMPING are CLOCK_REALTIME. Its offset to CLOCK_MONOTONIC changes only when somebody sets the
+// clock: it is sampled once, and again when a timerfd says that this has happened. The kernel begins to stamp only some
+// time after the first socket has asked for it and stops after the last has gone: a probe socket is kept open, and
+// start() waits until it is stamped. One a thread; start() may be called once for several threads, since stamping is
+// the whole system's.
 #pragma once
 
 #include <sys/socket.h>

@@ -1,9 +1,9 @@
 // A coroutine that runs on one load thread and hands back a T.
 //
-// Lazy: it starts when awaited, or by start() when it is the outermost. The caller goes on the moment it ends, without a
-// trip through the loop. Frames come from a cache of the thread, so that a request in steady state allocates nothing; a
-// frame must be destroyed on the thread that made it. Exceptions do not leave a task: one that tries is a bug and ends
-// the program.
+// Lazy: it starts when awaited, or by start() when it is the outermost. The caller goes on the moment it ends, without
+// a trip through the loop. Frames come from a cache of the thread, so that a request in steady state allocates nothing;
+// a frame must be destroyed on the thread that made it. Exceptions do not leave a task: one that tries is a bug and
+// ends the program.
 #pragma once
 
 #include <array>
@@ -32,7 +32,7 @@ class FrameCache {
     const std::size_t index = (bytes + kStep - 1) / kStep;
     if (index >= kLists) return ::operator new(bytes);
     Free*& list = of_thread().lists_[index];
-    if (list == nullptr) return ::operator new(index * kStep);
+    if (list == nullptr) return ::operator new(index* kStep);
     return std::exchange(list, list->next);
   }
   static void give(void* memory, std::size_t bytes) {

@@ -169,8 +169,7 @@ ChatEvent ChatEventParser::parse(std::string_view data) {
   object root;
   if (error != simdjson::SUCCESS || document.get(root) != simdjson::SUCCESS) {
     event.kind = ChatEvent::Kind::broken;
-    event.problem =
-        error == simdjson::UTF8_ERROR ? ChatEvent::Problem::invalid_utf8 : ChatEvent::Problem::invalid_json;
+    event.problem = error == simdjson::UTF8_ERROR ? ChatEvent::Problem::invalid_utf8 : ChatEvent::Problem::invalid_json;
     return event;
   }
   bool error_member = false;

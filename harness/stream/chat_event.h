@@ -1,6 +1,7 @@
 // What one event of a chat stream says: the data of a server-sent event, or the body of an unstreamed answer.
 //
-// Reads the OpenAI dialect of chat completions (`choices[].delta`, or `.message` when not streamed) and of text completions
+// Reads the OpenAI dialect of chat completions (`choices[].delta`, or `.message` when not streamed) and of text
+// completions
 // (`choices[].text`), tolerantly: unknown members are ignored, a null is an absence. The whole text is validated, UTF-8
 // included; what is wrong with it is said in `kind` and `problem`, never thrown.
 #pragma once
@@ -25,24 +26,24 @@ struct ChatEvent {
   enum class Problem : std::uint8_t { none, invalid_json, invalid_utf8 };
 
   Kind kind = Kind::other;
-  Problem problem = Problem::none;      // of Kind::broken
-  std::string_view text;                // answer text; of several choices joined
-  std::string_view reasoning;           // delta.reasoning or delta.reasoning_content
-  std::string_view tool_text;           // names and arguments of tool calls, joined
-  std::string_view finish_reason;       // of the first choice that has one; empty: none
-  std::string_view id, model, object;   // empty: not given
-  std::string_view error_message;       // of Kind::error
-  std::int64_t created = -1;            // -1: not given
+  Problem problem = Problem::none;     // of Kind::broken
+  std::string_view text;               // answer text; of several choices joined
+  std::string_view reasoning;          // delta.reasoning or delta.reasoning_content
+  std::string_view tool_text;          // names and arguments of tool calls, joined
+  std::string_view finish_reason;      // of the first choice that has one; empty: none
+  std::string_view id, model, object;  // empty: not given
+  std::string_view error_message;      // of Kind::error
+  std::int64_t created = -1;           // -1: not given
   ChatUsage usage;
   bool has_usage = false;
-  bool has_role = false;                // a delta names a non-empty role
-  bool has_delta = false;               // at least one choice with a delta, a message or a text
-  bool empty_finish = false;            // finish_reason is ""
-  std::uint32_t choices = 0;            // entries of `choices`
-  std::uint32_t content_choices = 0;    // bits of the choice indexes below 32 that carry text of any kind
-  std::uint32_t finish_choices = 0;     // ... that carry a finish_reason
-  std::uint32_t role_choices = 0;       // ... that carry a role
-  bool index_out_of_range = false;      // an index below 0 or over 127
+  bool has_role = false;              // a delta names a non-empty role
+  bool has_delta = false;             // at least one choice with a delta, a message or a text
+  bool empty_finish = false;          // finish_reason is ""
+  std::uint32_t choices = 0;          // entries of `choices`
+  std::uint32_t content_choices = 0;  // bits of the choice indexes below 32 that carry text of any kind
+  std::uint32_t finish_choices = 0;   // ... that carry a finish_reason
+  std::uint32_t role_choices = 0;     // ... that carry a role
+  bool index_out_of_range = false;    // an index below 0 or over 127
 
   bool has_text() const { return !text.empty() || !reasoning.empty() || !tool_text.empty(); }
 };

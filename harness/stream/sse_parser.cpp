@@ -69,7 +69,8 @@ std::optional<SseEvent> SseParser::next() {
       continue;
     }
     delivered_ = true;
-    return SseEvent{type_, data_view_.data() != nullptr ? data_view_ : std::string_view(data_), last_id_, event_offset_};
+    return SseEvent{type_, data_view_.data() != nullptr ? data_view_ : std::string_view(data_), last_id_,
+                    event_offset_};
   }
   if (data_view_.data() != nullptr) {  // the pushed bytes are about to go
     data_.assign(data_view_);

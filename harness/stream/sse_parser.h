@@ -5,7 +5,8 @@
 // waits for the LF). Comments are skipped; several data lines are joined by LF; unknown fields are ignored.
 //
 // An event that lies whole in one push with one data line is a view of the pushed bytes: nothing is copied. The parser
-// owns memory only for an unfinished event, at most `max_event_bytes`; beyond it overflowed() holds and no event follows.
+// owns memory only for an unfinished event, at most `max_event_bytes`; beyond it overflowed() holds and no event
+// follows.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +20,10 @@ namespace sluice {
 inline constexpr std::size_t kMaxEventBytes = std::size_t{8} << 20;  // an 8 MiB event is no token stream
 
 struct SseEvent {
-  std::string_view type;      // of `event:`; empty when none was given, which means "message"
+  std::string_view type;  // of `event:`; empty when none was given, which means "message"
   std::string_view data;
-  std::string_view id;        // the last `id:` so far, as the grammar keeps it
-  std::uint64_t offset = 0;   // of the event's first line in the stream
+  std::string_view id;       // the last `id:` so far, as the grammar keeps it
+  std::uint64_t offset = 0;  // of the event's first line in the stream
 };
 
 class SseParser {
@@ -55,20 +56,20 @@ class SseParser {
   }
 
   std::size_t max_event_bytes_;
-  std::string_view in_;           // pushed and not yet read
-  std::uint64_t consumed_ = 0;    // bytes of the stream before in_
-  std::string line_;              // beginning of a line whose end has not come
-  std::string data_;              // joined data lines, unless data_view_ is all of them
-  std::string_view data_view_;    // the only data line, in the pushed bytes
+  std::string_view in_;         // pushed and not yet read
+  std::uint64_t consumed_ = 0;  // bytes of the stream before in_
+  std::string line_;            // beginning of a line whose end has not come
+  std::string data_;            // joined data lines, unless data_view_ is all of them
+  std::string_view data_view_;  // the only data line, in the pushed bytes
   std::string type_, last_id_;
   std::optional<std::uint64_t> retry_ms_;
   std::uint64_t event_offset_ = 0, line_offset_ = 0;
-  unsigned bom_bytes_ = 0;        // of the leading byte order mark, seen so far
-  bool at_start_ = true;          // the byte order mark may still come
-  bool after_cr_ = false;         // an LF now belongs to the line end before it
+  unsigned bom_bytes_ = 0;  // of the leading byte order mark, seen so far
+  bool at_start_ = true;    // the byte order mark may still come
+  bool after_cr_ = false;   // an LF now belongs to the line end before it
   bool has_data_ = false;
-  bool in_event_ = false;         // event_offset_ is set
-  bool delivered_ = false;        // the last event's views end with this call
+  bool in_event_ = false;   // event_offset_ is set
+  bool delivered_ = false;  // the last event's views end with this call
   bool overflowed_ = false;
 };
 

@@ -170,7 +170,8 @@ void StreamRules::check_usage(const SseEvent& raw) {
   const bool nothing_wrong = u.completion_tokens == 0 && any_content_;
   // One choice at least was streamed in pieces of a token or more: more pieces than tokens cannot be.
   const bool pieces_wrong =
-      u.completion_tokens >= 0 && content_events_ > static_cast<std::uint64_t>(std::max<std::int64_t>(u.completion_tokens, 0));
+      u.completion_tokens >= 0 &&
+      content_events_ > static_cast<std::uint64_t>(std::max<std::int64_t>(u.completion_tokens, 0));
   if (sum_wrong || nothing_wrong || pieces_wrong) add(StreamRule::usage_mismatch, raw.offset, raw.data);
 }
 

@@ -1,7 +1,7 @@
 // Judges one stream by the rules of docs/streams.md that can be known from that stream alone.
 //
-// Pure: fed with what the exchange and the parsers saw, it answers with findings. A rule is reported once a stream, with the
-// first bytes that offended it.
+// Pure: fed with what the exchange and the parsers saw, it answers with findings. A rule is reported once a stream,
+// with the first bytes that offended it.
 #pragma once
 
 #include <bitset>
@@ -28,11 +28,11 @@ std::string escape_bytes(std::string_view bytes, std::size_t bytes_max = kFindin
 
 /// What the end of a stream looked like.
 struct StreamEnd {
-  bool framing_whole = true;     // the HTTP body ended as its framing says
-  bool partial_event = false;    // an event had begun that no blank line ended
+  bool framing_whole = true;   // the HTTP body ended as its framing says
+  bool partial_event = false;  // an event had begun that no blank line ended
   bool event_too_large = false;
-  bool interrupted = false;      // we cut it: nothing that is missing is the server's fault
-  std::uint64_t offset = 0;      // bytes of the stream
+  bool interrupted = false;  // we cut it: nothing that is missing is the server's fault
+  std::uint64_t offset = 0;  // bytes of the stream
 };
 
 class StreamRules {

@@ -1,0 +1,62 @@
+// A plan made ready to run: every step with its number, every request as bytes as far as it does not vary.
+//
+// Made once, before the load; immutable and shared by the threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "harness/base/result.h"
+#include "harness/metrics/tally_layout.h"
+#include "harness/net/endpoint.h"
+#include "harness/net/exchange.h"
+#include "harness/scenario/plan.h"
+
+namespace sluice {
+
+struct StepProgram {
+  enum class Verb : std::uint8_t { request, sleep, group };
+  Verb verb = Verb::request;
+  StepId id = 0;
+  const Step* step = nullptr;  // in the plan, which outlives the program
+  CheckId first_check = 0;
+  std::vector<StepProgram> steps;  // of a group
+
+  // of a request
+  std::size_t endpoint = 0;  // in Program::endpoints
+  bool is_static = true;
+  std::string bytes;  // head and body, when static
+  ExchangeRequest::Answer answer = ExchangeRequest::Answer::plain;
+  bool head = false;
+  bool keep_text = false, keep_body = false, keep_headers = false;  // some check may ask for it
+  Nanoseconds timeout{};
+};
+
+struct FlowProgram {
+  std::vector<StepProgram> steps;
+  bool streams = false;  // at least one step is streamed: its connections are stamped
+};
+
+struct Program {
+  const Plan* plan = nullptr;
+  std::string model;                // of chat steps that name none
+  std::vector<Endpoint> endpoints;  // the target first; resolved
+  std::vector<FlowProgram> flows;   // by scenario
+};
+
+/// Fails when a URL cannot be read or a host cannot be found. `plan` must outlive the program.
+Result<Program> make_program(const Plan& plan, const TallyLayout& layout, const Endpoint& target, std::string model);
+
+/// Does any chat step of the plan leave its model to the target?
+bool needs_default_model(const Plan& plan);
+
+/// The bytes of a request that varies; replaces `out`. `body` is scratch.
+void render_request(const Program& program, const StepProgram& step, const Scope& scope, std::string& out,
+                    std::string& body);
+
+/// The request for the target's list of models.
+std::string models_request(const Plan& plan, const Endpoint& target);
+
+}  // namespace sluice

@@ -1,0 +1,353 @@
+#include "harness/load/run.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sched.h>
+#include <simdjson.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "harness/load/program.h"
+#include "harness/load/schedule.h"
+#include "harness/load/vu.h"
+#include "harness/verdict/judge.h"
+
+namespace sluice {
+namespace {
+
+constexpr Nanoseconds kSecond = std::chrono::seconds(1);
+
+/// Between the making of the threads and the first iteration: all threads stand ready by then.
+constexpr Nanoseconds kLeadTime = std::chrono::milliseconds(5);
+
+/// Descriptors a run needs, against those it may have; the soft limit is raised as far as it goes.
+Result<void> make_room_for_sockets(const Plan& plan, std::size_t endpoints, std::uint32_t threads) {
+  std::uint64_t vus = 0;
+  for (const ScenarioPlan& scenario : plan.scenarios) vus += most_vus(scenario.shape);
+  const std::uint64_t wanted = vus * endpoints + std::uint64_t{threads} * 8 + 64;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  if (limit.rlim_cur != RLIM_INFINITY && wanted > limit.rlim_cur) {
+    return fail(
+        fmt::format("{} VUs need {} open files, this process may have {}: raise the limit (ulimit -n) or ask for "
+                    "at most {} VUs",
+                    vus, wanted, limit.rlim_cur,
+                    limit.rlim_cur > 64 + threads * 8 ? (limit.rlim_cur - 64 - threads * 8) / endpoints : 0));
+  }
+  return {};
+}
+
+Nanoseconds planned_duration(const Plan& plan) {
+  Nanoseconds longest{};
+  for (const ScenarioPlan& scenario : plan.scenarios) {
+    longest = std::max(longest, scenario.start_time + planned_duration(scenario.shape));
+  }
+  return longest;
+}
+
+/// One load thread: its loop, its VUs, its tally.
+class Shard {
+ public:
+  Shard(const Plan& plan, const Program& program, const RunOptions& options, std::shared_ptr<const TallyLayout> layout,
+        std::shared_ptr<TlsContext> tls, const std::atomic<RunControl::State>& order, bool stamps, Instant origin)
+      : plan_(plan),
+        order_(order),
+        tally_(layout, origin),
+        published_(layout, origin),
+        around_{.plan = plan,
+                .program = program,
+                .loop = loop_,
+                .buffers = buffers_,
+                .tally = tally_,
+                .stamps = stamps ? &clock_ : nullptr,
+                .tls = std::move(tls),
+                .on_record = options.on_record,
+                .origin = origin,
+                .active = std::vector<std::uint32_t>(plan.scenarios.size())} {}
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  void add_vu(std::uint32_t scenario, std::uint32_t number, std::uint32_t scenario_vus) {
+    vus_.push_back(OwnVu{scenario, std::make_unique<Vu>(around_, scenario, number, scenario_vus)});
+    Vu* const vu = vus_.back().vu.get();
+    for (const ActiveInterval& interval : vu->intervals()) {
+      cuts_.emplace_back(around_.origin + interval.cut.count(), vu);
+    }
+  }
+
+  /// Until every VU has ended.
+  void run() {
+    std::sort(cuts_.begin(), cuts_.end());
+    next_publish_ = around_.origin + kSecond.count();
+    for (const OwnVu& own : vus_) own.vu->start();
+    if (around_.living > 0) loop_.run([this](Instant at, Nanoseconds lateness) { tick(at, lateness); });
+    publish();
+  }
+
+  /// Any thread.
+  void merge_published_into(Tally& total) {
+    const std::lock_guard lock(publish_mutex_);
+    total.merge(published_);
+  }
+  const Tally& tally() const { return tally_; }  // once run() has returned
+
+ private:
+  struct OwnVu {
+    std::uint32_t scenario;
+    std::unique_ptr<Vu> vu;
+  };
+
+  void tick(Instant at, Nanoseconds lateness) {
+    tally_.add_loop_lag(lateness);
+    clock_.refresh();
+    const RunControl::State order = order_.load(std::memory_order_relaxed);
+    if (order != obeyed_) obey(order, at);
+    while (next_cut_ < cuts_.size() && cuts_[next_cut_].first <= at) cuts_[next_cut_++].second->cut_if_due(at);
+    if (around_.stopping) {
+      for (const OwnVu& own : vus_) own.vu->cut_if_due(at);
+    }
+    if (at >= next_publish_) {
+      next_publish_ += kSecond.count() * ((at - next_publish_) / kSecond.count() + 1);
+      publish();
+    }
+  }
+
+  void obey(RunControl::State order, Instant at) {
+    obeyed_ = order;
+    around_.stopping = true;
+    for (const OwnVu& own : vus_) {
+      const bool at_once = order == RunControl::State::stopping_now;
+      own.vu->stop(at_once ? at : at + plan_.scenarios[own.scenario].graceful_stop.count());
+    }
+  }
+
+  void publish() {
+    const std::lock_guard lock(publish_mutex_);
+    published_.copy_figures(tally_);
+  }
+
+  const Plan& plan_;
+  const std::atomic<RunControl::State>& order_;
+  RunControl::State obeyed_ = RunControl::State::running;
+  EventLoop loop_;
+  KernelClock clock_;
+  ExchangeBuffers buffers_;
+  Tally tally_, published_;
+  std::mutex publish_mutex_;  // of published_
+  VuSurroundings around_;
+  std::vector<OwnVu> vus_;
+  std::vector<std::pair<Instant, Vu*>> cuts_;
+  std::size_t next_cut_ = 0;
+  Instant next_publish_ = kNever;
+};
+
+void prepare_thread(const RunOptions& options, std::size_t number) {
+  sigset_t all;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are main's; a broken pipe of TLS is an error code
+  if (options.cores.empty()) return;
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(static_cast<std::size_t>(options.cores[number % options.cores.size()]), &cores);
+  ::pthread_setaffinity_np(::pthread_self(), sizeof cores, &cores);  // a core that is not there: not pinned
+}
+
+/// Name of the first model the target lists.
+Task<> ask_for_models(EventLoop& loop, Exchange& exchange, Waiter& waiter, Connection& connection,
+                      ExchangeRequest request, RequestRecord& record) {
+  co_await exchange.run(waiter, connection, request, record);
+  loop.stop();
+}
+
+/// {"object":"list","data":[{"id":"name",...},...]}; empty when the answer is anything else.
+std::string first_model(const std::string& body) {
+  simdjson::dom::parser parser;
+  std::string_view id;
+  if (parser.parse(body)["data"].at(0)["id"].get(id) != simdjson::SUCCESS) return {};
+  return std::string(id);
+}
+
+Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const std::shared_ptr<TlsContext>& tls) {
+  EventLoop loop;
+  ExchangeBuffers buffers;
+  Exchange exchange(loop, buffers);
+  Waiter waiter(loop);
+  ConnectionOptions options;
+  options.connect_timeout = plan.target.connect_timeout;
+  options.tls = tls;
+  Connection connection(loop, target, std::move(options));
+  RequestRecord record;
+  record.started_at = record.scheduled_at = now();
+  const std::string bytes = models_request(plan, target);
+  ExchangeRequest request;
+  request.bytes = bytes;
+  request.keep_body = true;
+  request.timeout = std::min<Nanoseconds>(plan.target.request_timeout, std::chrono::seconds(10));
+  Task<> asking = ask_for_models(loop, exchange, waiter, connection, request, record);
+  asking.start();
+  if (!asking.done()) loop.run([](Instant, Nanoseconds) {});
+  constexpr std::string_view kWayOut = "name one in target.model or in the steps";
+  const std::string where = fmt::format("{}{}/v1/models", target.host_header, target.path);
+  if (record.outcome != Outcome::ok) {
+    return fail(
+        fmt::format("cannot ask {} for a model: {}: start the target first, or {}", where, record.error, kWayOut));
+  }
+  std::string model = first_model(record.body);
+  if (model.empty()) return fail(fmt::format("{} lists no model: {}", where, kWayOut));
+  return Result<std::string>(boost::system::in_place_value, std::move(model));
+}
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+  }
+  return {};
+}
+
+Nanoseconds cpu_time() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto of = [](const timeval& t) {
+    return std::chrono::seconds(t.tv_sec) + std::chrono::microseconds(t.tv_usec);
+  };
+  return of(usage.ru_utime) + of(usage.ru_stime);
+}
+
+Progress progress_of(const Tally& tally, Nanoseconds elapsed, Nanoseconds planned, std::uint64_t tokens_before,
+                     double seconds) {
+  Progress progress;
+  progress.elapsed = elapsed;
+  progress.planned = planned;
+  progress.vus = static_cast<std::uint32_t>(tally.vus().now);
+  progress.requests = tally.figure(Metric::http_reqs).sum;
+  const Figure& availability = tally.figure(Metric::availability);
+  progress.failures = availability.fails;
+  progress.iterations = tally.figure(Metric::iterations).sum;
+  progress.ttft_p50_ms = tally.aggregate(Metric::ttft, Aggregation::percentile, 50);
+  progress.ttft_p95_ms = tally.aggregate(Metric::ttft, Aggregation::percentile, 95);
+  const std::uint64_t tokens = tally.figure(Metric::output_tokens).sum;
+  progress.output_tokens_per_s = seconds > 0 ? static_cast<double>(tokens - tokens_before) / seconds : 0;
+  return progress;
+}
+
+}  // namespace
+
+Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& control,
+                      const std::function<void(const Progress&)>& every_second) {
+  auto target = parse_endpoint(options.target_url.empty() ? plan.target.url : options.target_url);
+  if (!target) return target.error();
+  if (auto resolved = resolve(*target); !resolved) return resolved.error();
+  auto tls = TlsContext::make(plan.target.tls_verify);
+  if (!tls) return tls.error();
+
+  std::string model = options.model.empty() ? plan.target.model : options.model;
+  if (model.empty() && needs_default_model(plan)) {
+    auto learnt = learn_model(plan, *target, *tls);
+    if (!learnt) return learnt.error();
+    model = std::move(*learnt);
+  }
+  const auto layout = TallyLayout::from(plan);
+  auto program = make_program(plan, *layout, *target, std::move(model));
+  if (!program) return program.error();
+  const std::uint32_t threads = std::max<std::uint32_t>(plan.threads, 1);
+  if (auto room = make_room_for_sockets(plan, program->endpoints.size(), threads); !room) return room.error();
+
+  KernelClock probe;  // keeps the kernel stamping until the last shard has gone
+  const bool any_stream =
+      std::any_of(program->flows.begin(), program->flows.end(), [](const FlowProgram& flow) { return flow.streams; });
+  const bool stamps = options.kernel_stamps && any_stream && probe.start();
+
+  RunFacts facts;
+  facts.sluice_version = SLUICE_VERSION;
+  facts.target = fmt::format("{}://{}{}", target->tls ? "https" : "http", target->host_header, target->path);
+  facts.threads = threads;
+  facts.cpu = cpu_name();
+  utsname system{};
+  ::uname(&system);
+  facts.host = system.nodename;
+  facts.os = fmt::format("{} {} {}", system.sysname, system.release, system.machine);
+
+  std::atomic<RunControl::State> order{RunControl::State::running};
+  const Instant origin = now() + kLeadTime.count();
+  facts.started_at =
+      std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(kLeadTime);
+  std::vector<std::unique_ptr<Shard>> shards;
+  for (std::uint32_t k = 0; k < threads; ++k) {
+    shards.push_back(std::make_unique<Shard>(plan, *program, options, layout, *tls, order, stamps, origin));
+  }
+  std::size_t next = 0;
+  for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
+    const std::uint32_t vus = most_vus(plan.scenarios[scenario].shape);
+    for (std::uint32_t number = 0; number < vus; ++number) shards[next++ % threads]->add_vu(scenario, number, vus);
+  }
+
+  const Nanoseconds cpu_before = cpu_time();
+  std::mutex mutex;
+  std::condition_variable ended;
+  std::uint32_t running = threads;  // guarded by mutex
+  std::optional<std::size_t> aborted_by;
+  {
+    std::vector<std::jthread> workers;
+    for (std::uint32_t k = 0; k < threads; ++k) {
+      workers.emplace_back([&, k] {
+        prepare_thread(options, k);
+        shards[k]->run();
+        const std::lock_guard lock(mutex);
+        --running;
+        ended.notify_one();
+      });
+    }
+    // A short beat, so that an order is passed on at once; a long one for figures.
+    Instant next_second = origin + kSecond.count();
+    std::uint64_t tokens_before = 0;
+    std::unique_lock lock(mutex);
+    while (running > 0) {
+      ended.wait_for(lock, std::chrono::milliseconds(10));
+      if (!aborted_by) order.store(std::max(order.load(), control.state()));
+      const Instant at = now();
+      if (at < next_second || running == 0) continue;
+      lock.unlock();
+      Tally total(layout, origin);
+      for (const auto& shard : shards) shard->merge_published_into(total);
+      total.advance_to(at);
+      if (!aborted_by && order.load() == RunControl::State::running) {
+        aborted_by = aborting_threshold(plan, total);
+        if (aborted_by) order.store(RunControl::State::stopping_now);
+      }
+      const double seconds = static_cast<double>(at - next_second + kSecond.count()) / 1e9;
+      if (every_second) {
+        every_second(progress_of(total, Nanoseconds(at - origin), planned_duration(plan), tokens_before, seconds));
+      }
+      tokens_before = total.figure(Metric::output_tokens).sum;
+      next_second += kSecond.count() * ((at - next_second) / kSecond.count() + 1);
+      lock.lock();
+    }
+  }  // joined: the tallies belong to this thread again
+
+  Tally total(layout, origin);
+  for (const auto& shard : shards) total.merge(shard->tally());
+  facts.cpu_time = cpu_time() - cpu_before;
+  if (aborted_by) {
+    facts.end = RunEnd::aborted_by_threshold;
+  } else if (order.load() != RunControl::State::running) {
+    facts.end = RunEnd::interrupted_by_user;
+  }
+  return RunResult{std::move(total), std::move(facts), aborted_by};
+}
+
+}  // namespace sluice
