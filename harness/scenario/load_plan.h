@@ -1,7 +1,7 @@
 // A scenario file -> a Plan, or every problem in it at once, each with its place.
 //
 // Strict: unknown and duplicate keys, durations without a unit, `yes` for true, unset variables, names that nothing has
-// are all problems. Nothing is guessed, and a key that has no effect is never taken in silence.
+// are all problems. Nothing is guessed.
 #pragma once
 
 #include <boost/system/result.hpp>

@@ -1,0 +1,391 @@
+#include "harness/scenario/plan_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json.hpp>
+#include <charconv>
+#include <cmath>
+
+#include "harness/base/check.h"
+#include "harness/base/duration.h"
+#include "harness/base/limits.h"
+#include "harness/base/nearest.h"
+
+namespace sluice {
+
+namespace {
+
+// startTime -> start_time, startVUs -> start_vus
+std::string snake_case(std::string_view name) {
+  std::string out;
+  bool after_lower = false;
+  for (const char c : name) {
+    const bool upper = c >= 'A' && c <= 'Z';
+    if (upper && after_lower) out += '_';
+    out += upper ? static_cast<char>(c - 'A' + 'a') : c == '-' ? '_' : c;
+    after_lower = !upper && c != '_' && c != '-';
+  }
+  return out;
+}
+
+struct Hint {
+  std::string_view section, key, text;
+};
+// What people coming from k6 write, and what the design has for later: a clear sentence instead of a guess by spelling.
+constexpr auto kHints = std::to_array<Hint>({
+    {"file", "options", "k6's options stand at the top of the file here"},
+    {"file", "stages", "stages: belongs to a scenario with executor: ramping-vus"},
+    {"file", "vus", "vus: belongs to a scenario with executor: constant-vus"},
+    {"file", "duration", "duration: belongs to a scenario with executor: constant-vus"},
+    {"file", "url", "url: belongs to target:"},
+    {"file", "engine", "engine: belongs to target:"},
+    {"file", "setup",
+     "this version has no setup: take a token from a variable, as in target: {auth: {bearer: \"${API_TOKEN}\"}}"},
+    {"file", "teardown", "this version has no teardown"},
+    {"file", "conformance", "this version has no conformance section: threshold stream_findings{rule:...} instead"},
+    {"scenario", "exec", "name a flow instead: flow: NAME, with the steps under flows:"},
+    {"scenario", "steps", "the steps of a scenario stand under flow:"},
+    {"scenario", "iterations", "this version counts no iterations: it has executors constant-vus and ramping-vus"},
+    {"scenario", "rate", "this version has no arrival rates: it has executors constant-vus and ramping-vus"},
+    {"scenario", "time_unit", "this version has no arrival rates: it has executors constant-vus and ramping-vus"},
+    {"scenario", "pre_allocated_vus",
+     "this version has no arrival rates: it has executors constant-vus and ramping-vus"},
+    {"scenario", "max_vus", "this version has no arrival rates; scale_to: {vus: N} scales ramping-vus to a peak"},
+    {"scenario", "env", "env: stands at the top of the file"},
+    {"scenario", "options", "write its members here directly"},
+    {"step", "capture", "this version captures nothing from answers"},
+    {"step", "sse", "this version has no sse step: chat reads OpenAI's streams"},
+    {"step", "websocket", "this version has no websocket step"},
+    {"step", "completion", "this version has no completion step: use chat, or http with post: /v1/completions"},
+    {"step", "repeat", "this version has no loops within a flow"},
+    {"step", "if", "this version has no conditions within a flow"},
+    {"step", "parallel", "this version has no parallel steps"},
+    {"step", "abandon", "this version abandons no streams: set a timeout"},
+    {"step", "checks", "write check:"},
+    {"step", "think_time", "write sleep:"},
+    {"step", "pause", "write sleep:"},
+    {"step", "get", "write http: {get: ...}"},
+    {"step", "post", "write http: {post: ...}"},
+    {"step", "prompt", "write chat: {prompt: ...}"},
+    {"chat", "check", "check: stands beside chat:, not beneath it"},
+    {"chat", "n", "this version reads one choice an answer"},
+    {"chat", "max_completion_tokens", "write max_tokens, or body: {max_completion_tokens: ...}"},
+    {"http", "check", "check: stands beside http:, not beneath it"},
+    {"http", "url", "the method is the key: get: /path, post: /path"},
+    {"http", "method", "the method is the key: get: /path, post: /path"},
+    {"http", "timeout", "timeout: stands beside http:, not beneath it"},
+    {"chat", "timeout", "timeout: stands beside chat:, not beneath it"},
+    {"target", "base_url", "write url:"},
+});
+
+bool is_json_number(std::string_view text) {
+  boost::system::error_code error;
+  if (text.empty() || !((text[0] >= '0' && text[0] <= '9') || text[0] == '-')) return false;
+  const auto value = boost::json::parse(text, error);
+  return !error && value.is_number();
+}
+
+}  // namespace
+
+std::string json_quoted(std::string_view text) { return boost::json::serialize(boost::json::string(text)); }
+
+// ---- sections
+// ---------------------------------------------------------------------------------------------------------
+
+Section::Section(const YamlNode& node, std::string_view table, std::string what, ProblemList& problems)
+    : node_(node),
+      info_(section_named(table)),
+      what_(std::move(what)),
+      problems_(problems),
+      asked_(info_.keys.size(), false) {
+  if (!node.is_mapping()) {
+    problems_.add(node.place, fmt::format("{} must be a mapping, of {}", what_, info_.keys[0].name));
+    return;
+  }
+  for (const auto& member : node.members) {
+    const bool known =
+        std::any_of(info_.keys.begin(), info_.keys.end(), [&](const auto& key) { return key.name == member.key; });
+    if (!known) report_unknown(member);
+  }
+  for (const auto& key : info_.keys) {
+    if (key.required && !node.member(key.name)) problems_.add(node.place, fmt::format("{} needs {}:", what_, key.name));
+  }
+}
+
+Section::~Section() {
+  if (is_mapping()) SLUICE_CHECK(std::find(asked_.begin(), asked_.end(), false) == asked_.end());
+}
+
+const YamlMember* Section::take(std::string_view key) {
+  const auto known =
+      std::find_if(info_.keys.begin(), info_.keys.end(), [key](const auto& info) { return info.name == key; });
+  SLUICE_CHECK(known != info_.keys.end());
+  asked_[static_cast<std::size_t>(known - info_.keys.begin())] = true;
+  const auto* member = node_.member(key);
+  if (member && member->value.is_null() && known->shape != "json") {
+    problems_.add(member->place, fmt::format("{}: has no value", key));
+    return nullptr;
+  }
+  return member;
+}
+
+void Section::report_unknown(const YamlMember& member) const {
+  const auto& key = member.key;
+  std::vector<std::string_view> names;
+  for (const auto& known : info_.keys) names.push_back(known.name);
+  const auto snake = snake_case(key);
+  if (snake != key && std::find(names.begin(), names.end(), snake) != names.end()) {
+    return problems_.add(member.place, fmt::format("unknown key '{}'; here it is written '{}'", key, snake));
+  }
+  for (const auto& hint : kHints) {
+    if (hint.section == info_.name && (hint.key == key || hint.key == snake)) {
+      return problems_.add(member.place, fmt::format("unknown key '{}': {}", key, hint.text));
+    }
+  }
+  if (info_.name == "step" && (key.starts_with("http.") || key.starts_with("http_"))) {
+    const auto method = key.substr(5, key.find('(') - 5);
+    return problems_.add(member.place, fmt::format("unknown key '{}': write http: {{{}: ...}}", key, method));
+  }
+  if (nearest(key, names))
+    return problems_.add(member.place, fmt::format("unknown key '{}'{}", key, did_you_mean(key, names)));
+  problems_.add(member.place, fmt::format("unknown key '{}' in {}; it has {}", key, what_, fmt::join(names, ", ")));
+}
+
+// ---- scalars
+// ----------------------------------------------------------------------------------------------------------
+
+void ScalarReader::refuse(const YamlNode& node, const FilledText& filled, std::string_view key,
+                          std::string_view message) {
+  const bool secret = filled.is_plain() && filled.shown != filled.plain();
+  problems_.add(node.place, secret ? fmt::format("{}: what {} stands for does not fit here", key, filled.shown)
+                                   : fmt::format("{}: {}", key, message));
+}
+
+std::optional<FilledText> ScalarReader::filled(const YamlNode& node, std::string_view key) {
+  if (!node.is_scalar()) {
+    const char* is = node.is_sequence() ? "a list" : node.is_mapping() ? "a mapping" : "nothing";
+    problems_.add(node.place, fmt::format("{}: one value is wanted, and this is {}", key, is));
+    return std::nullopt;
+  }
+  return variables_.fill(node);
+}
+
+std::optional<std::string> ScalarReader::text(const YamlNode& node, std::string_view key) {
+  const auto value = filled(node, key);
+  if (!value) return std::nullopt;
+  if (!value->is_plain()) {
+    problems_.add(node.place,
+                  fmt::format("{}: '{}' changes with each iteration and cannot stand here", key, value->shown));
+    return std::nullopt;
+  }
+  return value->plain();
+}
+
+std::optional<std::string> ScalarReader::text(const YamlMember* member) {
+  if (!member) return std::nullopt;
+  return text(member->value, member->key);
+}
+
+bool ScalarReader::knows_holes(const YamlNode& node, const FilledText& filled, std::string_view key) {
+  bool good = true;
+  for (const auto& part : filled.parts) {
+    if (!part.hole || std::find(kIterationNames.begin(), kIterationNames.end(), part.text) != kIterationNames.end())
+      continue;
+    const auto known = hole_names.find(part.text);
+    if (known == hole_names.end()) {
+      std::vector<std::string_view> names;
+      for (const auto& [name, line] : hole_names) names.push_back(name);
+      const auto hint = nearest(part.text, names) ? did_you_mean(part.text, names)
+                        : names.empty()           ? std::string(": the file has no data:")
+                                                  : fmt::format("; there is {}", fmt::join(names, ", "));
+      problems_.add(node.place, fmt::format("{}: no data has '{}'{}", key, part.text, hint));
+      good = false;
+    } else if (known->second != 0) {
+      problems_.add(node.place, fmt::format("{}: line {} of the data file has no '{}'", key, known->second, part.text));
+      good = false;
+    }
+  }
+  return good;
+}
+
+std::optional<Template> ScalarReader::pattern(const YamlNode& node, std::string_view key) {
+  const auto value = filled(node, key);
+  if (!value || !knows_holes(node, *value, key)) return std::nullopt;
+  Template made;
+  for (const auto& part : value->parts) {
+    if (part.hole) {
+      made.add_hole(part.text);
+    } else {
+      made.add_literal(part.text);
+    }
+  }
+  return made;
+}
+
+std::optional<bool> ScalarReader::truth(const YamlMember* member) {
+  const auto value = text(member);
+  if (!value) return std::nullopt;
+  if (*value == "true") return true;
+  if (*value == "false") return false;
+  refuse(member->value, *filled(member->value, member->key), member->key,
+         fmt::format("'{}' is neither true nor false", *value));
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> ScalarReader::whole(const YamlMember* member, std::uint64_t least, std::uint64_t most) {
+  const auto value = text(member);
+  if (!value) return std::nullopt;
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), number);
+  const bool octal = value->size() > 1 && (*value)[0] == '0';
+  std::string message;
+  if (value->empty() || end != value->data() + value->size() || octal || error == std::errc::invalid_argument) {
+    message = fmt::format("'{}' is not a whole number in decimal digits", *value);
+  } else if (error != std::errc() || number < least || number > most) {
+    message = fmt::format("{} is out of bounds: {} to {}", *value, least, most);
+  } else {
+    return number;
+  }
+  refuse(member->value, *filled(member->value, member->key), member->key, message);
+  return std::nullopt;
+}
+
+std::optional<double> ScalarReader::number(const YamlMember* member, double least, double most) {
+  const auto value = text(member);
+  if (!value) return std::nullopt;
+  double number = 0;
+  std::string message;
+  if (!parse_decimal(*value, number)) {
+    message = fmt::format("'{}' is not a decimal number", *value);
+  } else if (number < least || number > most) {
+    message = fmt::format("{} is out of bounds: {} to {}", *value, least, most);
+  } else {
+    return number;
+  }
+  refuse(member->value, *filled(member->value, member->key), member->key, message);
+  return std::nullopt;
+}
+
+std::optional<Nanoseconds> ScalarReader::duration(const YamlNode& node, std::string_view key) {
+  const auto value = text(node, key);
+  if (!value) return std::nullopt;
+  const auto duration = parse_duration(*value);
+  if (duration) return *duration;
+  refuse(node, *filled(node, key), key, duration.error().message);
+  return std::nullopt;
+}
+
+std::optional<Nanoseconds> ScalarReader::duration(const YamlMember* member) {
+  if (!member) return std::nullopt;
+  return duration(member->value, member->key);
+}
+
+std::optional<std::pair<Nanoseconds, Nanoseconds>> ScalarReader::range(const YamlMember* member) {
+  const auto value = text(member);
+  if (!value) return std::nullopt;
+  const auto dots = value->find("..");
+  const auto from = parse_duration(std::string_view(*value).substr(0, dots));
+  const auto to = dots == std::string::npos ? from : parse_duration(std::string_view(*value).substr(dots + 2));
+  if (from && to && *from <= *to) return std::pair(*from, *to);
+  const auto message = !from ? from.error().message
+                       : !to ? to.error().message
+                             : fmt::format("'{}' ends before it begins", *value);
+  refuse(member->value, *filled(member->value, member->key), member->key, message);
+  return std::nullopt;
+}
+
+std::optional<std::string> ScalarReader::word(const YamlMember* member, std::string_view table) {
+  const auto value = text(member);
+  if (!value) return std::nullopt;
+  std::vector<std::string_view> words;
+  for (const auto& key : section_named(table).keys) {
+    if (key.name != member->key) continue;
+    SLUICE_CHECK(key.shape.starts_with("words:"));
+    for (auto rest = key.shape.substr(6); !rest.empty();) {
+      const auto blank = rest.find(' ');
+      words.push_back(rest.substr(0, blank));
+      rest = blank == std::string_view::npos ? std::string_view() : rest.substr(blank + 1);
+    }
+  }
+  if (std::find(words.begin(), words.end(), *value) != words.end()) return *value;
+  refuse(member->value, *filled(member->value, member->key), member->key,
+         nearest(*value, words) ? fmt::format("unknown '{}'{}", *value, did_you_mean(*value, words))
+                                : fmt::format("unknown '{}'; this version has {}", *value, fmt::join(words, ", ")));
+  return std::nullopt;
+}
+
+std::vector<std::pair<const YamlMember*, std::string>> ScalarReader::text_map(const YamlMember* member) {
+  std::vector<std::pair<const YamlMember*, std::string>> out;
+  if (!member) return out;
+  if (!member->value.is_mapping()) {
+    problems_.add(member->value.place, fmt::format("{}: must be a mapping of names to values", member->key));
+    return out;
+  }
+  for (const auto& entry : member->value.members) {
+    if (auto value = text(entry.value, entry.key)) out.emplace_back(&entry, std::move(*value));
+  }
+  return out;
+}
+
+bool ScalarReader::json(const YamlNode& node, std::string_view key, int depth, Template& out) {
+  SLUICE_CHECK(depth <= limits::scenario_depth_max);  // held by read_yaml
+  if (node.is_null()) return out.add_literal("null"), true;
+  bool good = true;
+  if (node.is_sequence()) {
+    out.add_literal("[");
+    for (std::size_t i = 0; i < node.items.size(); ++i) {
+      if (i > 0) out.add_literal(",");
+      good &= json(node.items[i], key, depth + 1, out);
+    }
+    out.add_literal("]");
+    return good;
+  }
+  if (node.is_mapping()) {
+    out.add_literal("{");
+    for (std::size_t i = 0; i < node.members.size(); ++i) {
+      if (i > 0) out.add_literal(",");
+      out.add_literal(json_quoted(node.members[i].key) + ":");
+      good &= json(node.members[i].value, node.members[i].key, depth + 1, out);
+    }
+    out.add_literal("}");
+    return good;
+  }
+  const auto value = filled(node, key);
+  if (!value || !knows_holes(node, *value, key)) return false;
+  // In braces a variable needs quotes, so quotes alone do not make a value text when the whole of it is one variable.
+  const bool may_be_typed = !node.quoted || (value->has_variables && node.text.starts_with("${") &&
+                                             node.text.find('}') + 1 == node.text.size());
+  if (may_be_typed && value->is_plain()) {
+    const auto& plain = value->plain();
+    if (plain == "true" || plain == "false" || is_json_number(plain)) return out.add_literal(plain), true;
+    static constexpr std::string_view ambiguous[] = {
+        "yes",  "no",    "on",    "off",  "Yes",  "No",   "On",   "Off",  "YES",  "NO",    "ON",    "OFF",   "True",
+        "TRUE", "False", "FALSE", ".nan", ".NaN", ".NAN", ".inf", ".Inf", ".INF", "-.inf", "-.Inf", "-.INF", "+.inf"};
+    const bool looks_numeric = !plain.empty() && plain[0] >= '0' && plain[0] <= '9' &&
+                               (plain.starts_with("0x") || plain.starts_with("0o") || plain.starts_with("0b") ||
+                                plain.find_first_not_of("0123456789_") == std::string::npos);
+    if (!node.quoted &&
+        (looks_numeric || std::find(std::begin(ambiguous), std::end(ambiguous), plain) != std::end(ambiguous))) {
+      refuse(node, *value, key,
+             fmt::format("'{}' is read differently by different readers of YAML: write true, false or a decimal "
+                         "number, or put it in quotes",
+                         plain));
+      return false;
+    }
+  }
+  out.add_literal("\"");
+  for (const auto& part : value->parts) {
+    if (part.hole) {
+      out.add_hole(part.text, true);
+    } else {
+      const auto quoted = json_quoted(part.text);
+      out.add_literal(std::string_view(quoted).substr(1, quoted.size() - 2));
+    }
+  }
+  out.add_literal("\"");
+  return true;
+}
+
+}  // namespace sluice
