@@ -1,0 +1,219 @@
+// Small models for the tests of the CPU executor: odd shapes, weights large enough that masks and rotations matter, a
+// plain double-precision forward pass to compare with, and a driver that feeds given tokens.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/exec/cpu/cpu_executor.h"
+
+namespace sluice::engine::test {
+
+inline float bf16_value(std::uint16_t bits) {
+  const std::uint32_t wide = std::uint32_t{bits} << 16;
+  float value;
+  std::memcpy(&value, &wide, 4);
+  return value;
+}
+
+inline std::uint16_t bf16_bits(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+inline ModelConfig odd_model(std::uint32_t hidden, std::uint32_t heads, std::uint32_t kv_heads, std::uint32_t head_dim,
+                             std::uint32_t intermediate, std::uint32_t vocab) {
+  ModelConfig config;
+  config.architecture = "LlamaForCausalLM";
+  config.vocab_size = vocab;
+  config.hidden_size = hidden;
+  config.layers = 2;
+  config.heads = heads;
+  config.kv_heads = kv_heads;
+  config.head_dim = head_dim;
+  config.intermediate_size = intermediate;
+  config.context_max = 512;
+  return config;
+}
+
+/// random_weights are so small that attention is nearly uniform; these are scaled until it is not.
+inline Weights lively_weights(const ModelConfig& config, std::uint64_t seed) {
+  Weights weights = random_weights(config, seed);
+  const auto scale = [](TensorView& view, float factor) {
+    auto* bytes = const_cast<std::byte*>(view.data.data());  // the tests own this memory
+    for (std::size_t i = 0; i < view.data.size(); i += 2) {
+      std::uint16_t bits;
+      std::memcpy(&bits, bytes + i, 2);
+      bits = bf16_bits(bf16_value(bits) * factor);
+      std::memcpy(bytes + i, &bits, 2);
+    }
+  };
+  std::mt19937_64 random(seed);
+  const auto vary = [&](TensorView& view) {
+    auto* bytes = const_cast<std::byte*>(view.data.data());
+    for (std::size_t i = 0; i < view.data.size(); i += 2) {
+      const std::uint16_t bits = bf16_bits(0.5f + static_cast<float>(random() % 1000) / 1000.0f);
+      std::memcpy(bytes + i, &bits, 2);
+    }
+  };
+  scale(weights.embedding, 20);
+  if (!config.tied_head) scale(weights.head, 10);
+  vary(weights.final_norm);
+  const float in = 50.0f / std::sqrt(static_cast<float>(config.hidden_size));
+  for (LayerWeights& layer : weights.layers) {
+    vary(layer.attention_norm);
+    vary(layer.mlp_norm);
+    scale(layer.q, 1.4f * in);
+    scale(layer.k, 1.4f * in);
+    for (TensorView* view : {&layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) scale(*view, in);
+  }
+  return weights;
+}
+
+/// Logits of every position, by the plainest loops there are.
+inline std::vector<std::vector<double>> reference_logits(const ModelConfig& config, const Weights& weights,
+                                                         const std::vector<TokenId>& tokens) {
+  const auto at = [](const TensorView& view, std::size_t i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, view.data.data() + 2 * i, 2);
+    return static_cast<double>(bf16_value(bits));
+  };
+  const auto matrix = [&](const TensorView& view, const std::vector<double>& x, std::size_t rows) {
+    std::vector<double> y(rows);
+    for (std::size_t r = 0; r < rows; ++r)
+      for (std::size_t c = 0; c < x.size(); ++c) y[r] += at(view, r * x.size() + c) * x[c];
+    return y;
+  };
+  const auto norm = [&](const TensorView& view, const std::vector<double>& x) {
+    double squares = 0;
+    for (const double value : x) squares += value * value;
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(config.norm_eps));
+    std::vector<double> y(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) y[i] = x[i] * scale * at(view, i);
+    return y;
+  };
+  const std::vector<float> frequencies = rope_frequencies(config);
+  const std::size_t dim = config.head_dim;
+  const auto rotate = [&](std::vector<double>& x, std::size_t position) {
+    for (std::size_t head = 0; head < x.size() / dim; ++head)
+      for (std::size_t i = 0; i < dim / 2; ++i) {
+        const double angle = static_cast<double>(position) * static_cast<double>(frequencies[i]);
+        double& a = x[head * dim + i];
+        double& b = x[head * dim + i + dim / 2];
+        const double rotated = a * std::cos(angle) - b * std::sin(angle);
+        b = b * std::cos(angle) + a * std::sin(angle);
+        a = rotated;
+      }
+  };
+  std::vector<std::vector<std::vector<double>>> keys(config.layers), values(config.layers);
+  std::vector<std::vector<double>> logits;
+  for (std::size_t position = 0; position < tokens.size(); ++position) {
+    std::vector<double> x(config.hidden_size);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      x[i] = at(weights.embedding, static_cast<std::size_t>(tokens[position]) * x.size() + i);
+    for (std::size_t l = 0; l < config.layers; ++l) {
+      const LayerWeights& layer = weights.layers[l];
+      const std::vector<double> normed = norm(layer.attention_norm, x);
+      std::vector<double> q = matrix(layer.q, normed, config.heads * dim);
+      std::vector<double> k = matrix(layer.k, normed, config.kv_heads * dim);
+      rotate(q, position);
+      rotate(k, position);
+      keys[l].push_back(k);
+      values[l].push_back(matrix(layer.v, normed, config.kv_heads * dim));
+      std::vector<double> attended(config.heads * dim);
+      for (std::size_t head = 0; head < config.heads; ++head) {
+        const std::size_t kv = head / (config.heads / config.kv_heads);
+        const std::size_t first = config.sliding_window == 0 || position + 1 < config.sliding_window
+                                      ? 0
+                                      : position + 1 - config.sliding_window;
+        std::vector<double> scores;
+        for (std::size_t t = first; t <= position; ++t) {
+          double score = 0;
+          for (std::size_t d = 0; d < dim; ++d) score += q[head * dim + d] * keys[l][t][kv * dim + d];
+          scores.push_back(score / std::sqrt(static_cast<double>(dim)));
+        }
+        const double top = *std::max_element(scores.begin(), scores.end());
+        double sum = 0;
+        for (double& score : scores) sum += score = std::exp(score - top);
+        for (std::size_t t = first; t <= position; ++t)
+          for (std::size_t d = 0; d < dim; ++d)
+            attended[head * dim + d] += scores[t - first] / sum * values[l][t][kv * dim + d];
+      }
+      const std::vector<double> o = matrix(layer.o, attended, x.size());
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] += o[i];
+      const std::vector<double> mlp = norm(layer.mlp_norm, x);
+      std::vector<double> gate = matrix(layer.gate, mlp, config.intermediate_size);
+      const std::vector<double> up = matrix(layer.up, mlp, config.intermediate_size);
+      for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+      const std::vector<double> down = matrix(layer.down, gate, x.size());
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] += down[i];
+    }
+    logits.push_back(matrix(weights.head, norm(weights.final_norm, x), config.vocab_size));
+  }
+  return logits;
+}
+
+inline std::vector<TokenId> random_tokens(std::size_t count, std::uint32_t vocab, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<TokenId> tokens(count);
+  for (TokenId& token : tokens) token = static_cast<TokenId>(random() % vocab);
+  return tokens;
+}
+
+/// The mean squared error over the mean square.
+template <class A, class B>
+double normalized_error(const A& measured, const B& expected) {
+  double error = 0;
+  double power = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double difference = static_cast<double>(measured[i]) - static_cast<double>(expected[i]);
+    error += difference * difference;
+    power += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
+  }
+  return error / power;
+}
+
+/// One sequence's share of the next step.
+struct Feed {
+  SlotId slot = 0;
+  std::uint32_t position = 0;
+  std::uint32_t count = 1;
+  const std::vector<TokenId>* tokens = nullptr;
+  const std::vector<BlockId>* blocks = nullptr;
+};
+
+inline std::vector<Sampled> step(Executor& executor, const std::vector<Feed>& feeds) {
+  StepPlan plan;
+  for (const Feed& feed : feeds)
+    plan.slices.push_back(
+        {feed.slot, feed.position, std::span(*feed.tokens).subspan(feed.position, feed.count), *feed.blocks, true});
+  executor.submit(plan);
+  std::vector<Sampled> results;
+  executor.poll(results);
+  return results;
+}
+
+inline std::vector<BlockId> first_blocks(std::size_t count) {
+  std::vector<BlockId> blocks(count);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  return blocks;
+}
+
+inline std::unique_ptr<Executor> make_executor(const ModelConfig& config, const Weights& weights, CpuOptions options) {
+  options.hash_logits = true;
+  auto made = make_cpu_executor(config, weights, options);
+  if (!made) throw std::runtime_error(made.error().message);
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  for (SlotId slot = 0; slot < options.slots_max; ++slot) (*made)->bind(slot, greedy, {}, slot);
+  return std::move(*made);
+}
+
+}  // namespace sluice::engine::test
