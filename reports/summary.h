@@ -2,6 +2,7 @@
 //
 // Knows nothing of the rest of Sluice: last month's file renders like this second's. The JSON form has a version
 // (`schema_version`); reading back what was written gives an equal value.
+// Every member has an initialiser, so that who makes one may leave members out.
 #pragma once
 
 #include <cstdint>
@@ -17,46 +18,46 @@ inline constexpr int kSchemaVersion = 1;
 
 /// Values of one metric, or of one metric under a tag selector. Which fields are set follows from `kind`, as in k6.
 struct MetricSummary {
-  std::string name;                     // "http_req_duration" or "http_req_duration{kind:chat}"
-  std::string kind;                     // counter, gauge, rate, trend
-  std::string unit;                     // ms, bytes, ..., or empty
+  std::string name = {};                // "http_req_duration" or "http_req_duration{kind:chat}"
+  std::string kind = {};                // counter, gauge, rate, trend
+  std::string unit = {};                // ms, bytes, ..., or empty
   std::uint64_t count = 0;              // samples (trend), sum (counter), of rate: tries
-  std::optional<double> rate;           // counter: per second; rate: share of passes 0..1
+  std::optional<double> rate = {};      // counter: per second; rate: share of passes 0..1
   std::uint64_t passes = 0, fails = 0;  // rate
-  std::optional<double> value;          // gauge: last
-  std::optional<double> sum, avg, min, max, stddev;
-  std::vector<std::pair<double, double>> percentiles;  // (q in 0..100, value), ascending
-  std::vector<double> unsure;                          // those q with fewer samples than they need; shown in brackets
+  std::optional<double> value = {};     // gauge: last
+  std::optional<double> sum = {}, avg = {}, min = {}, max = {}, stddev = {};
+  std::vector<std::pair<double, double>> percentiles = {};  // (q in 0..100, value), ascending
+  std::vector<double> unsure = {};  // those q with fewer samples than they need; shown in brackets
   bool operator==(const MetricSummary&) const = default;
 };
 
 struct ThresholdResult {
-  std::string metric;  // with its selector
-  std::string expression;
-  std::string verdict;           // pass, fail, inconclusive
-  std::optional<double> actual;  // in the metric's unit; none: no sample
+  std::string metric = {};  // with its selector
+  std::string expression = {};
+  std::string verdict = {};           // pass, fail, inconclusive
+  std::optional<double> actual = {};  // in the metric's unit; none: no sample
   double limit = 0;
-  std::string unit;
-  std::string reason;    // for people: "no samples", "p(95) 41 ms is over 20 ms"
-  bool aborted = false;  // it stopped the run
+  std::string unit = {};
+  std::string reason = {};  // for people: "no samples", "p(95) 41 ms is over 20 ms"
+  bool aborted = false;     // it stopped the run
   bool operator==(const ThresholdResult&) const = default;
 };
 
 struct CheckResult {
-  std::string name, group;  // group: "::chat" or empty
+  std::string name = {}, group = {};  // group: "::chat" or empty
   std::uint64_t passes = 0, fails = 0;
   bool operator==(const CheckResult&) const = default;
 };
 
 struct FindingResult {
-  std::string rule, severity;
+  std::string rule = {}, severity = {};
   std::uint64_t count = 0;
-  std::string example;  // escaped, bounded
+  std::string example = {};  // escaped, bounded
   bool operator==(const FindingResult&) const = default;
 };
 
 struct FailureResult {
-  std::string outcome, error;  // "timed_out", "no answer within 120s"
+  std::string outcome = {}, error = {};  // "timed_out", "no answer within 120s"
   std::uint64_t count = 0;
   bool operator==(const FailureResult&) const = default;
 };
@@ -68,8 +69,8 @@ struct Bucket {
   bool operator==(const Bucket&) const = default;
 };
 struct HistogramResult {
-  std::string metric, unit;
-  std::vector<Bucket> buckets;
+  std::string metric = {}, unit = {};
+  std::vector<Bucket> buckets = {};
   bool operator==(const HistogramResult&) const = default;
 };
 
@@ -77,12 +78,13 @@ struct HistogramResult {
 struct SeriesPoint {
   double t_s = 0;  // since the start
   double vus = 0, requests_per_s = 0, failures_per_s = 0, output_tokens_per_s = 0;
-  std::optional<double> duration_p50_ms, duration_p95_ms, duration_p99_ms, ttft_p50_ms, ttft_p95_ms, gap_p95_ms;
+  std::optional<double> duration_p50_ms = {}, duration_p95_ms = {}, duration_p99_ms = {}, ttft_p50_ms = {},
+                        ttft_p95_ms = {}, gap_p95_ms = {};
   bool operator==(const SeriesPoint&) const = default;
 };
 
 struct ScenarioResult {
-  std::string name, executor, description;  // "ramping-vus", "2 stages over 10s to 4 VUs"
+  std::string name = {}, executor = {}, description = {};  // "ramping-vus", "2 stages over 10s to 4 VUs"
   std::uint64_t iterations = 0, interrupted = 0;
   std::uint32_t vus_max = 0;
   bool operator==(const ScenarioResult&) const = default;
@@ -91,38 +93,38 @@ struct ScenarioResult {
 /// How far the instrument can be trusted.
 struct Instrument {
   std::uint64_t events = 0, events_kernel_stamped = 0, gaps = 0, gaps_coalesced = 0;
-  std::optional<double> client_lag_p99_ms, loop_lag_p99_ms, send_lag_p99_ms;
+  std::optional<double> client_lag_p99_ms = {}, loop_lag_p99_ms = {}, send_lag_p99_ms = {};
   double cpu_percent = 0;  // of one core, the harness's own process
   std::uint32_t threads = 1;
-  std::string verdict;  // trusted, client-limited
-  std::string reason;
+  std::string verdict = {};  // trusted, client-limited
+  std::string reason = {};
   bool operator==(const Instrument&) const = default;
 };
 
 struct Summary {
   int schema_version = kSchemaVersion;
-  std::string sluice_version;
-  std::string name, scenario_file;
-  std::string started_at;  // ISO 8601, UTC
-  double duration_s = 0;   // of the measured window
+  std::string sluice_version = {};
+  std::string name = {}, scenario_file = {};
+  std::string started_at = {};  // ISO 8601, UTC
+  double duration_s = 0;        // of the measured window
   std::uint64_t seed = 0;
-  std::string target;  // URL without credentials, or "engine: tiny-coder (cpu ...)"
-  std::string host, os, cpu;
-  std::map<std::string, std::string> variables;  // names of the file's env with values; secrets masked
-  std::string outcome;                           // passed, failed, aborted, interrupted
+  std::string target = {};  // URL without credentials, or "engine: tiny-coder (cpu ...)"
+  std::string host = {}, os = {}, cpu = {};
+  std::map<std::string, std::string> variables = {};  // names of the file's env with values; secrets masked
+  std::string outcome = {};                           // passed, failed, aborted, interrupted
   int exit_code = 0;
 
-  std::vector<ScenarioResult> scenarios;
-  std::vector<ThresholdResult> thresholds;
-  std::vector<CheckResult> checks;
-  std::vector<MetricSummary> metrics;  // in the catalogue's order; those with samples, and their selections
-  std::vector<FailureResult> failures;
-  std::vector<FindingResult> findings;
+  std::vector<ScenarioResult> scenarios = {};
+  std::vector<ThresholdResult> thresholds = {};
+  std::vector<CheckResult> checks = {};
+  std::vector<MetricSummary> metrics = {};  // in the catalogue's order; those with samples, and their selections
+  std::vector<FailureResult> failures = {};
+  std::vector<FindingResult> findings = {};
   double series_interval_s = 1;
-  std::vector<SeriesPoint> series;
-  std::vector<HistogramResult> histograms;
-  Instrument instrument;
-  std::map<std::string, double> vllm_compat;  // vllm bench serve's keys
+  std::vector<SeriesPoint> series = {};
+  std::vector<HistogramResult> histograms = {};
+  Instrument instrument = {};
+  std::map<std::string, double> vllm_compat = {};  // vllm bench serve's keys
 
   bool operator==(const Summary&) const = default;
 };

@@ -1,0 +1,567 @@
+#include "reports/html.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "reports/format.h"
+#include "reports/json.h"
+#include "reports/page/assets.h"
+
+namespace sluice::reports {
+namespace {
+
+/// Text between tags or in a quoted attribute.
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? ' ' : c;
+    }
+  }
+  return out;
+}
+
+/// JSON that may stand in a script element: '<' occurs inside strings only, where it may be written otherwise.
+std::string for_script(std::string_view json) {
+  std::string out;
+  for (const char c : json)
+    if (c == '<')
+      out += "\\u003c";
+    else
+      out += c;
+  return out;
+}
+
+std::string mark(std::string_view verdict) {
+  if (verdict == "pass") return R"(<span class="mark good">✓ pass</span>)";
+  if (verdict == "fail") return R"(<span class="mark bad">✗ fail</span>)";
+  return R"(<span class="mark open">? inconclusive</span>)";
+}
+
+std::string metric_name(std::string_view name) {
+  const auto [base, selector] = split_name(name);
+  if (selector.empty()) return escaped(base);
+  return fmt::format("{}<span class=\"selector\">{}</span>", escaped(base), escaped(selector));
+}
+
+const MetricSummary* find_metric(const Summary& summary, std::string_view name) {
+  const auto found = std::find_if(summary.metrics.begin(), summary.metrics.end(),
+                                  [&](const MetricSummary& metric) { return metric.name == name; });
+  return found == summary.metrics.end() ? nullptr : &*found;
+}
+
+std::string plural(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", format_count(count), noun, count == 1 ? "" : "s");
+}
+
+// ---- head -----------------------------------------------------------------------------------------------------------
+
+struct Verdict {
+  std::string_view tone;  // good, bad, open
+  std::string title, detail;
+};
+
+Verdict verdict_of(const Summary& summary) {
+  const auto count = [&](std::string_view verdict) {
+    return static_cast<std::uint64_t>(std::count_if(summary.thresholds.begin(), summary.thresholds.end(),
+                                                    [&](const auto& t) { return t.verdict == verdict; }));
+  };
+  const std::uint64_t failed = count("fail"), open = count("inconclusive"), all = summary.thresholds.size();
+  std::string detail = all == 0      ? "No thresholds were declared."
+                       : failed == 0 ? fmt::format("All {} held", plural(all, "threshold"))
+                                     : fmt::format("{} of {} failed", failed, plural(all, "threshold"));
+  if (all == 1) detail = failed == 0 ? "The threshold held" : "The threshold failed";
+  if (all != 0) detail += open > 0 ? fmt::format("; {} inconclusive.", open) : ".";
+  if (summary.outcome == "passed") return {"good", "✓ Passed", detail};
+  if (summary.outcome == "aborted") return {"bad", "✗ Aborted", "A threshold stopped the run. " + detail};
+  if (summary.outcome == "interrupted") return {"open", "! Interrupted", "Stopped by the user. " + detail};
+  return {"bad", "✗ Failed", detail};
+}
+
+std::string date_text(const Summary& summary) {
+  std::string text = summary.started_at;  // 2026-11-22T03:19:55Z
+  if (text.size() == 20 && text[10] == 'T' && text.back() == 'Z')
+    text = text.substr(0, 10) + " " + text.substr(11, 5) + " UTC";
+  return text;
+}
+
+std::string header(const Summary& summary) {
+  const Verdict verdict = verdict_of(summary);
+  const Instrument& instrument = summary.instrument;
+  const bool trusted = instrument.verdict == "trusted";
+  std::string out = "<header>\n<p class=\"name\">Sluice report</p>\n";
+  out += fmt::format("<h1>{}</h1>\n<p class=\"facts\">",
+                     escaped(summary.name.empty() ? std::string_view("Unnamed run") : std::string_view(summary.name)));
+  for (const std::string& fact : {date_text(summary), format_seconds(summary.duration_s), summary.target})
+    if (!fact.empty()) out += fmt::format("<span class=\"break\">{}</span>", escaped(fact));
+  out += "</p>\n";
+  out += fmt::format("<div class=\"verdict {}\" role=\"status\"><strong>{}</strong><span>{}</span>", verdict.tone,
+                     verdict.title, escaped(verdict.detail));
+  if (!instrument.verdict.empty())
+    out += fmt::format("<span>{}</span>", trusted ? "The measurement can be trusted."
+                                                  : "The harness itself limited this run: see <a "
+                                                    "href=\"#instrument\">the instrument</a>.");
+  return out + "</div>\n</header>\n";
+}
+
+// ---- thresholds -----------------------------------------------------------------------------------------------------
+
+/// How much of the allowance was used, where there is an upper limit: 0.4 is 40 %.
+std::optional<double> share_used(const ThresholdResult& result) {
+  const bool upper = result.expression.find('<') != std::string::npos;
+  if (!result.actual || !upper || result.limit <= 0 || *result.actual < 0) return std::nullopt;
+  return *result.actual / result.limit;
+}
+
+std::string thresholds(const Summary& summary) {
+  std::string out = "<section aria-labelledby=\"thresholds\">\n<h2 id=\"thresholds\">Service levels</h2>\n";
+  if (summary.thresholds.empty())
+    return out + "<p class=\"soft\">This scenario declares no thresholds, so nothing was judged.</p>\n</section>\n";
+  out +=
+      "<table class=\"stack\"><caption>Each threshold of the scenario and what was measured</caption>\n"
+      "<thead><tr><th scope=\"col\">Verdict</th><th scope=\"col\">Metric</th><th scope=\"col\">Threshold</th>"
+      "<th scope=\"col\" class=\"number\">Measured</th><th scope=\"col\" class=\"number\">Of the "
+      "limit</th></tr></thead>\n"
+      "<tbody>\n";
+  for (const ThresholdResult& result : summary.thresholds) {
+    out += fmt::format("<tr><td>{}</td><th scope=\"row\" class=\"break\">{}</th>", mark(result.verdict),
+                       metric_name(result.metric));
+    out += fmt::format("<td data-label=\"Threshold\"><span><code>{}</code>", escaped(result.expression));
+    if (!result.reason.empty()) out += fmt::format("<span class=\"reason\">{}</span>", escaped(result.reason));
+    if (result.aborted) out += "<span class=\"reason\">stopped the run</span>";
+    out += fmt::format("</span></td><td class=\"number\" data-label=\"Measured\"><span>{}</span></td>",
+                       result.actual ? escaped(format_value(*result.actual, result.unit)) : "no samples");
+    if (const auto used = share_used(result)) {
+      const double percent = *used * 100;
+      const std::string text = percent >= 1000 ? fmt::format("{}×", format_number(std::round(percent / 100)))
+                               : percent > 0 && percent < 1 ? std::string("&lt;1%")
+                                                            : fmt::format("{:.0f}%", percent);
+      out += fmt::format(
+          "<td class=\"number\" data-label=\"Of the limit\"><span class=\"used\"><span class=\"bar{}\" "
+          "aria-hidden=\"true\"><i style=\"width:{:.1f}%\"></i></span><span>{}</span></span></td>",
+          result.verdict == "fail" ? " bad" : "", std::clamp(percent, 0.0, 100.0), text);
+    } else {
+      out += "<td class=\"number\" data-label=\"Of the limit\"><span class=\"soft\">–</span></td>";
+    }
+    out += "</tr>\n";
+  }
+  return out + "</tbody></table>\n</section>\n";
+}
+
+// ---- key figures ----------------------------------------------------------------------------------------------------
+
+std::string tile(std::string_view name, const std::string& value, const std::string& detail) {
+  return fmt::format("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n", escaped(name), escaped(value),
+                     escaped(detail));
+}
+
+std::string trend_tile(const Summary& summary, std::string_view metric, std::string_view name) {
+  const MetricSummary* found = find_metric(summary, metric);
+  if (found == nullptr) return "";
+  const double* p95 = percentile_of(*found, 95);
+  const double* p50 = percentile_of(*found, 50);
+  if (p95 == nullptr || p50 == nullptr) return "";
+  std::string value = format_value(*p95, found->unit);
+  if (is_unsure(*found, 95)) value = "[" + value + "]";
+  return tile(name, value, "median " + format_value(*p50, found->unit));
+}
+
+std::string key_figures(const Summary& summary) {
+  std::string tiles;
+  if (const MetricSummary* requests = find_metric(summary, "http_reqs"))
+    tiles += tile("Requests per second", format_number(requests->rate.value_or(0)), plural(requests->count, "request"));
+  if (const MetricSummary* failed = find_metric(summary, "http_req_failed"))
+    tiles += tile("Failed requests", format_share(failed->rate.value_or(0)),
+                  fmt::format("{} of {}", format_count(failed->passes), format_count(failed->passes + failed->fails)));
+  tiles += trend_tile(summary, "http_req_duration", "Request duration p95");
+  tiles += trend_tile(summary, "ttft", "Time to first token p95");
+  tiles += trend_tile(summary, "icl", "Gap between chunks p95");
+  if (const MetricSummary* tokens = find_metric(summary, "output_tokens_per_second"); tokens && tokens->value) {
+    const MetricSummary* total = find_metric(summary, "output_tokens");
+    tiles += tile("Output tokens per second", format_number(*tokens->value),
+                  total ? plural(total->count, "token") : std::string());
+  }
+  if (const MetricSummary* failed = find_metric(summary, "stream_failed"))
+    tiles += tile("Failed streams", format_share(failed->rate.value_or(0)),
+                  fmt::format("{} of {}", format_count(failed->passes), format_count(failed->passes + failed->fails)));
+  if (const MetricSummary* checks = find_metric(summary, "checks"))
+    tiles += tile("Checks that held", format_share(checks->rate.value_or(0)),
+                  fmt::format("{} of {}", format_count(checks->passes), format_count(checks->passes + checks->fails)));
+  if (tiles.empty()) return "";
+  return "<section aria-labelledby=\"figures\">\n<h2 id=\"figures\">Key figures</h2>\n<dl class=\"tiles\">\n" + tiles +
+         "</dl>\n</section>\n";
+}
+
+// ---- charts ---------------------------------------------------------------------------------------------------------
+
+std::string chart(std::string_view id, std::string_view title, std::string_view subtitle) {
+  return fmt::format(
+      "<figure><figcaption><h3>{1}</h3><span>{2}</span></figcaption>"
+      "<div class=\"chart\" id=\"{0}\" role=\"img\" aria-label=\"Chart: {1}, {2}. The figures are in the tables "
+      "below.\"></div></figure>\n",
+      id, escaped(title), escaped(subtitle));
+}
+
+std::string charts(const Summary& summary) {
+  const auto any = [&](auto member) {
+    return std::any_of(summary.series.begin(), summary.series.end(),
+                       [&](const SeriesPoint& point) { return static_cast<bool>(point.*member); });
+  };
+  const std::string every =
+      summary.series_interval_s == 1 ? "each second" : fmt::format("each {:g} s", summary.series_interval_s);
+  std::string figures;
+  if (any(&SeriesPoint::duration_p50_ms)) figures += chart("chart-latency", "Request duration over time", every);
+  if (any(&SeriesPoint::ttft_p50_ms)) figures += chart("chart-ttft", "Time to first token over time", every);
+  if (!summary.series.empty()) figures += chart("chart-load", "Virtual users and requests over time", every);
+  const bool tokens = std::any_of(summary.series.begin(), summary.series.end(),
+                                  [](const SeriesPoint& point) { return point.output_tokens_per_s > 0; });
+  if (tokens || any(&SeriesPoint::gap_p95_ms))
+    figures += chart("chart-tokens", "Output tokens and gaps over time", every);
+  struct Wanted {
+    std::string_view metric, title, subtitle;
+  };
+  const std::array<Wanted, 4> wanted{{{"ttft", "Time to first token", "how many streams took how long"},
+                                      {"icl", "Gaps between chunks", "how many gaps were how long"},
+                                      {"http_req_duration", "Request duration", "how many requests took how long"},
+                                      {"stream_chunks", "Chunks per stream", "how many streams had how many"}}};
+  for (const Wanted& each : wanted) {
+    const auto found = std::find_if(summary.histograms.begin(), summary.histograms.end(),
+                                    [&](const HistogramResult& h) { return h.metric == each.metric; });
+    if (found != summary.histograms.end() && !found->buckets.empty())
+      figures += chart("histogram-" + std::string(each.metric), each.title, each.subtitle);
+  }
+  if (figures.empty()) return "";
+  return "<section aria-labelledby=\"charts\">\n<h2 id=\"charts\">Over time, and how it spread</h2>\n"
+         "<noscript><p class=\"note\">The charts need scripts, which are off here. All their figures are in the tables "
+         "below.</p></noscript>\n<div class=\"charts\">\n" +
+         figures + "</div>\n";
+}
+
+std::string optional_ms(const std::optional<double>& value) { return value ? escaped(format_ms(*value)) : "–"; }
+
+/// What the charts show, as tables; closes the section that charts() began.
+std::string chart_tables(const Summary& summary) {
+  std::string out;
+  if (!summary.series.empty()) {
+    out +=
+        "<details><summary>The figures over time as a table</summary>\n<div class=\"scroll\" tabindex=\"0\" "
+        "role=\"region\" aria-label=\"Figures over time\"><table><caption>One row an interval</caption><thead><tr>";
+    for (const std::string_view name : {"Time", "VUs", "Requests/s", "Failures/s", "Tokens/s", "Duration p50",
+                                        "Duration p95", "Duration p99", "TTFT p50", "TTFT p95", "Gap p95"})
+      out += fmt::format("<th scope=\"col\" class=\"number\">{}</th>", name);
+    out += "</tr></thead><tbody>\n";
+    for (const SeriesPoint& point : summary.series) {
+      out += fmt::format("<tr><th scope=\"row\" class=\"number\">{:g} s</th>", point.t_s);
+      for (const double value : {point.vus, point.requests_per_s, point.failures_per_s, point.output_tokens_per_s})
+        out += fmt::format("<td class=\"number\">{}</td>", format_number(value));
+      for (const auto& value : {point.duration_p50_ms, point.duration_p95_ms, point.duration_p99_ms, point.ttft_p50_ms,
+                                point.ttft_p95_ms, point.gap_p95_ms})
+        out += fmt::format("<td class=\"number\">{}</td>", optional_ms(value));
+      out += "</tr>\n";
+    }
+    out += "</tbody></table></div></details>\n";
+  }
+  for (const HistogramResult& histogram : summary.histograms) {
+    out += fmt::format(
+        "<details><summary>The histogram of {0} as a table</summary>\n<div class=\"scroll\" tabindex=\"0\" "
+        "role=\"region\" aria-label=\"Histogram of {0}\"><table><caption>{0}, values from (included) to (not "
+        "included)</caption><thead><tr><th scope=\"col\" class=\"number\">From</th><th scope=\"col\" "
+        "class=\"number\">To</th><th scope=\"col\" class=\"number\">Samples</th></tr></thead><tbody>\n",
+        escaped(histogram.metric));
+    for (const Bucket& bucket : histogram.buckets)
+      out +=
+          fmt::format("<tr><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
+                      format_value(bucket.from, histogram.unit), format_value(bucket.to, histogram.unit),
+                      format_count(bucket.count));
+    out += "</tbody></table></div></details>\n";
+  }
+  return out;
+}
+
+// ---- metrics --------------------------------------------------------------------------------------------------------
+
+std::string trend_cell(const MetricSummary& metric, double percentile) {
+  const double* value = percentile_of(metric, percentile);
+  if (value == nullptr) return "<td class=\"number\">–</td>";
+  const std::string text = escaped(format_value(*value, metric.unit));
+  if (is_unsure(metric, percentile)) return "<td class=\"number unsure\">[" + text + "]</td>";
+  return "<td class=\"number\">" + text + "</td>";
+}
+
+std::string value_cell(const std::optional<double>& value, const std::string& unit) {
+  return fmt::format("<td class=\"number\">{}</td>", value ? escaped(format_value(*value, unit)) : "–");
+}
+
+constexpr std::array<std::string_view, 6> kSections{"HTTP",    "Streaming",  "Execution",
+                                                    "Network", "Instrument", "System"};
+
+/// Rows of one kind of table, by section.
+template <class Keep, class Row>
+std::string grouped_rows(const Summary& summary, int columns, Keep keep, Row row) {
+  std::string out;
+  for (const std::string_view section : kSections) {
+    std::string rows;
+    for (const MetricSummary& metric : summary.metrics)
+      if (section_of(metric) == section && keep(metric)) rows += row(metric);
+    if (rows.empty()) continue;
+    out += fmt::format("<tbody class=\"part\"><tr><th scope=\"rowgroup\" colspan=\"{}\">{}</th></tr>\n{}</tbody>\n",
+                       columns, section, rows);
+  }
+  return out;
+}
+
+std::string metrics(const Summary& summary) {
+  if (summary.metrics.empty()) return "";
+  std::string out = "<section aria-labelledby=\"metrics\">\n<h2 id=\"metrics\">Metrics</h2>\n";
+
+  // Beyond the usual percentiles: what thresholds asked for.
+  std::vector<double> percentiles{50, 75, 90, 95, 99, 99.9};
+  for (const MetricSummary& metric : summary.metrics)
+    for (const auto& [q, value] : metric.percentiles)
+      if (percentiles.size() < 12 && std::find(percentiles.begin(), percentiles.end(), q) == percentiles.end())
+        percentiles.push_back(q);
+  std::sort(percentiles.begin(), percentiles.end());
+
+  const auto is_trend = [](const MetricSummary& metric) { return metric.kind == "trend"; };
+  const std::string trends =
+      grouped_rows(summary, static_cast<int>(percentiles.size()) + 5, is_trend, [&](const MetricSummary& metric) {
+        std::string row = fmt::format("<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td>",
+                                      metric_name(metric.name), format_count(metric.count));
+        row += value_cell(metric.avg, metric.unit) + value_cell(metric.min, metric.unit);
+        for (const double q : percentiles) row += trend_cell(metric, q);
+        return row + value_cell(metric.max, metric.unit) + "</tr>\n";
+      });
+  if (!trends.empty()) {
+    out +=
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Times and sizes\">\n"
+        "<table class=\"metrics\"><caption>Times and sizes</caption><thead><tr><th scope=\"col\">Metric</th>";
+    std::vector<std::string> heads{"Samples", "Average", "Min"};
+    for (const double q : percentiles) heads.push_back(q == 50 ? "Median" : fmt::format("p{:g}", q));
+    heads.emplace_back("Max");
+    for (const std::string& head : heads) out += fmt::format("<th scope=\"col\" class=\"number\">{}</th>", head);
+    out += "</tr></thead>\n" + trends + "</table></div>\n";
+    const bool brackets = std::any_of(summary.metrics.begin(), summary.metrics.end(),
+                                      [](const MetricSummary& metric) { return !metric.unsure.empty(); });
+    if (brackets)
+      out +=
+          "<p class=\"note\">In brackets: too few samples for that percentile to be told with 99 % confidence.</p>\n";
+  }
+
+  const std::string others = grouped_rows(
+      summary, 4, [&](const MetricSummary& metric) { return !is_trend(metric); },
+      [](const MetricSummary& metric) {
+        std::string value, detail, rate;
+        if (metric.kind == "counter") {
+          value = metric.unit == "bytes" ? format_bytes(static_cast<double>(metric.count)) : format_count(metric.count);
+          if (metric.rate) rate = format_value(*metric.rate, metric.unit == "bytes" ? "bytes/s" : "1/s");
+        } else if (metric.kind == "rate") {
+          value = format_share(metric.rate.value_or(0));
+          detail = fmt::format("{} of {}", format_count(metric.passes), format_count(metric.passes + metric.fails));
+        } else {
+          if (metric.value) value = format_value(*metric.value, metric.unit);
+          if (metric.min && metric.max)
+            detail =
+                fmt::format("{} to {}", format_value(*metric.min, metric.unit), format_value(*metric.max, metric.unit));
+        }
+        return fmt::format(
+            "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td>"
+            "<td class=\"number\">{}</td></tr>\n",
+            metric_name(metric.name), escaped(value), escaped(rate), escaped(detail));
+      });
+  if (!others.empty())
+    out +=
+        "<div class=\"scroll apart\" tabindex=\"0\" role=\"region\" "
+        "aria-label=\"Counts, shares and gauges\">\n<table class=\"metrics\"><caption>Counts, shares and "
+        "gauges</caption><thead><tr><th scope=\"col\">Metric</th><th scope=\"col\" class=\"number\">Value</th>"
+        "<th scope=\"col\" class=\"number\">Per second</th><th scope=\"col\" class=\"number\">Of what</th></tr>"
+        "</thead>\n" +
+        others + "</table></div>\n";
+  return out + "</section>\n";
+}
+
+// ---- checks, failures, findings -------------------------------------------------------------------------------------
+
+std::string checks(const Summary& summary) {
+  if (summary.checks.empty()) return "";
+  std::string out =
+      "<section aria-labelledby=\"checks\">\n<h2 id=\"checks\">Checks</h2>\n<table class=\"stack\"><caption>How often "
+      "each check held</caption><thead><tr><th scope=\"col\">Verdict</th><th scope=\"col\">Check</th><th scope=\"col\" "
+      "class=\"number\">Held</th><th scope=\"col\" class=\"number\">Failed</th></tr></thead><tbody>\n";
+  for (const CheckResult& check : summary.checks) {
+    const bool never = check.passes + check.fails == 0;
+    const std::string verdict = never             ? R"(<span class="mark open">never evaluated</span>)"
+                                : check.fails > 0 ? R"(<span class="mark bad">✗ failed</span>)"
+                                                  : R"(<span class="mark good">✓ held</span>)";
+    out +=
+        fmt::format("<tr><td>{}</td><th scope=\"row\" class=\"break\"><code>{}</code>", verdict, escaped(check.name));
+    if (!check.group.empty()) out += fmt::format("<span class=\"selector\">{}</span>", escaped(check.group));
+    out += fmt::format(
+        "</th><td class=\"number\" data-label=\"Held\"><span>{}</span></td><td class=\"number\" "
+        "data-label=\"Failed\"><span>{}</span></td></tr>\n",
+        format_count(check.passes), format_count(check.fails));
+  }
+  return out + "</tbody></table>\n</section>\n";
+}
+
+std::string failures(const Summary& summary) {
+  std::string out = "<section aria-labelledby=\"failures\">\n<h2 id=\"failures\">Failures and findings</h2>\n";
+  if (summary.failures.empty() && summary.findings.empty())
+    return out + "<p class=\"soft\">No request failed, and no stream deviated from the protocol.</p>\n</section>\n";
+  if (summary.failures.empty()) out += "<p class=\"soft\">No request failed.</p>\n";
+  if (!summary.failures.empty()) {
+    out +=
+        "<table class=\"stack\"><caption>Failed requests by cause</caption><thead><tr><th scope=\"col\">Outcome</th>"
+        "<th scope=\"col\">What happened</th><th scope=\"col\" class=\"number\">Requests</th></tr></thead><tbody>\n";
+    for (const FailureResult& failure : summary.failures)
+      out += fmt::format(
+          "<tr><th scope=\"row\">{}</th><td class=\"break\">{}</td><td class=\"number\" "
+          "data-label=\"Requests\"><span>{}</span></td></tr>\n",
+          escaped(failure.outcome), escaped(failure.error), format_count(failure.count));
+    out += "</tbody></table>\n";
+  }
+  if (!summary.findings.empty()) {
+    out +=
+        "<table class=\"stack findings\"><caption>Deviations from the streaming protocol</caption><thead><tr><th "
+        "scope=\"col\">Rule</th><th scope=\"col\">Severity</th><th scope=\"col\">First example</th><th scope=\"col\" "
+        "class=\"number\">Count</th></tr></thead><tbody>\n";
+    for (const FindingResult& finding : summary.findings)
+      out += fmt::format(
+          "<tr><th scope=\"row\">{}</th><td data-label=\"Severity\"><span class=\"mark {}\">{}</span></td><td "
+          "class=\"break\"><code>{}</code></td><td class=\"number\" data-label=\"Count\"><span>{}</span></td></tr>\n",
+          escaped(finding.rule), finding.severity == "warning" ? "open" : "bad", escaped(finding.severity),
+          escaped(finding.example), format_count(finding.count));
+    out += "</tbody></table>\n";
+  }
+  return out + "</section>\n";
+}
+
+// ---- what was run, and with what ------------------------------------------------------------------------------------
+
+class Facts {
+ public:
+  void add(std::string_view name, const std::string& value) {
+    if (!value.empty()) list_ += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escaped(name), escaped(value));
+  }
+  std::string html() const { return "<dl class=\"facts-list\">\n" + list_ + "</dl>\n"; }
+
+ private:
+  std::string list_;
+};
+
+std::string scenarios(const Summary& summary) {
+  std::string out = "<section aria-labelledby=\"scenario\">\n<h2 id=\"scenario\">Scenario and environment</h2>\n";
+  if (!summary.scenarios.empty()) {
+    out +=
+        "<table class=\"stack\"><caption>Scenarios</caption><thead><tr><th scope=\"col\">Name</th><th "
+        "scope=\"col\">Load</th><th scope=\"col\" class=\"number\">Most VUs</th><th scope=\"col\" "
+        "class=\"number\">Iterations</th><th scope=\"col\" class=\"number\">Interrupted</th></tr></thead><tbody>\n";
+    for (const ScenarioResult& scenario : summary.scenarios)
+      out += fmt::format(
+          "<tr><th scope=\"row\" class=\"break\">{}</th><td data-label=\"Load\"><span>{}: {}</span></td><td "
+          "class=\"number\" data-label=\"Most VUs\"><span>{}</span></td><td class=\"number\" "
+          "data-label=\"Iterations\"><span>{}</span></td><td class=\"number\" "
+          "data-label=\"Interrupted\"><span>{}</span></td></tr>\n",
+          escaped(scenario.name), escaped(scenario.executor), escaped(scenario.description),
+          format_count(scenario.vus_max), format_count(scenario.iterations), format_count(scenario.interrupted));
+    out += "</tbody></table>\n";
+  }
+  Facts facts;
+  facts.add("Scenario file", summary.scenario_file);
+  facts.add("Started", summary.started_at);
+  facts.add("Measured window", format_seconds(summary.duration_s));
+  facts.add("Target", summary.target);
+  facts.add("Seed", std::to_string(summary.seed));
+  facts.add("Host", summary.host);
+  facts.add("System", summary.os);
+  facts.add("Processor", summary.cpu);
+  for (const auto& [name, value] : summary.variables) facts.add(name, value.empty() ? "(empty)" : value);
+  facts.add("Outcome", fmt::format("{}, exit code {}", summary.outcome, summary.exit_code));
+  return out + facts.html() + "</section>\n";
+}
+
+std::string instrument(const Summary& summary) {
+  const Instrument& instrument = summary.instrument;
+  if (instrument.verdict.empty()) return "";
+  const bool trusted = instrument.verdict == "trusted";
+  std::string out = "<section aria-labelledby=\"instrument\">\n<h2 id=\"instrument\">The instrument</h2>\n";
+  out += fmt::format("<p><span class=\"mark {}\">{} {}</span> {}</p>\n", trusted ? "good" : "bad", trusted ? "✓" : "✗",
+                     escaped(instrument.verdict),
+                     trusted ? "The harness's own delays are small beside every latency that a threshold reads."
+                             : escaped(instrument.reason) + ".");
+  Facts facts;
+  const auto share = [](std::uint64_t part, std::uint64_t all) {
+    if (all == 0) return std::string();
+    return fmt::format("{} ({} of {})", format_share(static_cast<double>(part) / static_cast<double>(all)),
+                       format_count(part), format_count(all));
+  };
+  const auto lag = [](const std::optional<double>& ms) { return ms ? format_ms(*ms) : std::string(); };
+  facts.add("Client lag p99", lag(instrument.client_lag_p99_ms));
+  facts.add("Event loop lag p99", lag(instrument.loop_lag_p99_ms));
+  facts.add("Send lag p99", lag(instrument.send_lag_p99_ms));
+  facts.add("Events stamped by the kernel", share(instrument.events_kernel_stamped, instrument.events));
+  facts.add("Gaps coalesced", share(instrument.gaps_coalesced, instrument.gaps));
+  facts.add("CPU of the harness", fmt::format("{:.0f}% of one core", instrument.cpu_percent));
+  facts.add("Load threads", std::to_string(instrument.threads));
+  return out + facts.html() + "</section>\n";
+}
+
+std::string_view part(std::string_view begin, std::string_view end) {
+  const auto from = kPageAssets.find(begin) + begin.size();
+  const auto to = end.empty() ? kPageAssets.size() : kPageAssets.find(end);
+  return kPageAssets.substr(from, to - from);
+}
+
+}  // namespace
+
+std::string to_html(const Summary& summary) {
+  std::string out = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
+  // Nothing may be loaded from anywhere: the page says so itself, and the browser holds it to that.
+  out +=
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+      "script-src 'unsafe-inline'; img-src data:\">\n";
+  out += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
+  out += "<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n";
+  out += fmt::format("<title>{}: {}</title>\n", escaped(summary.name.empty() ? "Sluice report" : summary.name),
+                     escaped(summary.outcome));
+  out += part("<!-- style -->", "<!-- script -->");
+  out += "</head>\n<body>\n<main class=\"page\">\n";
+  out += header(summary);
+  out += thresholds(summary);
+  out += key_figures(summary);
+  const std::string figures = charts(summary);
+  if (!figures.empty()) out += figures + chart_tables(summary) + "</section>\n";
+  out += metrics(summary);
+  out += checks(summary);
+  out += failures(summary);
+  out += scenarios(summary);
+  out += instrument(summary);
+  out += fmt::format("<footer>Sluice {}. All figures of this page are also in summary.json.</footer>\n",
+                     escaped(summary.sluice_version));
+  out += "</main>\n<script type=\"application/json\" id=\"summary\">" + for_script(to_json(summary)) + "</script>\n";
+  out += part("<!-- script -->", "");
+  return out + "</body>\n</html>\n";
+}
+
+}  // namespace sluice::reports

@@ -1,0 +1,188 @@
+#include "tests/reports/sample_summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+namespace sluice::reports {
+namespace {
+
+MetricSummary trend(const std::string& name, const std::string& unit, double median, double spread,
+                    std::uint64_t count) {
+  MetricSummary metric{.name = name, .kind = "trend", .unit = unit, .count = count};
+  const auto at = [&](double z) { return median * std::exp(spread * z); };
+  metric.avg = median * std::exp(spread * spread / 2);
+  metric.sum = *metric.avg * static_cast<double>(count);
+  metric.stddev = *metric.avg * std::sqrt(std::exp(spread * spread) - 1);
+  metric.min = at(-2.9);
+  metric.max = at(3.4);
+  metric.percentiles = {{50, median},    {75, at(0.674)}, {90, at(1.282)},
+                        {95, at(1.645)}, {99, at(2.326)}, {99.9, at(3.09)}};
+  if (count < 662) metric.unsure.push_back(99);
+  if (count < 6636) metric.unsure.push_back(99.9);
+  return metric;
+}
+
+MetricSummary counter(const std::string& name, const std::string& unit, std::uint64_t count, double seconds) {
+  return {.name = name, .kind = "counter", .unit = unit, .count = count, .rate = static_cast<double>(count) / seconds};
+}
+
+MetricSummary rate(const std::string& name, std::uint64_t passes, std::uint64_t fails) {
+  return {.name = name,
+          .kind = "rate",
+          .unit = "",
+          .count = passes + fails,
+          .rate = static_cast<double>(passes) / static_cast<double>(passes + fails),
+          .passes = passes,
+          .fails = fails};
+}
+
+MetricSummary gauge(const std::string& name, const std::string& unit, double value) {
+  return {.name = name, .kind = "gauge", .unit = unit, .value = value};
+}
+
+HistogramResult histogram(const std::string& metric, double median, double spread, std::uint64_t count) {
+  HistogramResult result{.metric = metric, .unit = "ms", .buckets = {}};
+  const double ratio = std::pow(10.0, 1.0 / 20),
+               first = std::floor(20 * std::log10(median * std::exp(-2.9 * spread))) / 20;
+  const auto below = [&](double v) { return 0.5 * std::erfc(-std::log(v / median) / spread / std::sqrt(2.0)); };
+  for (double from = std::pow(10.0, first); from < median * std::exp(3.2 * spread); from *= ratio)
+    result.buckets.push_back(
+        {from, from * ratio,
+         static_cast<std::uint64_t>((below(from * ratio) - below(from)) * static_cast<double>(count))});
+  return result;
+}
+
+}  // namespace
+
+Summary sample_summary() {
+  Summary s;
+  s.sluice_version = "0.1.0";
+  s.name = "Streaming chat under rising load";
+  s.scenario_file = "scenarios/streaming.yaml";
+  s.started_at = "2026-11-22T03:19:55Z";
+  s.duration_s = 90.4;
+  s.seed = 7;
+  s.target = "engine: tiny-coder (cpu, avx512-bf16)";
+  s.host = "builder-3";
+  s.os = "Debian GNU/Linux 12, Linux 6.1";
+  s.cpu = "AMD EPYC 9755, 2 cores";
+  s.variables = {{"API_TOKEN", "********"}, {"BASE_URL", "http://127.0.0.1:8000"}, {"TTFT_THRESHOLD", "60ms"}};
+  s.outcome = "failed";
+  s.exit_code = 99;
+  s.scenarios = {{"chat", "ramping-vus", "3 stages over 1m30s, up to 8 VUs", 1894, 3, 8},
+                 {"health", "constant-vus", "1 VU for 1m30s", 430, 0, 1}};
+  s.thresholds = {
+      {"http_req_duration{kind:chat}", "p(50) < 1500", "pass", 292.4, 1500, "ms", "", false},
+      {"http_req_duration{kind:chat}", "p(95) < 3000", "pass", 618.2, 3000, "ms", "", false},
+      {"ttft", "p(95) < 60ms", "fail", 74.83, 60, "ms", "p(95) 74.83 ms is not below 60 ms", false},
+      {"http_req_failed", "rate < 1%", "pass", 0.0052, 0.01, "share", "", false},
+      {"checks", "rate > 0.99", "pass", 0.9978, 0.99, "share", "", false},
+      {"itl", "p(99) < 50ms", "fail", {}, 50, "ms", "no samples", false},
+      {"icl", "p(99) < 30ms", "inconclusive", 29.1, 30, "ms", "the 99 % bounds 27.9 ms to 31.2 ms straddle the limit",
+       false},
+  };
+  s.checks = {{"status == 200", "", 2313, 11},
+              {"text contains \"print(\"", "::chat", 1883, 0},
+              {"chunks in 50..100", "::chat", 1883, 0},
+              {"finish_reason == stop", "::chat", 0, 0}};
+  const double t = s.duration_s;
+  s.metrics = {counter("http_reqs", "", 2324, t),
+               trend("http_req_blocked", "ms", 0.012, 0.9, 2324),
+               trend("http_req_waiting", "ms", 22, 0.5, 2312),
+               trend("http_req_receiving", "ms", 268, 0.4, 2312),
+               trend("http_req_duration", "ms", 290, 0.46, 2312),
+               trend("http_req_duration{kind:chat}", "ms", 292.4, 0.455, 1894),
+               rate("http_req_failed", 12, 2312),
+               rate("connect_failed", 0, 2324),
+               rate("timed_out", 4, 2320),
+               gauge("availability", "", 0.9948),
+               counter("data_sent", "bytes", 812'331, t),
+               counter("data_received", "bytes", 31'004'211, t),
+               counter("iterations", "", 2321, t),
+               trend("iteration_duration", "ms", 331, 0.4, 2321),
+               {.name = "vus", .kind = "gauge", .unit = "", .value = 0.0, .min = 0.0, .max = 9.0},
+               gauge("vus_max", "", 9),
+               rate("checks", 6079, 11),
+               trend("ttft", "ms", 24.1, 0.69, 1890),
+               trend("icl", "ms", 3.4, 0.82, 133'871),
+               trend("tpot", "ms", 3.6, 0.31, 1884),
+               trend("e2e", "ms", 289, 0.46, 1884),
+               trend("stream_chunks", "", 71, 0.12, 1884),
+               trend("chunks_per_second", "1/s", 241, 0.3, 1884),
+               rate("burst_gaps", 1204, 132'667),
+               counter("stalls", "", 3, t),
+               counter("output_tokens", "tokens", 134'012, t),
+               gauge("output_tokens_per_second", "1/s", 1482.4),
+               rate("stream_failed", 6, 1884),
+               counter("stream_findings", "", 14, t),
+               trend("client_lag", "ms", 0.021, 0.6, 135'000),
+               trend("loop_lag", "ms", 0.04, 0.5, 420)};
+  s.failures = {{"timed_out", "no answer within 120s", 4},
+                {"stream_invalid", "error event: {\"error\":{\"message\":\"<overloaded> & \\\"busy\\\"\"}}", 6},
+                {"http_error", "HTTP 503", 2}};
+  s.findings = {{"error-event", "fatal", 6, "data: {\"error\":{\"message\":\"</script><b>overloaded\"}}"},
+                {"finish-with-content", "warning", 8, ""}};
+  std::mt19937_64 random(3);
+  std::normal_distribution<double> noise(0, 1);
+  for (int i = 0; i <= 90; ++i) {
+    SeriesPoint p;
+    p.t_s = i;
+    const double load = i < 20 ? i / 20.0 : i < 70 ? 1.0 : std::max(0.0, (90 - i) / 20.0);
+    p.vus = std::ceil(8 * load) + 1;
+    p.requests_per_s = std::max(0.0, 4 + 24 * load + 1.6 * noise(random));
+    p.failures_per_s = i == 47 ? 5 : i == 48 ? 3 : i == 61 ? 4 : 0;
+    p.output_tokens_per_s = std::max(0.0, 1750 * load + 60 * noise(random));
+    const double slow = 1 + 0.9 * load + (i >= 46 && i <= 49 ? 1.4 : 0);
+    if (i != 0 && i != 90) {
+      p.duration_p50_ms = 150 * slow * std::exp(0.04 * noise(random));
+      p.duration_p95_ms = *p.duration_p50_ms * 1.9 * std::exp(0.07 * noise(random));
+      p.duration_p99_ms = *p.duration_p95_ms * 1.3 * std::exp(std::abs(0.15 * noise(random)));
+      p.ttft_p50_ms = 12 * slow * std::exp(0.06 * noise(random));
+      p.ttft_p95_ms = *p.ttft_p50_ms * 2.6 * std::exp(0.12 * noise(random));
+      p.gap_p95_ms = 5.2 * slow * std::exp(0.1 * noise(random));
+    }
+    s.series.push_back(p);
+  }
+  s.histograms = {histogram("ttft", 24.1, 0.69, 1890), histogram("icl", 3.4, 0.82, 133'871),
+                  histogram("http_req_duration", 290, 0.46, 2312)};
+  s.instrument = {.events = 138'700,
+                  .events_kernel_stamped = 138'611,
+                  .gaps = 133'871,
+                  .gaps_coalesced = 2204,
+                  .client_lag_p99_ms = 0.087,
+                  .loop_lag_p99_ms = 0.131,
+                  .send_lag_p99_ms = 0.064,
+                  .cpu_percent = 11.3,
+                  .threads = 1,
+                  .verdict = "trusted",
+                  .reason = ""};
+  s.vllm_compat = {{"completed", 1884}, {"duration", t}, {"mean_ttft_ms", 30.6}, {"p99_ttft_ms", 119.9}};
+  return s;
+}
+
+Summary small_summary() {
+  Summary s;
+  s.sluice_version = "0.1.0";
+  s.name = "quick";
+  s.scenario_file = "quick.yaml";
+  s.started_at = "2026-11-22T03:19:55Z";
+  s.duration_s = 3;
+  s.target = "http://127.0.0.1:8000";
+  s.outcome = "passed";
+  s.scenarios = {{"one", "constant-vus", "1 VU for 3s", 6, 0, 1}};
+  MetricSummary duration = trend("http_req_duration", "ms", 4.2, 0.2, 6);
+  duration.unsure = {50, 75, 90, 95, 99, 99.9};
+  s.metrics = {counter("http_reqs", "", 6, 3), duration, rate("http_req_failed", 0, 6)};
+  for (int i = 0; i < 3; ++i)
+    s.series.push_back({.t_s = static_cast<double>(i),
+                        .vus = 1,
+                        .requests_per_s = 2,
+                        .duration_p50_ms = 4.2,
+                        .duration_p95_ms = 5,
+                        .duration_p99_ms = 5.1});
+  s.instrument.verdict = "trusted";
+  return s;
+}
+
+}  // namespace sluice::reports
