@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "engine/core/check.h"
+#include "engine/text/unicode_additions.h"
 #include "engine/text/utf8.h"
 
 namespace sluice::engine {
@@ -29,16 +30,6 @@ constexpr std::size_t kJitStackMax = 4u << 20;
 struct Points {
   std::uint32_t first = 0;
   std::uint32_t last = 0;
-};
-
-struct Addition {
-  std::uint32_t first;
-  std::uint32_t last;
-  std::string_view category;
-};
-// PCRE2 10.42 knows Unicode 14, Hugging Face's Oniguruma Unicode 16. Added to a newer PCRE2 they change nothing.
-constexpr Addition kAdditions[] = {
-#include "engine/text/unicode_additions.inc"
 };
 
 constexpr std::array<Points, 10> kSpace{{{0x9, 0xD},
@@ -95,7 +86,8 @@ std::string for_unicode(const CharacterSet& set) {
   };
   for (const std::string_view category : set.categories) {
     out += fmt::format("\\p{{{}{}}}", category.size() > 2 ? "sc:" : "", category);
-    for (const Addition& addition : kAdditions) {
+    // PCRE2 10.42 knows Unicode 14; told to a newer one, these change nothing.
+    for (const UnicodeAddition& addition : unicode_additions) {
       const bool belongs = category.size() == 1
                                ? addition.category.size() == 2 && addition.category.front() == category.front()
                                : addition.category == category;

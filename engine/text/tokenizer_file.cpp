@@ -272,8 +272,9 @@ class FileReader {
       bool individual = false;
       if (!known_keys(fields(element), "pre_tokenizer: Digits", {"type", "individual_digits"})) return false;
       if (!flag(fields(element), "pre_tokenizer: Digits", "individual_digits", false, individual)) return false;
-      return add_step(Pattern::compile("\\p{N}"), individual ? SplitBehavior::isolated : SplitBehavior::contiguous,
-                      false);
+      // Rust's char::is_numeric, which knows two ranges of Unicode 17 beyond Oniguruma's \p{N}.
+      return add_step(Pattern::compile("[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]"),
+                      individual ? SplitBehavior::isolated : SplitBehavior::contiguous, false);
     }
     if (type == "WhitespaceSplit") return add_step(Pattern::compile("\\s"), SplitBehavior::removed, false);
     return refuse(

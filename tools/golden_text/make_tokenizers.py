@@ -195,7 +195,7 @@ def inputs(random_):
     texts += ["0\u0660\u0966\u0e50\U0001d7ce\u2460\u00b2\u2155\u3007\u3021 12 123 1234 12345 1,234.56 1_000 0x1F 1e10 \u00b9\u00b2\u00b3\u2074"]
     # Assigned in Unicode 15 and 16.
     texts += ["\U00031350\U000323af x\U00031350y", "\U0002ebf0\U0002ee5d", "\U0001fae8\U0001fa75 a\U0001fae8b", "\u0cf3\u0ece", "\U00010d40\U00010d41 1\U00010d42", "\U0001e4d0\U0001e4f0\U0001e4f1",
-              "\u1c89\u1c8a \ua7cb\ua7cc\ua7da", "\U00011f50\U00011f51", "\U00016d40\U00016d70", "\u0897a\u0897"]
+              "\u1c89\u1c8a \ua7cb\ua7cc\ua7da", "\U00011f50\U00011f51", "\U00016d40\U00016d70", "\u0897a\u0897", "1\U00011de52a\U00016ff4", "\u08e1\U00010eff a\u08e1\U00010eff", "\u0301\u0898\u0316 \U00011935\U00011930 \u0301\u1abf"]
     texts += ["<|endoftext|>", "a<|endoftext|>b", " <|endoftext|> ", "<|endoftext|><|endoftext|>", "<|endoftext", "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
               "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nYou are.<|eot_id|>", "<tool_call>{}</tool_call>", "<|<|im_end|>|>", "<|im_end|>é\u0301<|im_end|>",
               "<|begin|><|user|>print Jay<|end|><|assistant|>", "<|eot_id|>\u0301", "e<|eot_id|>"]

@@ -1,8 +1,10 @@
-"""Writes engine/text/unicode_additions.inc: what Unicode 15 and 16 added, by general category.
+"""Writes engine/text/unicode_additions.inc: what Unicode 15 and 16 added, by general category; and "New", what tokenizers' NFC
+does not know yet.
 
 Hugging Face's tokenizers matches with Oniguruma 6.9.10 (Unicode 16), distributions' PCRE2 10.42 knows Unicode 14. The table is the
 difference, taken from tokenizers itself: each code point is asked of a Split pattern per category. Python 3.11's
-unicodedata is Unicode 14 as well and serves as the base.
+unicodedata is Unicode 14 as well and serves as the base. For NFC tokenizers uses a crate with older tables than all of these: a mark or
+composition added since is left alone by it. Each is tried: does it sort among other marks, does it decompose?
 
     python tools/golden_text/make_unicode_additions.py > engine/text/unicode_additions.inc
 """
@@ -10,7 +12,7 @@ import sys
 import unicodedata
 
 import tokenizers
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 assert unicodedata.unidata_version == "14.0.0", unicodedata.unidata_version
 categories = ["Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po",
@@ -35,6 +37,18 @@ for category in categories:
 for character in matching("\\p{Han}"):
     if unicodedata.category(character) == "Cn":
         rows.append((ord(character), "Han"))
+
+# Everything that Unicode 14 gives a combining class or a decomposition and that tokenizers' NFC leaves alone.
+nfc, nfd = normalizers.NFC(), normalizers.NFD()
+for character in points:
+    order = unicodedata.combining(character)
+    if order:
+        text = "\u0301" + character if order < 230 else character + "\u0316"
+        known = nfc.normalize_str(text) != text
+    else:
+        known = nfd.normalize_str(character) == unicodedata.normalize("NFD", character)
+    if not known:
+        rows.append((ord(character), "New"))
 
 ranges = []
 for point, category in sorted(rows, key=lambda row: (row[1], row[0])):
