@@ -1,0 +1,370 @@
+// sluice-engine: options, load, serve.
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/core/json.h"
+#include "engine/core/limits.h"
+#include "engine/core/result.h"
+#include "engine/engine.h"
+#include "engine/exec/cpu/bench.h"
+#include "engine/exec/cpu/cpu_executor.h"
+#include "engine/exec/scripted/scripted_executor.h"
+#include "engine/model/config.h"
+#include "engine/model/weights.h"
+#include "engine/serve/server.h"
+#include "engine/text/chat_template.h"
+#include "engine/text/tokenizer.h"
+
+namespace {
+
+using namespace sluice::engine;
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string model;
+  std::string model_id;
+  std::string backend = "auto";
+  ServerOptions server;
+  unsigned threads = 0;
+  std::uint64_t kv_mib = 0;
+  std::uint32_t slots = 0;
+  std::uint32_t context = 0;
+  std::uint32_t queue = 1024;
+  std::string script;
+  bool hash_logits = false;
+  std::string log_level = "info";
+  bool die_with_parent = false;
+  int parent_pid = 0;
+  unsigned drain_seconds = 30;
+};
+
+enum class Level { debug, info, warn, error, off };
+
+class Log {
+ public:
+  explicit Log(Level least) : least_(least) {}
+  void operator()(Level level, const std::string& line) const {
+    if (level >= least_) fmt::print(stderr, "sluice-engine: {}\n", line);
+  }
+
+ private:
+  Level least_;
+};
+
+Level level_of(const std::string& name) {
+  for (const auto& [known, level] :
+       {std::pair{"debug", Level::debug}, {"info", Level::info}, {"warn", Level::warn}, {"error", Level::error}}) {
+    if (name == known) return level;
+  }
+  return Level::off;
+}
+
+/// A folder as given, or a name looked up in $SLUICE_MODELS, ./models and the models of the source tree.
+Result<fs::path> find_model(const std::string& name) {
+  std::vector<fs::path> places = {name};
+  if (const char* models = std::getenv("SLUICE_MODELS"); models != nullptr && *models != '\0') {
+    places.push_back(fs::path(models) / name);
+  }
+  places.push_back(fs::path("models") / name);
+  std::error_code error;
+  const auto self = fs::read_symlink("/proc/self/exe", error);
+  if (!error) places.push_back(self.parent_path() / "../../../models" / name);  // from build/<preset>/bin
+  std::string tried;
+  for (const auto& place : places) {
+    if (fs::is_regular_file(place / "config.json", error)) return fs::weakly_canonical(place);
+    tried += (tried.empty() ? "" : ", ") + (place.is_absolute() ? place.lexically_normal() : place).string();
+  }
+  return fail(fmt::format("there is no model '{}': looked for a config.json in {}", name, tried));
+}
+
+/// The chat template and the special tokens' spellings of a Hugging Face folder.
+struct ChatText {
+  std::optional<ChatTemplate> chat_template;
+  std::string bos, eos;
+};
+
+std::string token_text(JsonObject object, const char* key) {
+  auto value = member(object, key);
+  if (value && value->is_object()) value = member(fields(*value), "content");  // an AddedToken written out
+  const auto text = value ? as_string(*value) : std::nullopt;
+  return text ? std::string(*text) : std::string();
+}
+
+Result<ChatText> load_chat(const fs::path& folder) {
+  ChatText out;
+  std::optional<std::string> jinja;
+  std::error_code ignored;
+  const auto config_path = folder / "tokenizer_config.json";
+  if (fs::exists(config_path, ignored)) {
+    const auto text = read_file(config_path, limits::json_file_bytes_max);
+    if (!text) return text.error();
+    const auto document = JsonDocument::parse(*text, config_path.string());
+    if (!document) return document.error();
+    if (!document->root().is_object()) return fail(config_path.string() + ": not a JSON object");
+    const JsonObject object = fields(document->root());
+    out.bos = token_text(object, "bos_token");
+    out.eos = token_text(object, "eos_token");
+    const auto value = member(object, "chat_template");
+    const auto template_text = value ? as_string(*value) : std::nullopt;
+    if (template_text) jinja = std::string(*template_text);
+  }
+  const auto jinja_path = folder / "chat_template.jinja";  // where newer folders keep it
+  if (fs::exists(jinja_path, ignored)) {
+    auto text = read_file(jinja_path, limits::json_file_bytes_max);
+    if (!text) return text.error();
+    jinja = std::move(*text);
+  }
+  if (!jinja) return out;
+  auto parsed = ChatTemplate::parse(*jinja);
+  if (!parsed) return fail(fmt::format("{}: the chat template: {}", folder.string(), parsed.error().message));
+  out.chat_template.emplace(std::move(*parsed));
+  return out;
+}
+
+/// Everything behind the server. Members are destroyed in reverse: the engine first.
+struct Loaded {
+  std::unique_ptr<Tokenizer> tokenizer;
+  ChatText chat;
+  std::unique_ptr<Engine> engine;
+};
+
+/// What is said when no model is given: the conversation as it stands, a line a message.
+constexpr const char* kScriptedTemplate =
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n' }}{% endfor %}";
+
+Result<std::unique_ptr<Executor>> make_scripted(const Options& options, const Tokenizer& tokenizer,
+                                                const ModelConfig* config, std::vector<TokenId>& end_tokens) {
+  const auto script = parse_script(options.script);
+  if (!script) return script.error();
+  ScriptedOptions scripted;
+  scripted.script = *script;
+  scripted.words = tokenizer.encode(script->text.empty() ? scripted_text() : script->text, false);
+  if (scripted.words.empty()) return fail("script: text: there are no tokens in it");
+  scripted.vocab_size = static_cast<std::uint32_t>(tokenizer.vocab_size());
+  if (config != nullptr) {
+    scripted.vocab_size = std::max(scripted.vocab_size, config->vocab_size);
+    end_tokens = config->eos;
+  } else {
+    end_tokens = {*tokenizer.id_of(kScriptedEnd)};
+  }
+  if (!end_tokens.empty()) scripted.end = end_tokens.front();
+  if (options.slots != 0) scripted.slots_max = options.slots;
+  if (options.context != 0) scripted.context_max = options.context;
+  return make_scripted_executor(std::move(scripted));
+}
+
+Result<std::unique_ptr<Executor>> make_cpu(const Options& options, const fs::path& folder, const ModelConfig& config) {
+  const auto weights = load_weights(folder, config);
+  if (!weights) return weights.error();
+  CpuOptions cpu;
+  cpu.threads = options.threads;
+  cpu.kv_bytes = options.kv_mib << 20;
+  cpu.context_max = options.context;
+  cpu.hash_logits = options.hash_logits;
+  if (options.slots != 0) {
+    cpu.slots_max = options.slots;
+    cpu.rows_max = std::max(cpu.rows_max, options.slots);
+  }
+  return make_cpu_executor(config, *weights, cpu);
+}
+
+Result<ServedModel> load(const Options& options, std::function<void()> flush, const Log& log, Loaded& into) {
+  const auto began = Clock::now();
+  const bool scripted = options.backend == "scripted";
+  std::optional<fs::path> folder;
+  std::optional<ModelConfig> config;
+  std::string id = "scripted";
+  if (!options.model.empty()) {
+    const auto found = find_model(options.model);
+    if (!found) return found.error();
+    folder = *found;
+    id = folder->filename().string();
+    auto read = load_config(*folder);
+    if (!read) return read.error();
+    config = std::move(*read);
+  }
+  if (!options.model_id.empty()) id = options.model_id;
+
+  auto tokenizer = folder ? Tokenizer::load(*folder / "tokenizer.json")
+                          : Tokenizer::parse(scripted_tokenizer_json(), "the built-in vocabulary");
+  if (!tokenizer) return tokenizer.error();
+  into.tokenizer = std::make_unique<Tokenizer>(std::move(*tokenizer));
+  if (config && into.tokenizer->vocab_size() > config->vocab_size) {
+    return fail(fmt::format("{}: the tokenizer has {} tokens and the model {}: they do not belong together",
+                            folder->string(), into.tokenizer->vocab_size(), config->vocab_size));
+  }
+  if (folder) {
+    auto chat = load_chat(*folder);
+    if (!chat) return chat.error();
+    into.chat = std::move(*chat);
+  } else {
+    auto parsed = ChatTemplate::parse(kScriptedTemplate);
+    if (!parsed) return parsed.error();
+    into.chat.chat_template.emplace(std::move(*parsed));
+  }
+
+  EngineOptions engine_options;
+  engine_options.queued_max = options.queue;
+  engine_options.flush = std::move(flush);
+  if (config) engine_options.end_tokens = config->eos;
+  auto executor = scripted
+                      ? make_scripted(options, *into.tokenizer, config ? &*config : nullptr, engine_options.end_tokens)
+                      : make_cpu(options, *folder, *config);
+  if (!executor) return executor.error();
+  into.engine = std::make_unique<Engine>(std::move(*executor), *into.tokenizer, std::move(engine_options));
+
+  const ExecutorInfo& info = into.engine->info();
+  log(Level::info, fmt::format("{} on {}, {} slots of {} tokens, loaded in {:.2f} s", id, info.device, info.slots_max,
+                               info.context_max, std::chrono::duration<double>(Clock::now() - began).count()));
+  return ServedModel{.text = {.id = id,
+                              .tokenizer = into.tokenizer.get(),
+                              .chat_template = into.chat.chat_template ? &*into.chat.chat_template : nullptr,
+                              .bos = into.chat.bos,
+                              .eos = into.chat.eos,
+                              .vocab_size = info.vocab_size},
+                     .created_s = std::time(nullptr),
+                     .engine = into.engine.get()};
+}
+
+/// False when the parent has gone already.
+bool follow_parent(const Options& options) {
+  const pid_t parent = options.parent_pid != 0 ? options.parent_pid : getppid();
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return getppid() == parent;  // it may have died before the line above
+}
+
+void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int serve(Options options) {
+  const Log log(level_of(options.log_level));
+  const auto say_error = [&](const Error& error) {
+    log(Level::error, error.message);
+    return 1;
+  };
+  if (options.die_with_parent && !follow_parent(options)) return 1;
+  raise_file_limit();
+  if (options.backend == "cuda") {
+    return say_error(fail("this build has no CUDA backend: use --backend cpu, or auto"));
+  }
+  if (options.model.empty() && options.backend != "scripted") {
+    return say_error(
+        fail("--model is missing: give a folder or a name such as tiny-coder (only --backend scripted does without)"));
+  }
+  if (!options.script.empty() && options.backend != "scripted") {
+    return say_error(fail("--script only means something with --backend scripted"));
+  }
+  if (options.backend == "auto") log(Level::info, "backend: cpu (auto)");
+
+  options.server.handle_signals = true;
+  options.server.drain_limit = std::chrono::seconds(options.drain_seconds);
+  options.server.log = [log](const std::string& line) { log(Level::info, line); };
+  auto bound = Server::bind(options.server);
+  if (!bound) return say_error(bound.error());
+  Server& server = **bound;
+  // Who started us waits for exactly this line.
+  const bool v6 = options.server.host.find(':') != std::string::npos;
+  fmt::print(stderr, "sluice-engine: listening on {}{}{}:{}\n", v6 ? "[" : "", options.server.host, v6 ? "]" : "",
+             server.port());
+
+  Loaded loaded;
+  std::atomic<bool> loading{true};
+  std::jthread loader([&] {
+    auto model = load(options, server.flush_hook(), log, loaded);
+    if (model) {
+      server.publish(std::move(*model));
+    } else {
+      log(Level::error, model.error().message);
+      server.stop(1);
+    }
+    loading = false;
+  });
+  const int code = server.run();
+  // Told to end while still reading weights: there is nothing to finish or to save.
+  if (loading) std::_Exit(code);
+  loader.join();
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"sluice-engine: an OpenAI-compatible LLM server"};
+  app.set_version_flag("--version", SLUICE_VERSION);
+  Options options;
+  app.add_option("--model", options.model, "Hugging Face folder, or a name under models/");
+  app.add_option("--model-id", options.model_id, "the name that requests use (default: the folder's)");
+  app.add_option("--host", options.server.host, "address to listen on")->capture_default_str();
+  app.add_option("--port", options.server.port, "port; 0 takes a free one")->capture_default_str();
+  app.add_option("--backend", options.backend, "auto, cpu, cuda or scripted")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda", "scripted"}))
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "threads that compute; 0: one a core")->check(CLI::Range(0, 1024));
+  app.add_option("--kv-mib", options.kv_mib, "memory of the KV cache in MiB; 0: chosen")->check(CLI::Range(0, 1 << 22));
+  app.add_option("--slots", options.slots, "sequences running at once; 0: the backend's default")
+      ->check(CLI::Range(0, 65536));
+  app.add_option("--context", options.context, "tokens of one sequence; 0: the model's")->check(CLI::Range(0, 1 << 24));
+  app.add_option("--queue", options.queue, "requests that may wait for a slot; one more gets 429")
+      ->capture_default_str();
+  app.add_option(
+      "--script", options.script,
+      "with --backend scripted: ttft=50ms,gap=10ms,tokens=100,distribution=fixed|lognormal,sigma=0.3,seed=1,text=...");
+  app.add_option("--emit-log", options.server.emit_log, "file for the true instant of each event");
+  app.add_option("--emit-log-records", options.server.emit_log_records, "records it keeps")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 28))
+      ->capture_default_str();
+  app.add_flag("--hash-logits", options.hash_logits, "put a hash of the logits into the usage");
+  app.add_option("--drain-seconds", options.drain_seconds, "what still runs so long after SIGTERM is cancelled")
+      ->check(CLI::Range(0, 86400))
+      ->capture_default_str();
+  app.add_option("--log-level", options.log_level, "debug, info, warn, error or off")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+  app.add_flag("--die-with-parent,--parent-pid-death", options.die_with_parent, "end with whoever started this");
+  app.add_option("--parent-pid", options.parent_pid, "with --die-with-parent: who that was meant to be");
+
+  BenchOptions bench_options;
+  auto* bench = app.add_subcommand("bench", "measure how fast this machine runs a model");
+  bench->add_option("--shape", bench_options.shape, "tiny-15m, tiny-coder or llama3.2-1b, with random weights")
+      ->capture_default_str();
+  std::string bench_model;
+  bench->add_option("--model", bench_model, "a folder or a name under models/ instead of a shape");
+  bench->add_flag("--random-weights", bench_options.random_weights, "with --model: take only its config.json");
+  bench->add_option("--threads", bench_options.threads, "0: one a core");
+  bench->add_option("--isa", bench_options.isa, "best, avx512bf16, avx2 or portable")->capture_default_str();
+  bench->add_option("--context", bench_options.context, "tokens in the cache when decoding")->capture_default_str();
+  bench->add_option("--seconds", bench_options.seconds, "of one measurement, about")->capture_default_str();
+  bench->add_option("--repeats", bench_options.repeats, "measurements of each row")->capture_default_str();
+  bench->add_option("--json", bench_options.json, "write the figures there too");
+
+  CLI11_PARSE(app, argc, argv);
+  if (!*bench) return serve(std::move(options));
+  if (!bench_model.empty()) {
+    const auto folder = find_model(bench_model);
+    if (!folder) {
+      fmt::print(stderr, "sluice-engine: {}\n", folder.error().message);
+      return 1;
+    }
+    bench_options.model = *folder;
+  }
+  return run_bench(bench_options);
+}

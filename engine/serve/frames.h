@@ -1,0 +1,57 @@
+// The bytes of an answer: OpenAI's JSON, and the event stream made of it.
+//
+// Stream contract: a role frame (chat), content deltas, per choice a finish frame with an empty delta, with
+// include_usage a frame with no choices and the usage, then [DONE]. What stays the same in every frame is rendered
+// once.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "engine/engine.h"
+#include "engine/serve/api.h"
+
+namespace sluice::engine {
+
+struct AnswerHead {
+  Api api = Api::chat;
+  std::string id;  // "chatcmpl-..." or "cmpl-..."
+  std::string model;
+  std::int64_t created_s = 0;  // seconds since 1970
+};
+
+/// Renders one answer's events; each call appends one whole event, "data: ...\n\n".
+class Frames {
+ public:
+  Frames(const AnswerHead& head, bool include_usage, bool continuous_usage);
+
+  void role(std::string& out, std::uint32_t choice) const;
+  void content(std::string& out, std::uint32_t choice, std::string_view text, const Usage& usage) const;
+  void finish(std::string& out, std::uint32_t choice, FinishReason reason, const Usage& usage) const;
+  void usage(std::string& out, const Usage& usage) const;
+  static void done(std::string& out);
+  static void error(std::string& out, const ApiError& error);
+
+ private:
+  void close(std::string& out, const Usage& usage) const;
+
+  Api api_;
+  bool continuous_usage_;
+  std::string head_;  // data: {"id":...,"choices":[
+  std::string tail_;  // of frames with choices
+};
+
+struct Answer {
+  std::string text;
+  FinishReason finish = FinishReason::none;
+};
+
+/// The whole answer at once.
+std::string answer_body(const AnswerHead& head, std::span<const Answer> choices, const Usage& usage);
+
+/// "stop" or "length"; "error" for what ended otherwise.
+const char* name_of(FinishReason reason);
+
+}  // namespace sluice::engine
