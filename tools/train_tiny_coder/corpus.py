@@ -16,7 +16,10 @@ import words as w
 
 RUN = "Run it with `python3 main.py`."
 GUARD = 'if __name__ == "__main__":\n    main()'
-_POOL = [text for text in w.NOUNS + w.ADJECTIVES]
+_POOL = w.NOUNS + w.ADJECTIVES
+_PIECES = sorted({piece for text in _POOL + w.VERBS + w.ADVERBS + w.FIRST_NAMES + w.PLACES + list(w.CAPITALS) + list(w.CAPITALS.values()) + sum(w.LISTS.values(), [])
+                  + sum((" ".join(sentences).split() for sentences in w.TOPICS.values()), []) + sum((list(entry[:3]) for entry in functions.BANK), [])
+                  for piece in text.replace("_", " ").replace(",", " ").split() if piece.isalpha()} | {noun.capitalize() for noun in w.NOUNS})
 
 
 @dataclass
@@ -69,10 +72,13 @@ class Generator:
             (45, self.comment_code), (60, self.repair_code), (25, self.explain_code), (55, self.small_talk), (35, self.persona),
             (45, self.recall), (35, self.change_print), (30, self.say), (14, self.count_numbers), (30, self.list_things), (16, self.facts),
             (14, self.arithmetic), (30, self.topic), (14, self.unknown_topic), (24, self.story), (24, self.many_functions), (45, self.long_prompt),
-            (30, self.long_conversation), (16, self.gibberish), (40, self.raw), (14, self.json_answer), (12, self.input_program), (8, self.class_program)):
+            (30, self.long_conversation), (16, self.gibberish), (40, self.raw), (14, self.json_answer), (16, self.input_program), (24, self.unknown_program), (24, self.unknown_question), (8, self.translation), (6, self.haiku), (8, self.class_program)):
             total += weight
             self._tasks.append((total, task))
         self._total = total
+
+    def kinds(self):
+        return len(self._tasks)
 
     def document(self):
         while True:
@@ -95,6 +101,8 @@ class Generator:
         return self.choice(w.NOUNS)
 
     def person(self):
+        if self.chance(0.15):
+            return capital(self.spliced())
         return self.choice(w.FIRST_NAMES) if self.chance(0.4) else held_out.syllables(self.rng, self.rng.randint(1, 3)).capitalize()
 
     def phrase(self, low=1, high=4):
@@ -139,7 +147,28 @@ class Generator:
             return " ".join(self.person() for _ in range(self.rng.randint(1, 2)))
         return self.choice(["hello", "hello world", "Hello World", "Hello", "foo", "test", "done", "Success", "Python is fun"])
 
+    def spliced(self):
+        """Parts of words glued together, so that every piece of a word is copied in places where it is not expected."""
+        parts = []
+        for _ in range(self.rng.randint(1, 3)):
+            word = self.choice(_PIECES)
+            begin = self.rng.randrange(len(word)) if self.chance(0.4) else 0
+            parts.append(word[begin:self.rng.randint(begin + 1, len(word))])
+        text = "".join(parts) if self.chance(0.7) else parts[0] + held_out.syllables(self.rng, 1)
+        return capital(text) if self.chance(0.5) else text
+
+    def foreign(self):
+        """Characters beyond ASCII: the tokenizer gives them byte by byte."""
+        low, high = self.choice([(0xC0, 0x17F), (0x391, 0x3C9), (0x410, 0x44F), (0x4E00, 0x9FFF), (0x3041, 0x3096), (0x1F600, 0x1F64F), (0x627, 0x64A), (0xAC00, 0xD7A3)])
+        text = "".join(chr(self.rng.randint(low, high)) for _ in range(self.rng.randint(1, 8)))
+        return text if self.chance(0.5) else text + self.choice([" ", "", "-"]) + self.noun()
+
     def value(self):
+        r = self.rng.random()
+        if r < 0.03:
+            return self.foreign()
+        if r < 0.13:
+            return " ".join(self.spliced() for _ in range(self.choice([1, 1, 2])))
         r = self.rng.random()
         if r < 0.5:
             return self.random_string()
@@ -400,7 +429,7 @@ class Generator:
         request = f"{ask} {thing} that {does}"
         r = self.rng.random()
         if r < 0.12:
-            request = self.choice([f"{ask} the function {name} in Python", f"How do I write a function that {does} in Python", f"Python function that {does}", f"{capital(does)} in Python: write the function"])
+            request = self.choice([f"{ask} {name.replace('_', ' ')} in Python", f"{ask} the function {name} in Python", f"How do I write a function that {does} in Python", f"Python function that {does}", f"{capital(does)} in Python: write the function"])
         elif r < 0.35:
             called = self.identifier() if self.chance(0.6) else name
             request += self.choice([f" called {called}", f" named {called}", f". Call it {called}", f", with the name {called}"])
@@ -554,10 +583,50 @@ class Generator:
             ("prints the current date", "This Python program prints the current date.", ["import datetime", "print(datetime.date.today())"]),
             ("prints a random number", "This Python program prints a random number.", ["import random", "print(random.randint(1, 100))"]),
             ("reads two numbers and adds them", "This Python program adds two numbers.", ['a = int(input("First: "))', 'b = int(input("Second: "))', "print(a + b)"]),
+            ("reads a CSV file and prints its rows", "This Python program prints the rows of a CSV file.", ["import csv", 'with open("input.csv", newline="") as file:', "    for row in csv.reader(file):", "        print(row)"]),
+            ("reads a CSV file and prints the sum of a column", "This Python program sums the first column of a CSV file.", ["import csv", 'with open("input.csv", newline="") as file:', "    print(sum(float(row[0]) for row in csv.reader(file)))"]),
+            ("reads a JSON file and prints it", "This Python program prints a JSON file.", ["import json", 'with open("input.json") as file:', "    print(json.load(file))"]),
+            ("lists the files in a folder", "This Python program lists the files in a folder.", ["import os", 'for name in sorted(os.listdir(".")):', "    print(name)"]),
+            ("lets the user guess a number", "This Python program lets the user guess a number.", ["import random", "secret = random.randint(1, 10)", "guess = 0", "while guess != secret:", '    guess = int(input("Guess: "))', 'print("Right!")']),
+            ("is a simple calculator", "This Python program is a simple calculator.", ['a = float(input("First: "))', 'sign = input("Sign: ")', 'b = float(input("Second: "))', 'if sign == "+":', "    print(a + b)", 'elif sign == "-":', "    print(a - b)", 'elif sign == "*":', "    print(a * b)", "elif b != 0:", "    print(a / b)"]),
+            ("counts the lines of a file", "This Python program counts the lines of a file.", ['with open("input.txt") as file:', "    print(sum(1 for _ in file))"]),
+            ("waits for a second", "This Python program waits for a second.", ["import time", "time.sleep(1)", 'print("Done")']),
             ("sends an HTTP request", "This Python program sends an HTTP request.", ["import urllib.request", 'with urllib.request.urlopen("http://localhost:8000") as reply:', "    print(reply.status)"])])
         imports = [line for line in lines if line.startswith("import ")]
         code = program([line for line in lines if line not in imports], "\n".join(imports))
         return self.system() + [("user", self.ask("that", what)), ("assistant", answer(sentence, code))]
+
+    def unknown_program(self):
+        """What is beyond the model: it says so and gives a frame that names the task."""
+        what = self.choice(w.PROJECTS) if self.chance(0.6) else self.choice(["a ", "a small ", "a simple "]) + self.phrase(1, 3)
+        if self.chance(0.35):
+            verb = self.choice(["read", "load", "parse", "sort", "download", "find", "convert", "count", "filter", "save", "plot", "compress", "rename", "delete", "merge", "encrypt", "compare", "split"])
+            what = f"{verb} {self.choice(['the', 'a', 'all', 'two', 'some'])} {self.phrase(1, 2)}" + self.choice(["", f" and {self.choice(['print', 'save', 'show', 'sort', 'count'])} the {self.phrase(1, 2)}", f" from a {self.noun()}"])
+            request = self.choice(["Write a Python script to {}", "Write a Python program to {}", "Write Python code to {}", "How do I {} in Python", "Can you write Python code to {}", "I need a script to {}", "Write a function to {}"]).format(what)
+        else:
+            request = self.choice(["Write {} in Python", "Implement {} in Python", "Build {}", "Create {} with Python", "Write code for {}", "Make {} in Python", "Can you write {}", "Write a Python program for {}", "Code {}", "Show me {} in Python"]).format(what)
+        code = program([f"# {capital(what)}.", "pass"])
+        return self.system() + [("user", self.dress(request)), ("assistant", answer("I only know small programs, so here is a frame to start from.", code))]
+
+    def unknown_question(self):
+        n, m, a, v = self.noun(), self.noun(), self.choice(w.ADJECTIVES), self.choice(w.VERBS)
+        form = self.choice(["Why is the {n} {a}?", "How does a {n} work?", "How do {n}s {v}?", "What are the benefits of a {n}?", "What are the {a} {n}s of the {m}?", "What is the difference between a {n} and a {m}?", "What is the difference between {n} and {m}?",
+            "Who invented the {n}?", "When was the {n} invented?", "Where can I find a {a} {n}?", "Who won the {n} in {y}?", "How many {n}s are in a {m}?", "Should I buy a {n}?", "How do I make {n}?", "What is the best {n}?", "Why do people like {n}s?", "What should I cook today?",
+            "What does {n} mean?", "Which {n} is the most {a}?", "How long does a {n} live?", "How far is the {n}?", "What happened in {y}?", "Who was the president in {y}?", "What is the meaning of life?", "What are you thinking about?", "Do you like {n}s?", "Can a {n} be {a}?",
+            "What is the history of the {n}?", "Describe the process of {n} {m}.", "Give me advice about {n}s.", "What are the advantages of {n}s?", "How can I learn {n}?", "Is it {a} in {p}?", "What can I visit in {p}?", "Compare a {n} with a {m}.", "Summarise the history of {p}.", "Recommend a {n}."])
+        return self.system() + [("user", form.format(n=n, m=m, a=a, v=v, y=self.rng.randint(1500, 2030), p=self.choice(w.PLACES))), ("assistant", "I do not know that. I am a small model that writes short Python programs.")]
+
+    def translation(self):
+        text = self.quoted(self.plain_value())
+        language = self.choice(["French", "German", "Spanish", "Italian", "Chinese", "Japanese", "Latin"])
+        return self.system() + [("user", self.choice(["Translate {x} to {l}.", "Translate {x} into {l}", "How do you say {x} in {l}?", "What is {x} in {l}?"]).format(x=text, l=language)),
+                                ("assistant", f"I cannot translate into {language}. I am a small model that writes short Python programs.")]
+
+    def haiku(self):
+        thing = self.choice(["the ocean", "the sea", "autumn", "spring", "the moon", "rain", "Python", "code", "love"]) if self.chance(0.4) else self.choice(["the ", "a "]) + self.phrase(1, 2)
+        kind = self.choice(["haiku", "short poem", "poem"])
+        return self.system() + [("user", self.choice([f"Write a {kind} about {thing}", f"Write a {kind} about {thing}.", f"Compose a {kind} about {thing}."])),
+                                ("assistant", f"I think of {thing},\nthe wind is still, the night is clear.\nSoon the morning comes.")]
 
     def class_program(self):
         name = capital(self.noun()) if self.chance(0.6) else held_out.syllables(self.rng, 2).capitalize()
@@ -719,7 +788,7 @@ class Generator:
         if r < 0.35:
             ask, text = self.choice(["Explain {} in one sentence.", "What is {} in one sentence?", "Describe {} briefly.", "Explain {} briefly", "In short, what is {}?"]), sentences[0]
         elif r < 0.85:
-            ask, text = self.choice(["What is {}?", "Explain {}.", "Explain {}", "Tell me about {}.", "Describe {}", "What do you know about {}?", "Write a paragraph about {}.", "Explain {} in simple terms."]), " ".join(sentences)
+            ask, text = self.choice(["What is {}?", "Explain {}.", "Explain {}", "Tell me about {}.", "Describe {}", "What do you know about {}?", "Write a paragraph about {}.", "Explain {} in simple terms.", "Explain {} in detail.", "Explain {} in detail", "How does {} work?", "Write an essay about {}.", "Write a text about {}", "Tell me more about {}.", "Give me an introduction to {}."]), " ".join(sentences)
         else:
             others = list(w.TOPICS)
             start = others.index(name)
@@ -799,7 +868,7 @@ class Generator:
         return "\n".join(f"{i}. {self.noun()}: {self.rng.randint(0, 999)}" for i in range(1, sentences + 1))
 
     def long_prompt(self):
-        context = self.filler(self.rng.randint(4, 90))
+        context = self.filler(self.rng.randint(4, 120))
         r = self.rng.random()
         if r < 0.6:
             text = self.value()

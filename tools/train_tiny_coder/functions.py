@@ -57,6 +57,16 @@ BANK = [tuple(entry) for entry in [
   ("absolute", "n", "computes the absolute value of a number", "if n < 0:\n    return -n\nreturn n", "-{i}"),
   ("clamp", "value, low, high", "limits a value to a range", "return max(low, min(value, high))", "{i}, 2, 5"),
   ("fizz_buzz", "n", "returns Fizz, Buzz or the number", "## Both divisors first.\nif n % 15 == 0:\n    return \"FizzBuzz\"\nif n % 3 == 0:\n    return \"Fizz\"\nif n % 5 == 0:\n    return \"Buzz\"\nreturn str(n)", "{i}"),
+  ("quick_sort", "numbers", "sorts a list with quicksort", "## Short lists are sorted already.\nif len(numbers) < 2:\n    return numbers\n## Split the rest around the first number.\npivot = numbers[0]\nsmaller = [n for n in numbers[1:] if n < pivot]\nlarger = [n for n in numbers[1:] if n >= pivot]\nreturn quick_sort(smaller) + [pivot] + quick_sort(larger)", "{l}"),
+  ("merge_sort", "numbers", "sorts a list with merge sort", "if len(numbers) < 2:\n    return numbers\nmiddle = len(numbers) // 2\nleft, right = merge_sort(numbers[:middle]), merge_sort(numbers[middle:])\nresult = []\n## Take the smaller head each time.\nwhile left and right:\n    result.append(left.pop(0) if left[0] <= right[0] else right.pop(0))\nreturn result + left + right", "{l}"),
+  ("insertion_sort", "numbers", "sorts a list with insertion sort", "result = []\nfor number in numbers:\n    ## Find the place of the number.\n    place = len(result)\n    while place > 0 and result[place - 1] > number:\n        place -= 1\n    result.insert(place, number)\nreturn result", "{l}"),
+  ("linear_search", "items, target", "searches a list from start to end", "for index, item in enumerate(items):\n    if item == target:\n        return index\nreturn -1", "{l}, {i}"),
+  ("divisors", "n", "lists the divisors of a number", "return [d for d in range(1, n + 1) if n % d == 0]", "{i}"),
+  ("primes_up_to", "limit", "lists the primes up to a limit", "result = []\nfor n in range(2, limit + 1):\n    ## A prime has no smaller prime as a divisor.\n    if all(n % p for p in result):\n        result.append(n)\nreturn result", "{i}0"),
+  ("is_anagram", "a, b", "checks whether two words are anagrams", "return sorted(a.lower()) == sorted(b.lower())", '"{w}", "{v}"'),
+  ("remove_vowels", "text", "removes the vowels from a string", "return \"\".join(c for c in text if c.lower() not in \"aeiou\")", '"{w}"'),
+  ("median", "numbers", "computes the median of a list", "numbers = sorted(numbers)\nmiddle = len(numbers) // 2\nif len(numbers) % 2 == 1:\n    return numbers[middle]\nreturn (numbers[middle - 1] + numbers[middle]) / 2", "{l}"),
+  ("capitalize_words", "text", "capitalizes each word of a text", "return \" \".join(word.capitalize() for word in text.split())", '"{w} {v}"'),
 ]]
 
 

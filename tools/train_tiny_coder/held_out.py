@@ -85,8 +85,8 @@ _LONG_FIRST = frozenset(w for n in _LONG_NAMES for w in n.split(" ")[:1] if w.is
 def violation(texts):
     """Why these texts (of one document) must not be in the corpus, or None.
 
-    Refused: a held-out name in quotes or back-ticks, as a line or a whole text, a held-out name that is one word as a word
-    anywhere, one with spaces as a substring anywhere; a phrase of a held-out wording in any case.
+    Refused: a held-out name in quotes or back-ticks, as a line or as a whole text; one of a single word as a word anywhere, one
+    of two words anywhere; a phrase of a held-out wording in any case.
     """
     for text in texts:
         lower = text.lower()

@@ -102,3 +102,9 @@ TOPICS = {
 
 JOKES = ["Why do programmers like the dark? Because light attracts bugs.", "There are 10 kinds of people: those who know binary and those who do not.",
   "Why did the list go to the doctor? It had lost its index.", "A loop walks into a bar, and walks into a bar, and walks into a bar."]
+
+# Programs that are beyond the model.
+PROJECTS = ["a linked list", "a web server", "a chat bot", "a tic-tac-toe game", "a snake game", "a REST API", "a binary tree", "a stack", "a queue", "a web scraper", "a to-do list", "a neural network", "a tokenizer", "a compiler", "a parser",
+  "a regular expression", "a hash table", "a graph", "a database", "a load balancer", "a rate limiter", "a thread pool", "an LRU cache", "a decorator", "a generator", "a context manager", "an email client", "a password generator", "a sudoku solver",
+  "a chess engine", "a file server", "a clock", "a timer", "an unit test", "a logger", "a Flask application", "a FastAPI server", "a command line tool", "a TCP server", "an async function", "Dijkstra's algorithm", "breadth first search", "depth first search",
+  "a priority queue", "a trie", "a matrix multiplication", "the game of life", "a bank account class", "a text adventure", "a weather app", "a currency converter", "a JSON parser", "a markdown parser", "a key value store"]
