@@ -49,9 +49,10 @@ for character in points:
         known = nfd.normalize_str(character) == unicodedata.normalize("NFD", character)
     if not known:
         rows.append((ord(character), "New"))
+        rows += [(ord(part), "New") for part in unicodedata.normalize("NFD", character)[1:]]  # else it would compose
 
 ranges = []
-for point, category in sorted(rows, key=lambda row: (row[1], row[0])):
+for point, category in sorted(set(rows), key=lambda row: (row[1], row[0])):
     if ranges and ranges[-1][2] == category and ranges[-1][1] == point - 1:
         ranges[-1][1] = point
     else:
