@@ -50,6 +50,7 @@ struct EventLoop::State {
   std::array<Waiter*, kWheelSlots> wheel{};
   std::int64_t tick = 0;  // the tick that comes next
   Instant tick_origin = kNever;
+  bool waiting = false;
   std::function<void(Instant, Nanoseconds)> on_tick;
 
   Instant tick_time(std::int64_t number) const { return tick_origin + number * kTick.count(); }
@@ -137,10 +138,13 @@ bool EventLoop::add(int socket, Readiness& readiness) {
 void EventLoop::run(std::function<void(Instant, Nanoseconds)> on_tick) {
   State& s = *state_;
   s.on_tick = std::move(on_tick);
-  s.tick = s.tick_after(now());
-  s.wait_for_sockets();
-  s.wait_for_tick();
-  s.arm_sleep();
+  if (!s.waiting) {  // what waits goes on waiting from one run to the next
+    s.waiting = true;
+    s.tick = s.tick_after(now());
+    s.wait_for_sockets();
+    s.wait_for_tick();
+  }
+  s.io.restart();
   s.io.run();
 }
 

@@ -125,7 +125,7 @@ class EventLoop {
   /// Sleeps until the instant; ends early only when interrupted. A past instant gives the others a turn.
   SleepWait sleep_until(Waiter& waiter, Instant until) { return {waiter, until}; }
 
-  /// Runs until stop(). `on_tick` is called every 10 ms with the time and how late the tick was.
+  /// Runs until stop(); may be run again. `on_tick` is called every 10 ms with the time and how late the tick was.
   void run(std::function<void(Instant now, Nanoseconds lateness)> on_tick);
   void stop();
 

@@ -180,7 +180,7 @@ void StreamRules::end(const StreamEnd& end) {
   if (end.interrupted) return;
   if (found(StreamRule::http_status) || found(StreamRule::content_type)) return;  // there was no stream to judge
   const bool cut = !end.framing_whole || end.partial_event;
-  if (cut) add(StreamRule::truncated, end.offset, "");
+  if (cut && !end.event_too_large) add(StreamRule::truncated, end.offset, "");
   const bool empty_by_usage = usage_.completion_tokens == 0;
   if (!any_content_ && !empty_by_usage && !end.event_too_large) add(StreamRule::no_content, end.offset, "");
   if (error_ || end.event_too_large) return;  // what is missing behind that is no finding of its own
