@@ -163,6 +163,10 @@ class Lexer {
   std::size_t at_ = 0;
 };
 
+void lower(std::string& text) {
+  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 std::string_view kind_in_words(ValueKind kind) {
   switch (kind) {
     case ValueKind::number:
@@ -437,6 +441,7 @@ class Parser {
         } else if (const auto* known = name_named(token_.text)) {
           node.kind = Node::Kind::name;
           node.value_kind = known->kind;
+          if (known->name == "header.*") lower(node.text);  // as HTTP has it: Content-Type and content-type are one
         } else if (on_the_right) {
           node.kind = Node::Kind::text;
           node.value_kind = ValueKind::text;

@@ -139,14 +139,15 @@ class Reader {
     if (!section.is_mapping()) return;
     Target& target = plan_.target;
     const auto* url = section.take("url");
-    if (const auto value = scalars_->text(url)) {
-      target.url = *value;
+    const auto url_value = scalars_->text(url);
+    if (url_value) {
+      target.url = *url_value;
       if (!target.url.empty()) check_url(*url);
     }
     if (const auto* engine = section.take("engine")) {
       auto read = read_engine(*engine);
       if (target.url.empty()) target.engine = std::move(read);
-    } else if (target.url.empty()) {
+    } else if (target.url.empty() && (!url || url_value)) {
       problems_.add(member.place, url ? "target: url is empty, and there is no engine: to start instead"
                                       : "target: needs url: or engine:");
     }
@@ -164,6 +165,8 @@ class Reader {
     while (url.ends_with('/')) url.pop_back();
     if (url.ends_with("/v1")) url.resize(url.size() - 3);  // what other clients call a base URL has it; steps add it
     const auto parsed = boost::urls::parse_uri(url);
+    if (parsed && parsed->has_userinfo())
+      return problems_.add(member.value.place, "url: a user and a password stand under auth:");
     const bool good = parsed && (parsed->scheme() == "http" || parsed->scheme() == "https") &&
                       !parsed->encoded_host().empty() && !parsed->has_query() && !parsed->has_fragment();
     if (good && (!parsed->has_port() || parsed->port_number() != 0)) return;

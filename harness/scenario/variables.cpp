@@ -102,7 +102,8 @@ std::optional<Variables::Resolved> Variables::resolve(const std::string& name, P
   const auto declared =
       std::find_if(declared_.begin(), declared_.end(), [&](const auto* member) { return member->key == name; });
   if (resolving_.size() >= limits::variable_chain_max) {
-    problems_.add(used_at, fmt::format("the default of '{}' goes through too many other variables", resolving_.front()));
+    problems_.add(used_at,
+                  fmt::format("the default of '{}' goes through too many other variables", resolving_.front()));
     return std::nullopt;
   }
   std::optional<Resolved> found;

@@ -73,6 +73,7 @@ TEST(Expression, HoldsAsItReads) {
       {R"x(text matches "(?m)^print\(.*\)$")x", true},
       {R"x(text matches '\bJ\w+')x", true},
       {"header.content-type contains event-stream", true},
+      {"header.Content-Type contains event-stream", true},
       {"status == 200 and chunks > 100 or ttft < 1s", true},
       {"status == 200 and (chunks > 100 or ttft > 1s)", false},
       {"not status == 500", true},

@@ -1,0 +1,37 @@
+// What `sluice` can do, one function a command. Each returns the exit code; nothing but main() ends the program.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace sluice {
+
+/// Exit codes besides those of a verdict (harness/verdict/judge.h).
+inline constexpr int kExitInvalid = 104;      // the scenario or the command line is wrong
+inline constexpr int kExitUnreachable = 106;  // the target could not be reached or started, or it ended in mid-run
+inline constexpr int kExitInternal = 107;     // we failed ourselves; the report could not be written
+
+struct ScenarioOptions {
+  std::string file;
+  std::map<std::string, std::string> variables;  // -e NAME=VALUE
+  double time_scale = 1;
+  std::optional<std::uint64_t> seed;
+  std::optional<std::uint32_t> threads;
+};
+
+struct RunCommandOptions {
+  ScenarioOptions scenario;
+  std::string out_dir;  // empty: out/<name>-<UTC time>
+  bool quiet = false;   // no live line
+  bool color = true;    // where the terminal takes it
+};
+
+int run_command(const RunCommandOptions& options);
+int validate_command(const ScenarioOptions& options);
+int metrics_command();
+int schema_command();
+int version_command();
+
+}  // namespace sluice

@@ -1,0 +1,177 @@
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "harness/app/commands.h"
+#include "harness/app/interrupts.h"
+#include "harness/app/live_line.h"
+#include "harness/app/scenario_input.h"
+#include "harness/base/cores.h"
+#include "harness/cohost/engine_process.h"
+#include "harness/cohost/probe.h"
+#include "harness/load/run.h"
+#include "harness/metrics/summarize.h"
+#include "harness/net/endpoint.h"
+#include "harness/verdict/judge.h"
+#include "reports/html.h"
+#include "reports/json.h"
+#include "reports/junit.h"
+#include "reports/text.h"
+
+namespace sluice {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+void complain(std::string_view message) { fmt::print(stderr, "sluice: {}\n", message); }
+
+// "Load, 2nd try" -> "Load-2nd-try"
+std::string file_name_of(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+    if (plain && !(out.empty() && c == '.')) {
+      out += c;
+    } else if (!out.empty() && out.back() != '-') {
+      out += '-';
+    }
+  }
+  while (out.ends_with('-')) out.pop_back();
+  return out.empty() ? "run" : out.substr(0, 100);
+}
+
+Result<fs::path> make_out_dir(const std::string& wanted, const std::string& name) {
+  const auto second = std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now());
+  const fs::path folder =
+      wanted.empty() ? fs::path("out") / fmt::format("{}-{:%Y%m%dT%H%M%SZ}", file_name_of(name), fmt::gmtime(second))
+                     : fs::path(wanted);
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error || access(folder.c_str(), W_OK) != 0) {
+    return fail(
+        fmt::format("cannot write into the folder {}: {}", folder.string(), error ? error.message() : "no permission"));
+  }
+  return {boost::system::in_place_value, folder};
+}
+
+bool write_file(const fs::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(text.data(), static_cast<std::streamsize>(text.size()));
+  file.close();
+  if (file) return true;
+  complain(fmt::format("cannot write {}", path.string()));
+  return false;
+}
+
+/// Where the load goes.
+struct ReadyTarget {
+  std::unique_ptr<EngineProcess> engine;  // none when the target is a URL
+  std::string url;
+  std::string description;
+};
+
+Result<ReadyTarget> reach_target(const Plan& plan, const Interrupts& interrupts, RunControl& control) {
+  ReadyTarget ready;
+  if (plan.target.engine) {
+    const auto& wanted = *plan.target.engine;
+    EngineProcessOptions options;
+    options.cancelled = [&interrupts] { return interrupts.any(); };
+    options.on_death = [&control] { control.stop_now(); };
+    auto engine = EngineProcess::start(wanted, std::move(options));
+    if (!engine) return engine.error();
+    ready.engine = std::move(*engine);
+    ready.url = ready.engine->url();
+    ready.description = fmt::format("engine: {} ({}), started beside the run", wanted.model, wanted.backend);
+    return {boost::system::in_place_value, std::move(ready)};
+  }
+  ready.url = plan.target.url;
+  const auto endpoint = parse_endpoint(plan.target.url);
+  if (!endpoint) return endpoint.error();
+  if (const auto reached = can_connect(endpoint->host, endpoint->port, plan.target.connect_timeout); !reached) {
+    return fail(fmt::format("the target {} cannot be reached: {}", plan.target.url, reached.error().message));
+  }
+  return {boost::system::in_place_value, std::move(ready)};
+}
+
+LiveLine::Mode live_mode(bool quiet) {
+  if (quiet) return LiveLine::Mode::none;
+  return isatty(STDERR_FILENO) ? LiveLine::Mode::redrawn : LiveLine::Mode::lines;
+}
+
+reports::TextOptions text_options(bool color) {
+  reports::TextOptions options;
+  winsize size{};
+  const bool terminal = isatty(STDOUT_FILENO);
+  const char* no_color = std::getenv("NO_COLOR");
+  options.color = color && terminal && !(no_color && *no_color);
+  if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) options.width = size.ws_col;
+  return options;
+}
+
+bool write_reports(const reports::Summary& summary, const fs::path& folder) {
+  const bool json = write_file(folder / "summary.json", reports::to_json(summary));
+  const bool html = write_file(folder / "report.html", reports::to_html(summary));
+  const bool junit = write_file(folder / "junit.xml", reports::to_junit(summary));
+  return json && html && junit;
+}
+
+}  // namespace
+
+int run_command(const RunCommandOptions& options) {
+  const auto plan = load_scenario(options.scenario);
+  if (!plan) return kExitInvalid;
+  const auto folder = make_out_dir(options.out_dir, plan->name);
+  if (!folder) return complain(folder.error().message), kExitInvalid;
+
+  RunControl control;
+  const Interrupts interrupts(control, [] {
+    fmt::print(stderr, "\nstopping: what is under way may end; press Ctrl-C again to stop at once\n");
+  });
+  const auto target = reach_target(*plan, interrupts, control);
+  if (!target) {
+    complain(target.error().message);
+    return interrupts.any() ? kExitInterrupted : kExitUnreachable;
+  }
+
+  RunOptions run_options;
+  run_options.target_url = target->url;
+  if (plan->target.engine) run_options.cores = parse_cores(plan->target.engine->harness_cores).value();
+  LiveLine live(live_mode(options.quiet), stderr);
+  auto result = run(*plan, run_options, control, [&live](const Progress& progress) { live.show(progress); });
+  live.clear();
+  const auto death = target->engine ? target->engine->death() : std::nullopt;
+  const auto log = death ? target->engine->log_tail() : std::string();
+  if (target->engine) target->engine->stop();
+  if (!result) {
+    complain(result.error().message);
+    return kExitUnreachable;
+  }
+
+  if (!target->description.empty()) result->facts.target = target->description;
+  auto summary = summarize(*plan, result->tally, result->facts);
+  conclude(summary, judge(*plan, result->tally), result->facts.end, result->aborted_by);
+  if (death) {
+    summary.outcome = "failed";
+    summary.exit_code = kExitUnreachable;
+  }
+  const bool written = write_reports(summary, *folder);
+  fmt::print("{}", reports::to_text(summary, text_options(options.color)));
+  if (written) {
+    for (const char* name : {"summary.json", "report.html", "junit.xml"})
+      fmt::print("  {}\n", (*folder / name).string());
+  }
+  std::fflush(stdout);
+  if (death) complain(fmt::format("the engine {} in mid-run; the end of its log:\n{}", *death, log));
+  return written ? summary.exit_code : kExitInternal;
+}
+
+}  // namespace sluice

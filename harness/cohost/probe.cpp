@@ -1,0 +1,120 @@
+#include "harness/cohost/probe.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+namespace sluice {
+
+namespace {
+
+class Socket {
+ public:
+  explicit Socket(int family) : descriptor_(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {}
+  ~Socket() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+
+  /// 0, or an errno.
+  int connect_to(const sockaddr* address, socklen_t length, Instant deadline) {
+    if (descriptor_ < 0) return errno;
+    if (connect(descriptor_, address, length) == 0) return 0;
+    if (errno != EINPROGRESS) return errno;
+    if (!wait(POLLOUT, deadline)) return ETIMEDOUT;
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (getsockopt(descriptor_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+    return error;
+  }
+
+  bool send_all(std::string_view bytes, Instant deadline) {
+    while (!bytes.empty()) {
+      if (!wait(POLLOUT, deadline)) return false;
+      const ssize_t sent = send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent < 0 && errno != EINTR && errno != EAGAIN) return false;
+      if (sent > 0) bytes.remove_prefix(static_cast<std::size_t>(sent));
+    }
+    return true;
+  }
+
+  /// Reads until there are `enough` bytes, the other side closes, or the deadline.
+  std::string receive(std::size_t enough, Instant deadline) {
+    std::string text;
+    std::array<char, 256> block{};
+    while (text.size() < enough && wait(POLLIN, deadline)) {
+      const ssize_t got = recv(descriptor_, block.data(), block.size(), 0);
+      if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+      if (got <= 0) break;
+      text.append(block.data(), static_cast<std::size_t>(got));
+    }
+    return text;
+  }
+
+ private:
+  bool wait(short events, Instant deadline) const {
+    pollfd one{descriptor_, events, 0};
+    while (true) {
+      const std::int64_t left_ms = (deadline - now()) / 1'000'000;
+      if (left_ms < 0) return false;
+      const int ready = poll(&one, 1, static_cast<int>(std::min<std::int64_t>(left_ms + 1, 60'000)));
+      if (ready > 0) return true;
+      if (ready < 0 && errno != EINTR) return false;
+    }
+  }
+
+  int descriptor_;
+};
+
+}  // namespace
+
+Result<void> can_connect(const std::string& host, const std::string& port, Nanoseconds limit) {
+  const Instant deadline = now() + limit.count();
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &list); error != 0) {
+    return fail(fmt::format("the name '{}' cannot be looked up: {}", host, gai_strerror(error)));
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(list, freeaddrinfo);
+  int error = ECONNREFUSED;
+  for (const addrinfo* address = list; address; address = address->ai_next) {
+    error = Socket(address->ai_family).connect_to(address->ai_addr, address->ai_addrlen, deadline);
+    if (error == 0) return {};
+  }
+  return fail(fmt::format("cannot connect to {}:{}: {}", host, port, std::strerror(error)));
+}
+
+int local_http_status(std::uint16_t port, const std::string& path, Nanoseconds limit) {
+  const Instant deadline = now() + limit.count();
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  Socket socket(AF_INET);
+  if (socket.connect_to(reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline) != 0) return 0;
+  if (!socket.send_all(fmt::format("GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", path), deadline))
+    return 0;
+  const std::string head = socket.receive(12, deadline);  // "HTTP/1.1 200"
+  if (head.size() < 12 || !head.starts_with("HTTP/1.")) return 0;
+  int status = 0;
+  for (const char c : head.substr(9, 3)) {
+    if (c < '0' || c > '9') return 0;
+    status = status * 10 + (c - '0');
+  }
+  return status;
+}
+
+}  // namespace sluice

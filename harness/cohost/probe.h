@@ -1,0 +1,18 @@
+// Is anybody there? A TCP connection, and one small HTTP request; plain sockets, with a limit on every wait.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "harness/base/result.h"
+#include "harness/base/time.h"
+
+namespace sluice {
+
+/// Connects to host:port and closes again. Fails with a sentence that names them.
+Result<void> can_connect(const std::string& host, const std::string& port, Nanoseconds limit);
+
+/// Status of GET `path` at 127.0.0.1:`port`; 0 when there is no answer within the limit.
+int local_http_status(std::uint16_t port, const std::string& path, Nanoseconds limit);
+
+}  // namespace sluice

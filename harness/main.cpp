@@ -1,0 +1,86 @@
+// sluice: options -> command -> exit code.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "harness/app/commands.h"
+
+namespace {
+
+using namespace sluice;
+
+// -e NAME=VALUE
+std::string add_variable(const std::string& pair, ScenarioOptions& options) {
+  const auto equals = pair.find('=');
+  if (equals == 0 || equals == std::string::npos) return fmt::format("-e {}: write NAME=VALUE", pair);
+  options.variables[pair.substr(0, equals)] = pair.substr(equals + 1);
+  return {};
+}
+
+void add_scenario_options(CLI::App& command, ScenarioOptions& options, std::vector<std::string>& variables) {
+  command.add_option("FILE", options.file, "the scenario")->required();
+  command.add_option("-e,--env", variables, "NAME=VALUE: a variable; overrides the environment and the file's default")
+      ->allow_extra_args(false)
+      ->check([&options](const std::string& pair) { return add_variable(pair, options); });
+}
+
+int run_main(int argc, char** argv) {
+  CLI::App app{"Sluice: load tests and validates streaming LLM servers", "sluice"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", fmt::format("sluice {}", SLUICE_VERSION));
+  app.footer(
+      "Exit codes: 0 passed, 99 a threshold failed, 104 invalid scenario or options, 105 stopped by the user,\n"
+      "106 the target could not be reached or started, 107 internal error");
+
+  RunCommandOptions run;
+  ScenarioOptions validate;
+  std::vector<std::string> variables;
+
+  auto* run_app = app.add_subcommand("run", "drive a scenario's load and judge its thresholds");
+  add_scenario_options(*run_app, run.scenario, variables);
+  run_app->add_option("-o,--out-dir", run.out_dir, "where the reports go (default: out/<name>-<time>)");
+  run_app
+      ->add_option("--time-scale", run.scenario.time_scale,
+                   "multiplies stages, durations and sleeps: 0.1 runs ten times shorter")
+      ->check(CLI::Range(1e-6, 1e3));
+  run_app->add_option("--seed", run.scenario.seed, "instead of the scenario's");
+  run_app->add_option("--threads", run.scenario.threads, "that drive the load, instead of the scenario's")
+      ->check(CLI::Range(1, 256));
+  run_app->add_flag("-q,--quiet", run.quiet, "no live line");
+  bool no_color = false;
+  run_app->add_flag("--no-color", no_color, "plain text");
+
+  auto* validate_app = app.add_subcommand("validate", "read a scenario and name every problem");
+  add_scenario_options(*validate_app, validate, variables);
+  auto* metrics_app = app.add_subcommand("metrics", "list every metric with its definition");
+  auto* schema_app = app.add_subcommand("schema", "print the JSON Schema of scenario files, for editors");
+  auto* version_app = app.add_subcommand("version", "print the version");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitInvalid;
+  }
+  run.color = !no_color;
+  if (*run_app) return run_command(run);
+  if (*validate_app) return validate_command(validate);
+  if (*metrics_app) return metrics_command();
+  if (*schema_app) return schema_command();
+  if (*version_app) return version_command();
+  return kExitInvalid;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_main(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "sluice: internal error: {}\n", error.what());
+    return kExitInternal;
+  }
+}
