@@ -19,10 +19,18 @@ StopMatcher::Step StopMatcher::push(std::string text) {
   if (stops_.empty()) return {std::move(text), false};
   pending_ += text;
 
-  std::size_t first = std::string::npos;
-  for (const auto& stop : stops_) first = std::min(first, pending_.find(stop));
-  if (first != std::string::npos) {
-    pending_.resize(first);
+  // The match that ends first is the one: which it is then does not depend on how the text was cut.
+  std::size_t begin = std::string::npos, end = std::string::npos;
+  for (const auto& stop : stops_) {
+    const std::size_t at = pending_.find(stop);
+    if (at == std::string::npos) continue;
+    if (at + stop.size() < end || (at + stop.size() == end && at < begin)) {
+      begin = at;
+      end = at + stop.size();
+    }
+  }
+  if (begin != std::string::npos) {
+    pending_.resize(begin);
     return {std::exchange(pending_, {}), true};
   }
 

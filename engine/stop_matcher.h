@@ -1,4 +1,5 @@
-// Finds the first stop string in text that comes in pieces, and holds back what may still become one.
+// Finds the stop string that ends first in text that comes in pieces, and holds back what may still become one.
+// What comes out does not depend on where the text was cut.
 #pragma once
 
 #include <string>
