@@ -84,11 +84,15 @@ Roofs measure_roofs(cpu::ThreadPool& pool, const cpu::Kernels& kernels, std::siz
   cpu::Buffer<float> values(count);
   std::vector<float> sinks(pool.size() * 16);
   const auto part = [&](unsigned thread) { return count / kUnit * thread / pool.size() * kUnit; };
-  pool.run([&](unsigned thread) { std::fill(values.data() + part(thread), values.data() + part(thread + 1), 1.0f); });
+  const auto on_each_thread = [&](auto body) {
+    pool.each(pool.size(), 1, [&](std::size_t share, unsigned) { body(static_cast<unsigned>(share)); });
+  };
+  on_each_thread(
+      [&](unsigned thread) { std::fill(values.data() + part(thread), values.data() + part(thread + 1), 1.0f); });
   Roofs roofs;
   for (int i = 0; i < 20; ++i) {
     const auto begin = Clock::now();
-    pool.run([&](unsigned thread) {
+    on_each_thread([&](unsigned thread) {
       sinks[thread * 16] += kernels.read_all(values.data() + part(thread), part(thread + 1) - part(thread));
     });
     roofs.bytes_per_s =
@@ -97,7 +101,7 @@ Roofs measure_roofs(cpu::ThreadPool& pool, const cpu::Kernels& kernels, std::siz
   for (int i = 0; i < 5; ++i) {
     std::vector<double> operations(pool.size() * 8);
     const auto begin = Clock::now();
-    pool.run([&](unsigned thread) {
+    on_each_thread([&](unsigned thread) {
       operations[thread * 8] = kernels.products_in_registers(1'000'000, &sinks[thread * 16]);
     });
     double sum = 0;

@@ -22,7 +22,7 @@ namespace {
 static_assert(limits::block_tokens == kTileKeys);
 
 constexpr std::uint32_t kHeadDimMax = 512;  // kernels rotate a head in memory of this size
-constexpr std::uint64_t kKvBytesDefault = std::uint64_t{1} << 30;
+constexpr std::uint64_t kKvBytesDefault = std::uint64_t{256} << 20;
 
 // ---- reading weights ------------------------------------------------------------------------------------------------
 
@@ -222,24 +222,14 @@ class CpuExecutor final : public Executor {
     SlotId slot = 0;
     std::uint32_t position = 0;  // of the row's token
   };
-  struct Range {
-    std::size_t begin = 0, end = 0;
-  };
-
   void lay_out(const StepPlan& plan);
-  void step(unsigned thread);
-  void norm_rows(const std::vector<float>& weight, unsigned thread);
-  void run_product(const PackedMatrix& matrix, Product product, unsigned thread) const {
-    matrix.share(thread, product);
-    kernels_.product(product);
-  }
-  void sample(unsigned thread);
+  void norm_rows(const std::vector<float>& weight);
+  void multiply(const PackedMatrix& matrix, const Product& product);
+  void run_layer(std::size_t index);
+  void sample();
 
   KvLayer kv_layer(std::size_t layer) {
     return {kv_.data() + layer * info_.blocks * block_stride_, block_stride_, head_stride_};
-  }
-  Range share(std::size_t count, unsigned thread) const {
-    return {count * thread / pool_.size(), count * (thread + 1) / pool_.size()};
   }
 
   const ModelConfig config_;
@@ -253,7 +243,7 @@ class CpuExecutor final : public Executor {
   Buffer<Bf16> kv_;  // [layer][block][kv_head][keys, values]
   std::size_t block_stride_ = 0, head_stride_ = 0;
 
-  // The step being run, laid out by the caller before the pool starts.
+  // The step being run.
   std::uint32_t step_rows_ = 0;
   std::vector<TokenId> tokens_;  // [rows]
   std::vector<Segment> segments_;
@@ -321,6 +311,13 @@ std::string CpuExecutor::prepare(const Weights& weights) {
   if (x_.size() == 0 || normed_.size() == 0 || qkv_.size() == 0 || q_.size() == 0 || attended_.size() == 0 ||
       activated_.size() == 0 || last_.size() == 0 || logits_.size() == 0 || model.embedding.size() == 0 || lacks_rope)
     return fmt::format("no memory for steps of {} rows of this model", rows);
+
+  // Touched now: a page that the system clears within a step would delay somebody's token.
+  constexpr std::size_t kTouch = std::size_t{1} << 20;
+  pool_.each((kv_.size() + kTouch - 1) / kTouch, 1, [&](std::size_t i, unsigned) {
+    std::memset(kv_.data() + i * kTouch, 0, std::min(kTouch, kv_.size() - i * kTouch) * sizeof(Bf16));
+  });
+  std::memset(logits_.data(), 0, logits_.bytes());
 
   tokens_.resize(rows);
   segments_.reserve(rows);
@@ -411,144 +408,126 @@ void CpuExecutor::lay_out(const StepPlan& plan) {
 void CpuExecutor::submit(const StepPlan& plan) {
   if (plan.slices.empty()) return;
   lay_out(plan);
-  pool_.run([this](unsigned thread) { step(thread); });
+  const std::size_t hidden = model_.hidden_padded;
+  pool_.each(step_rows_, 8, [&](std::size_t row, unsigned) {
+    kernels_.widen(model_.embedding.data() + static_cast<std::size_t>(tokens_[row]) * hidden, x_.data() + row * hidden,
+                   hidden);
+  });
+  for (std::size_t layer = 0; layer < model_.layers.size(); ++layer) run_layer(layer);
+  if (!heads_.empty()) sample();
 }
 
-void CpuExecutor::norm_rows(const std::vector<float>& weight, unsigned thread) {
+void CpuExecutor::norm_rows(const std::vector<float>& weight) {
   const std::size_t width = model_.hidden_padded;
-  const Range rows = share(step_rows_, thread);
-  for (std::size_t r = rows.begin; r < rows.end; ++r)
-    kernels_.rms_norm(x_.data() + r * width, weight.data(), normed_.data() + r * width, model_.hidden, width,
+  pool_.each(step_rows_, 8, [&](std::size_t row, unsigned) {
+    kernels_.rms_norm(x_.data() + row * width, weight.data(), normed_.data() + row * width, model_.hidden, width,
                       config_.norm_eps);
+  });
 }
 
-/// One thread's part of a step. Between two barriers nobody reads what another writes.
-void CpuExecutor::step(unsigned thread) {
+void CpuExecutor::multiply(const PackedMatrix& matrix, const Product& product) {
+  pool_.each_share(matrix.shares(), [&](std::size_t group, unsigned) {
+    Product part = product;
+    matrix.take_group(group, part);
+    kernels_.product(part);
+  });
+}
+
+void CpuExecutor::run_layer(std::size_t index) {
+  const Layer& layer = model_.layers[index];
   const HeadShape& shape = model_.shape;
   const std::size_t hidden = model_.hidden_padded;
+  const std::size_t intermediate = model_.intermediate_padded;
   const std::size_t qkv_width = (std::size_t{shape.heads} + 2 * shape.kv_heads) * shape.dim_padded;
   const std::size_t attended_width = std::size_t{shape.heads} * shape.dim_padded;
+  const KvLayer kv = kv_layer(index);
 
-  const Range own_rows = share(step_rows_, thread);
-  for (std::size_t r = own_rows.begin; r < own_rows.end; ++r)
-    kernels_.widen(model_.embedding.data() + static_cast<std::size_t>(tokens_[r]) * hidden, x_.data() + r * hidden,
-                   hidden);
+  norm_rows(layer.attention_norm);
+  multiply(layer.qkv, {.a = normed_.data(), .lda = hidden, .rows = step_rows_, .out = qkv_.data(), .ldo = qkv_width});
 
-  for (std::size_t l = 0; l < model_.layers.size(); ++l) {
-    const Layer& layer = model_.layers[l];
-    norm_rows(layer.attention_norm, thread);
-    pool_.barrier();
-    run_product(layer.qkv,
-                {.a = normed_.data(), .lda = hidden, .rows = step_rows_, .out = qkv_.data(), .ldo = qkv_width}, thread);
-    pool_.barrier();
+  const RopeJob rope{.shape = shape,
+                     .qkv = qkv_.data(),
+                     .ld = qkv_width,
+                     .cosines = model_.cosines.data(),
+                     .sines = model_.sines.data(),
+                     .q = q_.data(),
+                     .rows = step_rows_,
+                     .kv = kv};
+  const std::size_t parts = segments_.size() * shape.kv_heads;
+  pool_.each(parts, step_rows_ > 4 * segments_.size() ? 1 : 8, [&](std::size_t part, unsigned) {
+    kernels_.rope_write(rope, segments_[part / shape.kv_heads], static_cast<std::uint32_t>(part % shape.kv_heads));
+  });
+  const AttentionJob attention{.shape = shape,
+                               .q = q_.data(),
+                               .rows = step_rows_,
+                               .kv = kv,
+                               .scale = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(shape.dim)),
+                               .window = config_.sliding_window,
+                               .out = attended_.data(),
+                               .ldo = attended_width};
+  pool_.each_share(item_shares_.data(), [&](std::size_t item, unsigned thread) {
+    kernels_.attention(attention, items_[item], scratch_[thread].data());
+  });
 
-    const KvLayer kv = kv_layer(l);
-    const RopeJob rope{.shape = shape,
-                       .qkv = qkv_.data(),
-                       .ld = qkv_width,
-                       .cosines = model_.cosines.data(),
-                       .sines = model_.sines.data(),
-                       .q = q_.data(),
-                       .rows = step_rows_,
-                       .kv = kv};
-    const Range parts = share(segments_.size() * shape.kv_heads, thread);
-    for (std::size_t i = parts.begin; i < parts.end; ++i)
-      kernels_.rope_write(rope, segments_[i / shape.kv_heads], static_cast<std::uint32_t>(i % shape.kv_heads));
-    pool_.barrier();
-
-    const AttentionJob attention{.shape = shape,
-                                 .q = q_.data(),
-                                 .rows = step_rows_,
-                                 .kv = kv,
-                                 .scale = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(shape.dim)),
-                                 .window = config_.sliding_window,
-                                 .out = attended_.data(),
-                                 .ldo = attended_width};
-    for (std::size_t i = item_shares_[thread]; i < item_shares_[thread + 1]; ++i)
-      kernels_.attention(attention, items_[i], scratch_[thread].data());
-    pool_.barrier();
-
-    run_product(layer.o,
-                {.a = attended_.data(),
-                 .lda = attended_width,
-                 .rows = step_rows_,
-                 .finish = Finish::add,
-                 .out = x_.data(),
-                 .ldo = hidden},
-                thread);
-    pool_.barrier();
-    norm_rows(layer.mlp_norm, thread);
-    pool_.barrier();
-    run_product(layer.gate_up,
-                {.a = normed_.data(),
-                 .lda = hidden,
-                 .rows = step_rows_,
-                 .gated = true,
-                 .out_bf16 = activated_.data(),
-                 .ldo = model_.intermediate_padded},
-                thread);
-    pool_.barrier();
-    run_product(layer.down,
-                {.a = activated_.data(),
-                 .lda = model_.intermediate_padded,
-                 .rows = step_rows_,
-                 .finish = Finish::add,
-                 .out = x_.data(),
-                 .ldo = hidden},
-                thread);
-    pool_.barrier();
-  }
-  if (!heads_.empty()) sample(thread);
+  multiply(layer.o, {.a = attended_.data(),
+                     .lda = attended_width,
+                     .rows = step_rows_,
+                     .finish = Finish::add,
+                     .out = x_.data(),
+                     .ldo = hidden});
+  norm_rows(layer.mlp_norm);
+  multiply(layer.gate_up, {.a = normed_.data(),
+                           .lda = hidden,
+                           .rows = step_rows_,
+                           .gated = true,
+                           .out_bf16 = activated_.data(),
+                           .ldo = intermediate});
+  multiply(layer.down, {.a = activated_.data(),
+                        .lda = intermediate,
+                        .rows = step_rows_,
+                        .finish = Finish::add,
+                        .out = x_.data(),
+                        .ldo = hidden});
 }
 
-void CpuExecutor::sample(unsigned thread) {
+void CpuExecutor::sample() {
   const std::size_t hidden = model_.hidden_padded;
   const std::size_t vocab = model_.vocab_padded;
   const std::size_t chunks = (vocab + kStatsChunk - 1) / kStatsChunk;
+  const std::size_t count = heads_.size();
 
-  const Range own = share(heads_.size(), thread);
-  for (std::size_t i = own.begin; i < own.end; ++i)
+  pool_.each(count, 8, [&](std::size_t i, unsigned) {
     kernels_.rms_norm(x_.data() + heads_[i].row * hidden, model_.final_norm.data(), last_.data() + i * hidden,
                       model_.hidden, hidden, config_.norm_eps);
-  pool_.barrier();
-  run_product(model_.head,
-              {.a = last_.data(),
-               .lda = hidden,
-               .rows = static_cast<std::uint32_t>(heads_.size()),
-               .out = logits_.data(),
-               .ldo = vocab},
-              thread);
-  if (thread == 0) {
-    results_.resize(results_.size() + heads_.size());
-  }
-  pool_.barrier();
-  Sampled* const results = results_.data() + (results_.size() - heads_.size());
-  if (options_.logits_sink) {
-    if (thread == 0)
-      for (std::size_t i = 0; i < heads_.size(); ++i)
-        options_.logits_sink(heads_[i].slot, heads_[i].position, {logits_.data() + i * vocab, model_.vocab});
-    pool_.barrier();
-  }
-  for (std::size_t i = own.begin; i < own.end; ++i) {
+  });
+  multiply(model_.head, {.a = last_.data(),
+                         .lda = hidden,
+                         .rows = static_cast<std::uint32_t>(count),
+                         .out = logits_.data(),
+                         .ldo = vocab});
+
+  if (options_.logits_sink)
+    for (std::size_t i = 0; i < count; ++i)
+      options_.logits_sink(heads_[i].slot, heads_[i].position, {logits_.data() + i * vocab, model_.vocab});
+  results_.resize(results_.size() + count);
+  Sampled* const results = results_.data() + (results_.size() - count);
+  pool_.each(count, options_.hash_logits ? 1 : 32, [&](std::size_t i, unsigned) {
     float* const logits = logits_.data() + i * vocab;
     results[i] = {.slot = heads_[i].slot, .logits_hash = options_.hash_logits ? hash_bits({logits, model_.vocab}) : 0};
     sampler_.edit(heads_[i].slot, logits);
-  }
-  pool_.barrier();
-  const Range own_chunks = share(heads_.size() * chunks, thread);
-  for (std::size_t i = own_chunks.begin; i < own_chunks.end; ++i) {
+  });
+  pool_.each(count * chunks, 1, [&](std::size_t i, unsigned) {
     const std::size_t begin = i % chunks * kStatsChunk;
     kernels_.logit_stats(logits_.data() + i / chunks * vocab + begin, std::min(kStatsChunk, vocab - begin), &stats_[i]);
-  }
-  pool_.barrier();
-  for (std::size_t i = own.begin; i < own.end; ++i) {
+  });
+  pool_.each(count, 1, [&](std::size_t i, unsigned thread) {
     const RowStats stats = merge_stats({stats_.data() + i * chunks, chunks});
     const Drawn drawn = sampler_.draw(heads_[i].slot, {logits_.data() + i * vocab, model_.vocab}, stats,
                                       heads_[i].position + 1, thread);
     results[i].token = drawn.token;
     results[i].logprob = drawn.logprob;
     results[i].finite = drawn.finite;
-  }
+  });
 }
 
 }  // namespace

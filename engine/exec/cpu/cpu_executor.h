@@ -25,7 +25,7 @@ struct CpuOptions {
   std::uint32_t rows_max = 512;   // at least slots_max
   std::uint32_t context_max = 0;  // 0: the model's; in any case no more than all blocks hold
   std::uint32_t kv_blocks = 0;    // 0: as many as kv_bytes hold
-  std::uint64_t kv_bytes = 0;     // 0: slots_max whole contexts, but at most 1 GiB
+  std::uint64_t kv_bytes = 0;     // 0: slots_max whole contexts, but at most 256 MiB
   cpu::Isa isa = cpu::Isa::best;
   bool hash_logits = false;  // fill Sampled::logits_hash
   /// For tests and evaluation: sees each sampled row's raw logits within submit(), on the caller's thread. `position`

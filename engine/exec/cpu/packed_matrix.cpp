@@ -29,17 +29,15 @@ PackedMatrix::PackedMatrix(ThreadPool& pool, std::uint32_t columns, std::uint32_
   data_ = Buffer<Bf16>(offset);
   if (data_.size() == 0) return;
 
-  pool.run([&](unsigned thread) {
+  pool.each_share(first_group_.data(), [&](std::size_t g, unsigned) {
     std::vector<Bf16> row(k);
-    for (std::size_t g = first_group_[thread]; g < first_group_[thread + 1]; ++g) {
-      const Group& group = groups_[g];
-      const std::uint32_t width = group.vectors * kLanes;
-      Bf16* const to = data_.data() + group.offset;
-      for (std::uint32_t c = 0; c < width; ++c) {
-        std::fill(row.begin(), row.end(), Bf16{0});
-        fill(group.column + c, row.data());
-        for (std::uint32_t i = 0; i < k; ++i) to[(std::size_t{i / 2} * width + c) * 2 + i % 2] = row[i];
-      }
+    const Group& group = groups_[g];
+    const std::uint32_t width = group.vectors * kLanes;
+    Bf16* const to = data_.data() + group.offset;
+    for (std::uint32_t c = 0; c < width; ++c) {
+      std::fill(row.begin(), row.end(), Bf16{0});
+      fill(group.column + c, row.data());
+      for (std::uint32_t i = 0; i < k; ++i) to[(std::size_t{i / 2} * width + c) * 2 + i % 2] = row[i];
     }
   });
 }

@@ -2,7 +2,8 @@
 //
 // Columns (the model's output features) are cut into vectors of 16, dealt evenly to the threads, and grouped by up to
 // four within a thread's share; a group lies as [k pairs][columns][2], so a product streams it from front to back.
-// Which columns share a group does not show in the results. Each thread packs, and so places, what it will read.
+// Which columns share a group does not show in the results. Each thread packs, and so places, the share that it will
+// mostly read.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +32,15 @@ class PackedMatrix {
   std::uint32_t columns() const { return columns_; }
   std::uint32_t k() const { return k_; }
 
-  /// Sets the weights' side of `product` to one thread's share.
-  void share(unsigned thread, Product& product) const {
+  /// Sets the weights' side of `product` to one group.
+  void take_group(std::size_t group, Product& product) const {
     product.weights = data_.data();
-    product.groups = groups_.data() + first_group_[thread];
-    product.group_count = first_group_[thread + 1] - first_group_[thread];
+    product.groups = groups_.data() + group;
+    product.group_count = 1;
     product.k_pairs = k_ / 2;
   }
+  /// Thread t's groups are shares()[t] .. shares()[t + 1] - 1.
+  const std::size_t* shares() const { return first_group_.data(); }
 
  private:
   std::uint32_t columns_ = 0;

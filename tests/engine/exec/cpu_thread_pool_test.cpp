@@ -9,49 +9,64 @@
 namespace sluice::engine::cpu {
 namespace {
 
-TEST(ThreadPool, NobodyPassesABarrierBeforeAllHaveReachedIt) {
-  for (const unsigned threads : {1u, 2u, 3u, 5u}) {
+TEST(ThreadPool, DoesEveryItemOnceAndReturnsAfterTheLast) {
+  for (const unsigned threads : {1u, 2u, 3u, 7u}) {
     ThreadPool pool(threads);
-    std::vector<int> counts(threads * 16);
-    std::atomic<int> wrong{0};
-    for (int run = 0; run < 20; ++run)
-      pool.run([&](unsigned thread) {
-        for (int round = 0; round < 20; ++round) {
-          ++counts[thread * 16];
-          pool.barrier();
-          for (unsigned other = 0; other < threads; ++other)
-            if (counts[other * 16] != run * 20 + round + 1) ++wrong;
-          pool.barrier();
-        }
-      });
-    EXPECT_EQ(wrong.load(), 0) << threads << " threads";
+    for (std::size_t round = 0; round < 2000; ++round) {
+      const std::size_t count = round % 23;
+      std::vector<int> times(count);  // plain ints: written by others, read here after each()
+      pool.each(count, 1 + round % 5,
+                [&](std::size_t item, unsigned thread) { times[item] += thread < threads ? 1 : 100; });
+      ASSERT_EQ(times, std::vector<int>(count, 1)) << threads << " threads, round " << round;
+    }
   }
 }
 
-TEST(ThreadPool, RunsEveryThreadOnceAndReturnsAfterTheLast) {
+TEST(ThreadPool, APhaseSeesAllThatThePhaseBeforeItWrote) {
+  ThreadPool pool(3);
+  std::vector<long> values(37, 1), sums(37);
+  for (int round = 0; round < 300; ++round) {
+    pool.each(values.size(), 1, [&](std::size_t i, unsigned) {
+      sums[i] = 0;
+      for (const long value : values) sums[i] += value;
+    });
+    pool.each(values.size(), 2,
+              [&](std::size_t i, unsigned) { values[i] = sums[(i + 11) % sums.size()] % 1009 + static_cast<long>(i); });
+  }
+  std::vector<long> expected(37, 1);
+  for (int round = 0; round < 300; ++round) {
+    long sum = 0;
+    for (const long value : expected) sum += value;
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = sum % 1009 + static_cast<long>(i);
+  }
+  EXPECT_EQ(values, expected);
+}
+
+TEST(ThreadPool, HonoursGivenSharesEmptyOnesToo) {
   ThreadPool pool(4);
-  for (int i = 0; i < 500; ++i) {
-    std::vector<int> seen(4);
-    pool.run([&](unsigned thread) { seen[thread] += 1; });
-    ASSERT_EQ(seen, (std::vector<int>{1, 1, 1, 1}));
+  const std::size_t first[] = {0, 0, 5, 5, 9};
+  for (int round = 0; round < 500; ++round) {
+    std::vector<int> times(9);
+    pool.each_share(first, [&](std::size_t item, unsigned) { ++times[item]; });
+    ASSERT_EQ(times, std::vector<int>(9, 1));
   }
 }
 
 TEST(ThreadPool, CostsNothingWhileItWaitsForWork) {
   ThreadPool pool(3);
-  pool.run([](unsigned) {});
+  pool.each(3, 1, [](std::size_t, unsigned) {});
   const auto cpu_seconds = [] {
     timespec time;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
   };
-  // Real time is the subject here: two workers that kept spinning would take up to 200 ms of processor time.
+  // Real time is the subject here: two workers that kept looking would take up to 200 ms of processor time.
   const double before = cpu_seconds();
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   EXPECT_LT(cpu_seconds() - before, 0.01);
-  int sum = 0;
-  pool.run([&](unsigned thread) { sum += thread == 0 ? 1 : 0; });  // and it still wakes
-  EXPECT_EQ(sum, 1);
+  std::vector<int> times(6);
+  pool.each(6, 1, [&](std::size_t item, unsigned) { ++times[item]; });  // and they still wake
+  EXPECT_EQ(times, std::vector<int>(6, 1));
 }
 
 }  // namespace
