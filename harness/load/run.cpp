@@ -11,6 +11,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -28,6 +29,9 @@ constexpr Nanoseconds kSecond = std::chrono::seconds(1);
 
 /// Between the making of the threads and the first iteration: all threads stand ready by then.
 constexpr Nanoseconds kLeadTime = std::chrono::milliseconds(5);
+
+/// How long the figures of a second may come late.
+constexpr Nanoseconds kPatience = std::chrono::milliseconds(300);
 
 /// Descriptors a run needs, against those it may have; the soft limit is raised as far as it goes.
 Result<void> make_room_for_sockets(const Plan& plan, std::size_t endpoints, std::uint32_t threads) {
@@ -95,9 +99,11 @@ class Shard {
     next_publish_ = around_.origin + kSecond.count();
     for (const OwnVu& own : vus_) own.vu->start();
     if (around_.living > 0) loop_.run([this](Instant at, Nanoseconds lateness) { tick(at, lateness); });
-    publish();
+    publish(std::numeric_limits<Instant>::max());
   }
 
+  /// Any thread: up to when the published figures go.
+  Instant published_at() const { return published_at_.load(std::memory_order_relaxed); }
   /// Any thread.
   void merge_published_into(Tally& total) {
     const std::lock_guard lock(publish_mutex_);
@@ -122,7 +128,7 @@ class Shard {
     }
     if (at >= next_publish_) {
       next_publish_ += kSecond.count() * ((at - next_publish_) / kSecond.count() + 1);
-      publish();
+      publish(at);
     }
   }
 
@@ -135,9 +141,10 @@ class Shard {
     }
   }
 
-  void publish() {
+  void publish(Instant at) {
     const std::lock_guard lock(publish_mutex_);
     published_.copy_figures(tally_);
+    published_at_.store(at, std::memory_order_relaxed);
   }
 
   const Plan& plan_;
@@ -148,6 +155,7 @@ class Shard {
   ExchangeBuffers buffers_;
   Tally tally_, published_;
   std::mutex publish_mutex_;  // of published_
+  std::atomic<Instant> published_at_{kNever};
   VuSurroundings around_;
   std::vector<OwnVu> vus_;
   std::vector<std::pair<Instant, Vu*>> cuts_;
@@ -321,6 +329,10 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       if (!aborted_by) order.store(std::max(order.load(), control.state()));
       const Instant at = now();
       if (at < next_second || running == 0) continue;
+      // The threads publish at the second too; a thread that is late is not waited for long.
+      const bool all_there = std::all_of(shards.begin(), shards.end(),
+                                         [&](const auto& shard) { return shard->published_at() >= next_second; });
+      if (!all_there && at < next_second + kPatience.count()) continue;
       lock.unlock();
       Tally total(layout, origin);
       for (const auto& shard : shards) shard->merge_published_into(total);

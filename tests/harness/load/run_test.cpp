@@ -1,0 +1,417 @@
+#include "harness/load/run.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "harness/base/stream_rule.h"
+#include "tests/support/scripted_server.h"
+
+namespace sluice {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace testing_support;
+using testing::Contains;
+using testing::HasSubstr;
+
+constexpr std::array<std::string_view, 4> kNames{"vu", "iteration", "rows.text", "rows.other"};
+
+Template text(std::string_view value) { return *Template::parse(value, kNames); }
+
+Step chat_step(std::string_view prompt, bool stream = true) {
+  ChatStep chat;
+  chat.messages.push_back({Template("user"), text(prompt)});
+  chat.stream = stream;
+  Step step;
+  step.name = "chat";
+  step.verb = std::move(chat);
+  return step;
+}
+
+Step http_step(std::string_view url, std::string method = "GET") {
+  HttpStep http;
+  http.method = std::move(method);
+  http.url = text(url);
+  Step step;
+  step.name = "http";
+  step.verb = std::move(http);
+  return step;
+}
+
+Step sleep_step(Nanoseconds from, Nanoseconds to) {
+  Step step;
+  step.name = "sleep";
+  step.verb = SleepStep{from, to};
+  return step;
+}
+
+Step with_check(Step step, std::string_view condition) {
+  Check check;
+  check.text = condition;
+  check.condition = *Expression::parse(condition, kResponseNames);
+  step.checks.push_back(std::move(check));
+  return step;
+}
+
+Plan plan_of(const std::string& url, std::vector<Step> flow, LoadShape shape) {
+  Plan plan;
+  plan.name = "test";
+  plan.file = "test.yaml";
+  plan.target.url = url;
+  plan.target.model = "m";
+  plan.target.request_timeout = 5s;
+  ScenarioPlan scenario;
+  scenario.name = "main";
+  scenario.shape = std::move(shape);
+  scenario.graceful_stop = 2s;
+  scenario.flow = std::move(flow);
+  plan.scenarios.push_back(std::move(scenario));
+  return plan;
+}
+
+RunResult ran(const Plan& plan, const RunOptions& options = {}) {
+  RunControl control;
+  auto result = run(plan, options, control, {});
+  if (!result) throw std::runtime_error(result.error().message);
+  return std::move(*result);
+}
+
+Script repeated(const std::string& bytes, int times, std::chrono::milliseconds delay = 0ms) {
+  Script script;
+  for (int i = 0; i < times; ++i) {
+    script.push_back(await_request());
+    script.push_back(send(bytes, delay));
+  }
+  return script;
+}
+
+const std::string kStream = stream_head() +
+                            chunk(role_event() + content_event("print(") + content_event("1)") + finish_event() +
+                                  usage_event(3, 2) + done_event()) +
+                            chunk("");
+
+std::uint64_t requests(const Tally& tally) { return tally.figure(Metric::http_reqs).sum; }
+std::uint64_t iterations(const Tally& tally) { return tally.figure(Metric::iterations).sum; }
+
+TEST(Run, DrivesStreamsAndCountsThem) {
+  ScriptedServer server({repeated(kStream, 1000, 10ms)});
+  Plan plan =
+      plan_of(server.url(), {with_check(with_check(chat_step("hi"), "text contains \"print(\""), "chunks == 3")},
+              ConstantVus{4, 500ms});
+  const RunResult result = ran(plan);
+  const Tally& tally = result.tally;
+  EXPECT_GE(requests(tally), 40u);
+  EXPECT_LE(requests(tally), 210u);
+  EXPECT_EQ(tally.figure(Metric::http_req_failed).passes, 0u);
+  EXPECT_EQ(tally.figure(Metric::stream_failed).passes, 0u);
+  EXPECT_EQ(tally.figure(Metric::ttft).histogram.count(), requests(tally));
+  EXPECT_GE(*tally.aggregate(Metric::ttft, Aggregation::min), 9.0);
+  EXPECT_EQ(tally.figure(Metric::output_tokens).sum, 2 * requests(tally));
+  EXPECT_EQ(iterations(tally), requests(tally));
+  EXPECT_EQ(tally.checks().at(0).passes, requests(tally));
+  EXPECT_EQ(tally.checks().at(1).fails, requests(tally));
+  EXPECT_EQ(tally.vus().peak, 4u);
+  EXPECT_EQ(tally.vus().now, 0u);
+  EXPECT_GT(tally.figure(Metric::loop_lag).histogram.count(), 10u);
+  EXPECT_EQ(result.facts.end, RunEnd::completed);
+  EXPECT_EQ(server.connections(), 4) << "each VU keeps its connection";
+  EXPECT_THAT(server.requests().front(), HasSubstr("POST /v1/chat/completions HTTP/1.1\r\n"));
+  EXPECT_THAT(
+      server.requests().front(),
+      HasSubstr(
+          R"({"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true}})"));
+}
+
+TEST(Run, GivesTheSameCountsOnAnyNumberOfThreads) {
+  // Each VU fits in one iteration of its own: the sums can only be those of the schedule.
+  for (const std::uint32_t threads : {1U, 2U, 3U}) {
+    ScriptedServer server({repeated(answer("ok"), 1000)});
+    Plan plan = plan_of(server.url(), {http_step("/x"), sleep_step(400ms, 400ms)}, ConstantVus{7, 200ms});
+    plan.threads = threads;
+    const RunResult result = ran(plan);
+    EXPECT_EQ(requests(result.tally), 7u) << threads;
+    EXPECT_EQ(iterations(result.tally), 7u) << threads;
+    EXPECT_EQ(result.facts.threads, threads);
+  }
+}
+
+TEST(Run, StartsEachVuWhenTheRampSaysSo) {
+  ScriptedServer server({repeated(answer("ok"), 10)});
+  Plan plan =
+      plan_of(server.url(), {http_step("/x"), sleep_step(10s, 10s)}, RampingVus{0, {{400ms, 4}, {100ms, 4}}, 0s});
+  plan.scenarios[0].graceful_stop = 0s;
+  plan.threads = 2;
+  std::mutex mutex;
+  std::vector<Instant> starts;
+  RunOptions options;
+  options.on_record = [&](const RequestRecord& record) {
+    const std::lock_guard lock(mutex);
+    starts.push_back(record.started_at);
+  };
+  const Instant before = now();
+  const RunResult result = ran(plan, options);
+  ASSERT_EQ(starts.size(), 4u);
+  std::sort(starts.begin(), starts.end());
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    const Instant planned = result.tally.origin() + static_cast<Instant>(i + 1) * 100'000'000;
+    EXPECT_GE(starts[i], planned) << "never before its time";
+    EXPECT_LT(starts[i], planned + 90'000'000) << i;
+  }
+  EXPECT_LT(Nanoseconds(now() - before), 3s) << "the sleep was cut";
+  EXPECT_EQ(result.tally.scenarios().at(0).interrupted, 4u);
+}
+
+TEST(Run, LetsAnIterationFinishWithinItsGrace) {
+  ScriptedServer server({repeated(answer("ok"), 100, 300ms)});
+  Plan plan = plan_of(server.url(), {http_step("/x")}, ConstantVus{2, 100ms});
+  const RunResult result = ran(plan);
+  EXPECT_EQ(requests(result.tally), 2u);
+  EXPECT_EQ(result.tally.scenarios().at(0).interrupted, 0u);
+  EXPECT_EQ(result.tally.figure(Metric::http_req_failed).passes, 0u);
+}
+
+TEST(Run, CutsWhatOutlastsItsGraceWithoutCallingItAFailure) {
+  ScriptedServer server({{await_request()}});
+  Plan plan = plan_of(server.url(), {chat_step("hi")}, ConstantVus{2, 100ms});
+  plan.scenarios[0].graceful_stop = 100ms;
+  const Instant before = now();
+  const RunResult result = ran(plan);
+  EXPECT_LT(Nanoseconds(now() - before), 2s);
+  EXPECT_EQ(result.tally.scenarios().at(0).interrupted, 2u);
+  EXPECT_EQ(result.tally.figure(Metric::http_req_failed).passes, 0u);
+  EXPECT_EQ(result.tally.figure(Metric::stream_failed).passes, 0u);
+}
+
+TEST(Run, CountsFailures) {
+  ScriptedServer server({repeated(answer("no", "text/plain", 500), 1000, 5ms)});
+  const RunResult result =
+      ran(plan_of(server.url(), {with_check(http_step("/x"), "status == 200")}, ConstantVus{1, 200ms}));
+  EXPECT_EQ(result.tally.figure(Metric::http_req_failed).passes, requests(result.tally));
+  EXPECT_EQ(result.tally.checks().at(0).fails, requests(result.tally));
+  EXPECT_EQ(result.tally.errors().size(), 1u);
+}
+
+TEST(Run, EndsInTimeWhenNobodyListens) {
+  std::string url;
+  {
+    ScriptedServer gone(std::vector<Script>(1));
+    url = gone.url();
+  }
+  const Instant before = now();
+  const RunResult result = ran(plan_of(url, {http_step("/x")}, ConstantVus{3, 200ms}));
+  EXPECT_LT(Nanoseconds(now() - before), 2s);
+  EXPECT_GT(requests(result.tally), 0u);
+  EXPECT_EQ(result.tally.figure(Metric::connect_failed).passes, requests(result.tally));
+}
+
+TEST(Run, StopsGracefullyWhenTold) {
+  ScriptedServer server({repeated(answer("ok"), 1000, 50ms)});
+  const Plan plan = plan_of(server.url(), {http_step("/x")}, ConstantVus{2, 1h});
+  RunControl control;
+  std::jthread stopper([&] {
+    std::this_thread::sleep_for(200ms);
+    control.stop_gracefully();
+  });
+  const Instant before = now();
+  const auto result = run(plan, {}, control, {});
+  ASSERT_TRUE(result);
+  EXPECT_LT(Nanoseconds(now() - before), 3s);
+  EXPECT_EQ(result->facts.end, RunEnd::interrupted_by_user);
+  EXPECT_EQ(result->tally.scenarios().at(0).interrupted, 0u) << "what was under way was finished";
+  EXPECT_GT(requests(result->tally), 0u);
+}
+
+TEST(Run, StopsAtOnceWhenTold) {
+  ScriptedServer server({{await_request()}});
+  Plan plan = plan_of(server.url(), {chat_step("hi")}, ConstantVus{2, 1h});
+  plan.scenarios[0].graceful_stop = 1h;
+  RunControl control;
+  std::jthread stopper([&] {
+    std::this_thread::sleep_for(100ms);
+    control.stop_gracefully();
+    std::this_thread::sleep_for(100ms);
+    control.stop_now();
+  });
+  const Instant before = now();
+  const auto result = run(plan, {}, control, {});
+  ASSERT_TRUE(result);
+  EXPECT_LT(Nanoseconds(now() - before), 3s);
+  EXPECT_EQ(result->tally.scenarios().at(0).interrupted, 2u);
+}
+
+TEST(Run, WakesVusThatWaitForTheirTimeWhenItStops) {
+  ScriptedServer server({repeated(answer("ok"), 10)});
+  Plan plan = plan_of(server.url(), {http_step("/x")}, RampingVus{0, {{1h, 3}}, 0s});
+  RunControl control;
+  control.stop_gracefully();
+  const Instant before = now();
+  const auto result = run(plan, {}, control, {});
+  ASSERT_TRUE(result);
+  EXPECT_LT(Nanoseconds(now() - before), 2s);
+  EXPECT_EQ(requests(result->tally), 0u);
+}
+
+TEST(Run, IsAbortedByAThresholdThatSaysSo) {
+  ScriptedServer server({repeated(answer("no", "text/plain", 500), 10000, 5ms)});
+  Plan plan = plan_of(server.url(), {http_step("/x")}, ConstantVus{1, 1h});
+  Threshold threshold;
+  threshold.text = "rate < 0.01";
+  threshold.metric = Metric::http_req_failed;
+  threshold.aggregation = Aggregation::rate;
+  threshold.comparison = Comparison::less;
+  threshold.limit = 0.01;
+  threshold.abort_on_fail = true;
+  plan.thresholds.push_back(threshold);
+  const Instant before = now();
+  const RunResult result = ran(plan);
+  EXPECT_LT(Nanoseconds(now() - before), 4s);
+  EXPECT_EQ(result.facts.end, RunEnd::aborted_by_threshold);
+  EXPECT_EQ(result.aborted_by, 0u);
+}
+
+TEST(Run, TellsItsProgressEverySecond) {
+  ScriptedServer server({repeated(kStream, 10000, 5ms)});
+  const Plan plan = plan_of(server.url(), {chat_step("hi")}, ConstantVus{2, 1500ms});
+  RunControl control;
+  std::vector<Progress> told;
+  const auto result = run(plan, {}, control, [&](const Progress& progress) { told.push_back(progress); });
+  ASSERT_TRUE(result);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].vus, 2u);
+  EXPECT_GT(told[0].requests, 50u);
+  EXPECT_GT(told[0].output_tokens_per_s, 100);
+  EXPECT_GT(told[0].ttft_p95_ms.value_or(0), 4);
+  EXPECT_EQ(told[0].planned, 1500ms);
+}
+
+TEST(Run, FillsHolesFromTheDataTheVuAndTheIteration) {
+  ScriptedServer server({repeated(kStream, 1000, 2ms)});
+  Plan plan = plan_of(server.url(), {chat_step("${vu}/${iteration}: ${rows.text}")}, ConstantVus{2, 200ms});
+  DataSet rows;
+  rows.name = "rows";
+  rows.fields = {"text"};
+  rows.rows = {{"say \"a\"\n"}, {"b"}, {"c"}};
+  plan.data.push_back(rows);
+  ran(plan);
+  std::set<std::string> contents;
+  for (const std::string& request : server.requests()) {
+    const std::size_t from = request.find("\"content\":\"") + 11;
+    contents.insert(request.substr(from, request.find("\"}]", from) - from));
+  }
+  // In order over VUs and iterations: turn = iteration * 2 + (vu - 1).
+  EXPECT_THAT(contents, Contains("1/0: say \\\"a\\\"\\n"));
+  EXPECT_THAT(contents, Contains("2/0: b"));
+  EXPECT_THAT(contents, Contains("1/1: c"));
+  EXPECT_THAT(contents, Contains("2/1: say \\\"a\\\"\\n"));
+}
+
+TEST(Run, DrawsTheSameRandomRowsForTheSameSeed) {
+  const auto drawn = [](std::uint64_t seed, std::uint32_t threads) {
+    ScriptedServer server({repeated(answer("ok"), 20)});
+    Plan plan =
+        plan_of(server.url(), {http_step("/${vu}/${rows.text}"), sleep_step(400ms, 400ms)}, ConstantVus{12, 100ms});
+    plan.seed = seed;
+    plan.threads = threads;
+    DataSet rows;
+    rows.name = "rows";
+    rows.fields = {"text"};
+    for (int i = 0; i < 100; ++i) rows.rows.push_back({std::to_string(i)});
+    rows.order = DataSet::Order::random;
+    plan.data.push_back(rows);
+    ran(plan);
+    std::set<std::string> lines;
+    for (const std::string& request : server.requests()) lines.insert(request.substr(0, request.find('\r')));
+    return lines;
+  };
+  const auto first = drawn(1, 1);
+  EXPECT_EQ(first.size(), 12u);
+  EXPECT_EQ(first, drawn(1, 2));
+  EXPECT_NE(first, drawn(2, 1));
+}
+
+TEST(Run, MeasuresGroupsAndSleeps) {
+  ScriptedServer server({repeated(answer("ok"), 1000)});
+  Step group;
+  group.name = "outer";
+  GroupStep steps;
+  steps.name = "outer";
+  steps.steps = {http_step("/x"), sleep_step(20ms, 30ms)};
+  group.verb = std::move(steps);
+  const RunResult result = ran(plan_of(server.url(), {group}, ConstantVus{1, 300ms}));
+  const auto& durations = result.tally.figure(Metric::group_duration).histogram;
+  EXPECT_EQ(durations.count(), iterations(result.tally));
+  EXPECT_GE(durations.min(), 20'000'000u);
+  EXPECT_GE(iterations(result.tally), 3u);
+  EXPECT_LE(iterations(result.tally), 16u);
+}
+
+TEST(Run, SendsTheTargetsHeadersToTheTargetOnly) {
+  ScriptedServer target({repeated(answer("ok"), 100, 5ms)});
+  ScriptedServer other({repeated(answer("ok"), 100, 5ms)});
+  Plan plan = plan_of(target.url() + "/base", {http_step("/x?y=1", "POST"), http_step(other.url() + "/z")},
+                      ConstantVus{1, 50ms});
+  plan.target.headers.emplace_back("Authorization", Template("Bearer s3cret"));
+  plan.target.headers.emplace_back("X-Evil", Template("a\r\nInjected: b"));
+  ran(plan);
+  EXPECT_THAT(target.requests().front(), HasSubstr("POST /base/x?y=1 HTTP/1.1\r\n"));
+  EXPECT_THAT(target.requests().front(), HasSubstr("\r\nAuthorization: Bearer s3cret\r\n"));
+  EXPECT_THAT(target.requests().front(), HasSubstr("\r\nContent-Length: 0\r\n"));
+  EXPECT_THAT(target.requests().front(), testing::Not(HasSubstr("\nInjected")));
+  EXPECT_THAT(other.requests().front(), HasSubstr("GET /z HTTP/1.1\r\n"));
+  EXPECT_THAT(other.requests().front(), testing::Not(HasSubstr("s3cret")));
+}
+
+TEST(Run, AsksTheTargetForItsModelWhenNoneIsNamed) {
+  ScriptedServer server({{await_request(), send(answer(R"({"object":"list","data":[{"id":"tiny","object":"model"}]})",
+                                                       "application/json"))},
+                         repeated(kStream, 100, 5ms)});
+  Plan plan = plan_of(server.url(), {chat_step("hi")}, ConstantVus{1, 50ms});
+  plan.target.model.clear();
+  ran(plan);
+  EXPECT_THAT(server.requests().at(0), HasSubstr("GET /v1/models "));
+  EXPECT_THAT(server.requests().at(1), HasSubstr(R"("model":"tiny")"));
+}
+
+TEST(Run, SaysWhatItCannotDrive) {
+  const auto error = [](const Plan& plan) {
+    RunControl control;
+    const auto result = run(plan, {}, control, {});
+    return result ? std::string("it ran") : result.error().message;
+  };
+  EXPECT_THAT(error(plan_of("nonsense", {http_step("/")}, ConstantVus{1, 1s})), HasSubstr("'nonsense' is not a URL"));
+  EXPECT_THAT(error(plan_of("http://no-such-host.invalid", {http_step("/")}, ConstantVus{1, 1s})),
+              HasSubstr("no-such-host.invalid"));
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_max < 4'000'000'000) {
+    EXPECT_THAT(error(plan_of("http://127.0.0.1:1", {http_step("/")}, ConstantVus{4'000'000'000, 1s})),
+                HasSubstr("open files"));
+  }
+  Plan nameless = plan_of("http://127.0.0.1:1", {chat_step("hi")}, ConstantVus{1, 1s});
+  nameless.target.model.clear();
+  EXPECT_THAT(error(nameless), HasSubstr("target.model"));
+}
+
+TEST(Run, KeepsTheExamplesOfFindings) {
+  const std::string bad =
+      stream_head() + chunk(role_event() + content_event("a") + "data: {oops\n\n" + done_event()) + chunk("");
+  ScriptedServer server({repeated(bad, 100, 5ms)});
+  const RunResult result = ran(plan_of(server.url(), {chat_step("hi")}, ConstantVus{1, 50ms}));
+  const auto rule = static_cast<std::uint8_t>(StreamRule::invalid_json);
+  EXPECT_EQ(result.tally.findings().at(rule), requests(result.tally));
+  EXPECT_EQ(result.tally.examples().at(rule).text, "{oops");
+}
+
+}  // namespace
+}  // namespace sluice
