@@ -86,9 +86,7 @@ TEST(Histogram, TakesWhatIsBeyondItsRangeAsTheLargestValue) {
   EXPECT_EQ(histogram.quantile(0.5), static_cast<double>(Histogram::kTicksMax - 1));
 }
 
-TEST(Histogram, OneHourInNanosecondsFits) {
-  EXPECT_GT(Histogram::kTicksMax, 3'600'000'000'000u);
-}
+TEST(Histogram, OneHourInNanosecondsFits) { EXPECT_GT(Histogram::kTicksMax, 3'600'000'000'000u); }
 
 TEST(Histogram, WeighsAValueByHowOftenItIsAdded) {
   Histogram once, often;
