@@ -107,7 +107,7 @@ class Lexer {
       token.text = symbol;
       return token;
     }
-    return at(at_, static_cast<unsigned char>(c) < 0x80 ? fmt::format("'{}' cannot stand here", c)
+    return at(at_, static_cast<unsigned char>(c) < 0x80 ? fmt::format("'{}' cannot stand here; text needs quotes", c)
                                                         : std::string("text needs quotes"));
   }
 
