@@ -1,0 +1,176 @@
+#include "harness/verdict/judge.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/harness/metrics/records.h"
+
+namespace sluice {
+namespace {
+
+using enum Aggregation;
+using enum Comparison;
+
+constexpr StepId kChat = 0, kLogin = 2;
+
+/// Logins of 10, 20 ... 100 ms, one of ten failed, and one stream with two chunks, in a window of two seconds.
+Tally ten_logins(const Plan& plan) {
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  for (int i = 1; i <= 10; ++i) tally.add(plain_record(0, 10 * i, i == 10 ? 503 : 200), kLogin);
+  tally.add_check(0, true);
+  tally.add_check(0, false);
+  tally.set_vus(0, 4, at_ms(0));
+  tally.advance_to(at_ms(2000));
+  return tally;
+}
+
+TEST(Judge, ComparesEachAggregationOfEachKind) {
+  struct Case {
+    Metric metric;
+    Aggregation aggregation;
+    double percentile;
+    Comparison comparison;
+    double limit;
+    const char* verdict;
+    double actual;
+    const char* unit;
+  };
+  const Case cases[] = {
+      {Metric::http_req_duration, avg, 0, less, 55.1, "pass", 55, "ms"},
+      {Metric::http_req_duration, avg, 0, less, 55, "fail", 55, "ms"},
+      {Metric::http_req_duration, avg, 0, less_equal, 55, "pass", 55, "ms"},
+      {Metric::http_req_duration, min, 0, greater_equal, 10, "pass", 10, "ms"},
+      {Metric::http_req_duration, min, 0, greater, 10, "fail", 10, "ms"},
+      {Metric::http_req_duration, max, 0, less_equal, 100, "pass", 100, "ms"},
+      {Metric::http_req_duration, count, 0, equal, 10, "pass", 10, ""},
+      {Metric::http_req_duration, count, 0, not_equal, 10, "fail", 10, ""},
+      {Metric::http_reqs, count, 0, equal, 10, "pass", 10, ""},
+      {Metric::http_reqs, rate, 0, equal, 5, "pass", 5, "1/s"},
+      {Metric::http_req_failed, rate, 0, less, 0.1, "fail", 0.1, "share"},
+      {Metric::http_req_failed, rate, 0, less_equal, 0.1, "pass", 0.1, "share"},
+      {Metric::checks, rate, 0, greater, 0.99, "fail", 0.5, "share"},
+      {Metric::availability, value, 0, greater, 0.8, "pass", 0.9, "share"},
+      {Metric::vus, value, 0, equal, 4, "pass", 4, ""},
+  };
+  for (const Case& c : cases) {
+    Plan plan = small_plan();
+    plan.thresholds = {threshold(c.metric, {}, c.aggregation, c.percentile, c.comparison, c.limit)};
+    const auto results = judge(plan, ten_logins(plan));
+    ASSERT_EQ(results.size(), 1u);
+    const std::string name = std::string(info(c.metric).name) + " " + std::to_string(static_cast<int>(c.aggregation));
+    EXPECT_EQ(results[0].verdict, c.verdict) << name;
+    EXPECT_DOUBLE_EQ(results[0].actual.value_or(-1), c.actual) << name;
+    EXPECT_EQ(results[0].unit, c.unit) << name;
+    EXPECT_EQ(results[0].limit, c.limit) << name;
+    EXPECT_EQ(results[0].reason.empty(), results[0].verdict == "pass") << name;
+  }
+}
+
+TEST(Judge, ReadsPercentilesAndTheMedian) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::http_req_duration, {}, percentile, 90, less, 91),
+                     threshold(Metric::http_req_duration, {}, percentile, 91, less, 91),
+                     threshold(Metric::http_req_duration, {}, med, 0, less, 51)};
+  const auto results = judge(plan, ten_logins(plan));
+  EXPECT_EQ(results[0].verdict, "pass");
+  EXPECT_NEAR(*results[0].actual, 90, 0.1);
+  EXPECT_EQ(results[1].verdict, "fail");
+  EXPECT_EQ(results[1].reason, "p(91) 100 ms is not below 91 ms");
+  EXPECT_EQ(results[2].verdict, "pass");
+  EXPECT_NEAR(*results[2].actual, 50, 0.1);
+}
+
+TEST(Judge, WithoutSamplesAThresholdFails) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::ttft, {}, percentile, 95, less, 1e9),
+                     threshold(Metric::stream_failed, {}, rate, 0, less, 2),
+                     threshold(Metric::stalls, {}, count, 0, equal, 0),
+                     threshold(Metric::http_req_duration, {{"kind", "nowhere"}}, avg, 0, less, 1e9)};
+  for (const auto& result : judge(plan, ten_logins(plan))) {
+    EXPECT_EQ(result.verdict, "fail") << result.metric;
+    EXPECT_EQ(result.reason, "no samples") << result.metric;
+    EXPECT_EQ(result.actual, std::nullopt) << result.metric;
+  }
+}
+
+TEST(Judge, ACountOfNothingAmongWhatWasLookedAtIsASample) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::stalls, {}, count, 0, equal, 0),
+                     threshold(Metric::stream_findings, {}, count, 0, equal, 0),
+                     threshold(Metric::http_reqs, {{"status", "429"}}, count, 0, equal, 0),
+                     threshold(Metric::http_req_failed, {{"status", "429"}}, rate, 0, less, 0.1)};
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  tally.add(stream_record(0, 5, {{10}, {20}}), kChat);
+  const auto results = judge(plan, tally);
+  EXPECT_EQ(results[0].verdict, "pass");
+  EXPECT_EQ(results[1].verdict, "pass");
+  EXPECT_EQ(results[2].verdict, "pass");
+  EXPECT_EQ(results[3].verdict, "fail") << "a share of no requests is not a number";
+}
+
+TEST(Judge, NamesTheSelectionItRead) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::http_req_duration, {{"kind", "login"}, {"method", "POST"}}, max, 0, less, 1)};
+  EXPECT_EQ(judge(plan, ten_logins(plan))[0].metric, "http_req_duration{kind:login,method:POST}");
+}
+
+TEST(Judge, TheReasonShowsTheDifferenceHoweverSmall) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::http_req_duration, {}, max, 0, less, 99.9999999)};
+  EXPECT_EQ(judge(plan, ten_logins(plan))[0].reason, "max 100 is not below 99.9999999");
+}
+
+TEST(AbortingThreshold, WaitsForItsDelayAndForSamples) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::ttft, {}, avg, 0, less, 1), threshold(Metric::checks, {}, rate, 0, greater, 0.9),
+                     threshold(Metric::http_req_failed, {}, rate, 0, less, 0.01)};
+  const Tally tally = ten_logins(plan);
+  EXPECT_EQ(aborting_threshold(plan, tally), std::nullopt) << "none asks to abort";
+  plan.thresholds[0].abort_on_fail = true;
+  EXPECT_EQ(aborting_threshold(plan, tally), std::nullopt) << "no samples yet";
+  plan.thresholds[2].abort_on_fail = true;
+  plan.thresholds[2].delay_abort_eval = std::chrono::milliseconds(2001);
+  EXPECT_EQ(aborting_threshold(plan, tally), std::nullopt) << "too early by a millisecond";
+  plan.thresholds[2].delay_abort_eval = std::chrono::seconds(2);
+  EXPECT_EQ(aborting_threshold(plan, tally), 2u);
+  plan.thresholds[1].abort_on_fail = true;
+  EXPECT_EQ(aborting_threshold(plan, tally), 1u) << "the first in the file";
+}
+
+TEST(Conclude, GivesOutcomeAndExitCode) {
+  const reports::ThresholdResult pass{.metric = "a", .verdict = "pass"}, fail{.metric = "b", .verdict = "fail"},
+      open{.metric = "c", .verdict = "inconclusive"};
+  struct Case {
+    std::vector<reports::ThresholdResult> thresholds;
+    RunEnd end;
+    const char* instrument;
+    bool require_trusted;
+    const char* outcome;
+    int exit_code;
+  };
+  const Case cases[] = {
+      {{}, RunEnd::completed, "trusted", false, "passed", 0},
+      {{pass, open}, RunEnd::completed, "trusted", false, "passed", 0},
+      {{pass, fail}, RunEnd::completed, "trusted", false, "failed", 99},
+      {{pass, fail}, RunEnd::aborted_by_threshold, "trusted", false, "aborted", 99},
+      {{fail}, RunEnd::interrupted_by_user, "client-limited", true, "interrupted", 105},
+      {{pass}, RunEnd::completed, "client-limited", false, "passed", 0},
+      {{pass}, RunEnd::completed, "client-limited", true, "failed", 98},
+      {{fail}, RunEnd::completed, "client-limited", true, "failed", 98},
+      {{fail}, RunEnd::completed, "trusted", true, "failed", 99},
+  };
+  for (const Case& c : cases) {
+    reports::Summary summary;
+    summary.instrument.verdict = c.instrument;
+    conclude(summary, c.thresholds, c.end, std::nullopt, c.require_trusted);
+    EXPECT_EQ(summary.outcome, c.outcome);
+    EXPECT_EQ(summary.exit_code, c.exit_code) << c.outcome << " " << c.instrument;
+    EXPECT_EQ(summary.thresholds, c.thresholds);
+  }
+  reports::Summary summary;
+  conclude(summary, {pass, fail}, RunEnd::aborted_by_threshold, 1);
+  EXPECT_FALSE(summary.thresholds[0].aborted);
+  EXPECT_TRUE(summary.thresholds[1].aborted);
+}
+
+}  // namespace
+}  // namespace sluice
