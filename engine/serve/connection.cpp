@@ -253,7 +253,7 @@ void Connection::refuse_bytes(const HttpRequest& request, const error_code& erro
 
 /// Where the next request would begin is not known, so this one is the last.
 void Connection::refuse_bytes(const HttpRequest& request, unsigned status, std::string message, std::string code) {
-  close_after_ = true;
+  close_after_ = refused_ = true;
   respond_error(request, {.status = status, .message = std::move(message), .param = {}, .code = std::move(code)});
 }
 
@@ -276,7 +276,7 @@ asio::awaitable<void> Connection::written() {
 
 /// Closing with unread bytes would reset the connection and could take the answer with it.
 asio::awaitable<void> Connection::linger() {
-  if (gone_) co_return;
+  if (gone_ || at_end_ || (!refused_ && inbox_.empty())) co_return;
   enter(Phase::closing);
   error_code ignored;
   socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);

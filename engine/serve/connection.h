@@ -163,6 +163,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool at_end_ = false;       // the client will send no more
   bool reading_ = false;      // a wait for bytes is on its way
   bool close_after_ = false;  // no further request on this connection
+  bool refused_ = false;      // what the client sent was no request, and more of it may be on its way
   bool worked_ = false;       // the worker is done
 
   std::string inbox_;  // received and not yet parsed; bounded by kReadAheadMax while a request is at work
