@@ -39,8 +39,9 @@ Result<ModelConfig> shape_named(const std::string& name) {
     config.vocab_size = 4096;
     config.hidden_size = 256;
     config.layers = 8;
-    config.heads = config.kv_heads = 4;
-    config.head_dim = 64;
+    config.heads = 8;
+    config.kv_heads = 4;
+    config.head_dim = 32;
     config.intermediate_size = 704;
   } else if (name == "llama3.2-1b") {
     config.vocab_size = 128256;

@@ -16,7 +16,7 @@ struct Pair {
   __m256 even, odd;
 };
 
-constexpr std::size_t kPrefetchAhead = 1024;  // in Bf16
+constexpr std::size_t kPrefetchAhead = 4096;  // in Bf16: 8 KiB, measured
 constexpr std::size_t kColumns = 1;
 constexpr std::size_t kColumnsOneRow = 4;
 // 16 registers: a column of 16 is two of them; weights take four, the broadcast pair two.

@@ -10,7 +10,7 @@ using Vec = __m512;
 using Pairs = __m512i;
 using Pair = __m512i;
 
-constexpr std::size_t kPrefetchAhead = 1024;  // in Bf16
+constexpr std::size_t kPrefetchAhead = 4096;  // in Bf16: 8 KiB, measured
 constexpr std::size_t kColumns = 4;
 constexpr std::size_t kColumnsOneRow = 4;
 // 32 registers: rows x columns accumulators, the columns' weights and one broadcast. 6 x 4: 24 products for 10 loads.

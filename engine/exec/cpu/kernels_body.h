@@ -19,23 +19,30 @@ template <int R, int C>
 void micro(const Bf16* a, std::size_t lda, const Bf16* w, std::size_t w_stride, std::size_t k_pairs, Finish finish,
            float* out, std::size_t ldo) {
   Vec acc[R][C];
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
     for (int c = 0; c < C; ++c)
       acc[r][c] = finish == Finish::accumulate ? load(out + static_cast<std::size_t>(r) * ldo + c * kLanes) : zero();
   for (std::size_t k = 0; k < k_pairs; ++k) {
     Pairs b[C];
+#pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       b[c] = load_pairs(w + c * 2 * kLanes);
       // Few rows: nothing to hide the cache's latency behind, and the hardware's prefetcher stops at each 4 KiB page.
       if constexpr (R <= 4) __builtin_prefetch(w + c * 2 * kLanes + kPrefetchAhead, 0, 3);
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Pair x = splat_pair(a + static_cast<std::size_t>(r) * lda + 2 * k);
+#pragma GCC unroll 4
       for (int c = 0; c < C; ++c) acc[r][c] = dot(acc[r][c], b[c], x);
     }
     w += w_stride;
   }
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       float* to = out + static_cast<std::size_t>(r) * ldo + c * kLanes;
       store(to, finish == Finish::add ? add(load(to), acc[r][c]) : acc[r][c]);
