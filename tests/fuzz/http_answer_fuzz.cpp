@@ -1,0 +1,80 @@
+// Any bytes as a server's answer, over a real socket: the exchange ends with an outcome, whatever they are.
+//
+// A Unix socket in place of TCP: nothing lingers in the kernel after each of some thousands of connections a second.
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <thread>
+
+#include "harness/net/exchange.h"
+
+namespace {
+
+using namespace sluice;
+
+struct Fixture {
+  Endpoint endpoint;
+  int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  EventLoop loop;
+  KernelClock clock;
+  ExchangeBuffers buffers;
+  Waiter waiter{loop};
+  Exchange exchange{loop, buffers};
+  RequestRecord record;
+
+  Fixture() {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;  // no path: the kernel picks an abstract name
+    socklen_t length = sizeof(sa_family_t);
+    if (::bind(listener, reinterpret_cast<sockaddr*>(&name), length) != 0 || ::listen(listener, 8) != 0)
+      __builtin_trap();
+    length = sizeof name;
+    ::getsockname(listener, reinterpret_cast<sockaddr*>(&name), &length);
+    Address address;
+    std::memcpy(&address.storage, &name, length);
+    address.length = length;
+    endpoint.host = "fuzz";
+    endpoint.addresses.push_back(address);
+  }
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static Fixture fixture;
+  if (size < 1 || size > 60'000) return 0;
+  ExchangeRequest request;
+  request.bytes = "GET / HTTP/1.1\r\n\r\n";
+  request.answer = static_cast<ExchangeRequest::Answer>(data[0] % 3);
+  request.head = (data[0] & 0x10U) != 0;
+  request.keep_text = request.keep_body = request.keep_headers = true;
+  request.timeout = std::chrono::seconds(1);
+  ConnectionOptions options;
+  options.stamps = &fixture.clock;
+  Connection connection(fixture.loop, fixture.endpoint, options);
+  clear(fixture.record);
+  fixture.record.scheduled_at = fixture.record.started_at = now();
+  // The cut only varies how the kernel buffers the bytes.
+  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const std::size_t cut = std::min<std::size_t>(bytes.size(), data[0]);
+  std::thread server([&] {
+    const int socket = ::accept(fixture.listener, nullptr, nullptr);
+    // A client that has seen enough may be gone before all is sent.
+    if (::send(socket, bytes.data(), cut, MSG_NOSIGNAL) >= 0) {
+      (void)!::send(socket, bytes.data() + cut, bytes.size() - cut, MSG_NOSIGNAL);
+    }
+    ::shutdown(socket, SHUT_WR);
+    ::close(socket);
+  });
+  fixture.exchange.run_alone(fixture.waiter, connection, request, fixture.record);
+  server.join();
+  if (fixture.record.ended_at == kNever) __builtin_trap();
+  if (fixture.record.outcome == Outcome::timed_out) __builtin_trap();  // everything was there, and the end too
+  if ((fixture.record.outcome == Outcome::ok) != fixture.record.error.empty()) __builtin_trap();
+  return 0;
+}
