@@ -29,6 +29,7 @@ std::string format_ms(double ms) {
   if (size < 1) return trimmed(ms * 1e3) + "µs";
   if (size < 1000) return trimmed(ms) + "ms";
   if (size < 60'000) return trimmed(ms / 1000) + "s";
+  if (size > 1e15) return fmt::format("{:.4g}s", ms / 1000);  // beyond all runs: a foreign file's
   const auto seconds = static_cast<std::int64_t>(std::llround(size / 1000));
   const std::string sign = ms < 0 ? "-" : "";
   if (seconds < 3600) return fmt::format("{}{}m{}s", sign, seconds / 60, seconds % 60);

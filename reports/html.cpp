@@ -163,7 +163,7 @@ std::string thresholds(const Summary& summary) {
           "aria-hidden=\"true\"><i style=\"width:{:.1f}%\"></i></span><span>{}</span></span></td>",
           result.verdict == "fail" ? " bad" : "", std::clamp(percent, 0.0, 100.0), text);
     } else {
-      out += "<td class=\"number\" data-label=\"Of the limit\"><span class=\"soft\">–</span></td>";
+      out += "<td class=\"number nothing\" data-label=\"Of the limit\"><span class=\"soft\">–</span></td>";
     }
     out += "</tr>\n";
   }
@@ -171,6 +171,18 @@ std::string thresholds(const Summary& summary) {
 }
 
 // ---- key figures ----------------------------------------------------------------------------------------------------
+
+/// At most four digits: a figure to remember, the tables have the rest.
+std::string glance(double value, std::string_view unit) {
+  if (unit == "ms") {
+    const double size = std::abs(value);
+    const double step = size >= 1000 && size < 60'000 ? 10.0 : size >= 100 ? 1.0 : size >= 10 ? 0.1 : 0.01;
+    return size < 1 ? format_ms(std::round(value * 1e3) / 1e3) : format_ms(std::round(value / step) * step);
+  }
+  const double size = std::abs(value);
+  const double step = size >= 100 ? 1.0 : size >= 10 ? 0.1 : 0.01;
+  return format_number(std::round(value / step) * step);
+}
 
 std::string tile(std::string_view name, const std::string& value, const std::string& detail) {
   return fmt::format("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n", escaped(name), escaped(value),
@@ -183,15 +195,15 @@ std::string trend_tile(const Summary& summary, std::string_view metric, std::str
   const double* p95 = percentile_of(*found, 95);
   const double* p50 = percentile_of(*found, 50);
   if (p95 == nullptr || p50 == nullptr) return "";
-  std::string value = format_value(*p95, found->unit);
+  std::string value = glance(*p95, found->unit);
   if (is_unsure(*found, 95)) value = "[" + value + "]";
-  return tile(name, value, "median " + format_value(*p50, found->unit));
+  return tile(name, value, "median " + glance(*p50, found->unit));
 }
 
 std::string key_figures(const Summary& summary) {
   std::string tiles;
   if (const MetricSummary* requests = find_metric(summary, "http_reqs"))
-    tiles += tile("Requests per second", format_number(requests->rate.value_or(0)), plural(requests->count, "request"));
+    tiles += tile("Requests per second", glance(requests->rate.value_or(0), ""), plural(requests->count, "request"));
   if (const MetricSummary* failed = find_metric(summary, "http_req_failed"))
     tiles += tile("Failed requests", format_share(failed->rate.value_or(0)),
                   fmt::format("{} of {}", format_count(failed->passes), format_count(failed->passes + failed->fails)));
@@ -200,7 +212,7 @@ std::string key_figures(const Summary& summary) {
   tiles += trend_tile(summary, "icl", "Gap between chunks p95");
   if (const MetricSummary* tokens = find_metric(summary, "output_tokens_per_second"); tokens && tokens->value) {
     const MetricSummary* total = find_metric(summary, "output_tokens");
-    tiles += tile("Output tokens per second", format_number(*tokens->value),
+    tiles += tile("Output tokens per second", glance(*tokens->value, ""),
                   total ? plural(total->count, "token") : std::string());
   }
   if (const MetricSummary* failed = find_metric(summary, "stream_failed"))

@@ -20,7 +20,7 @@ inline constexpr int kSchemaVersion = 1;
 struct MetricSummary {
   std::string name = {};                // "http_req_duration" or "http_req_duration{kind:chat}"
   std::string kind = {};                // counter, gauge, rate, trend
-  std::string unit = {};                // ms, bytes, ..., or empty
+  std::string unit = {};                // ms, bytes, tokens, characters, 1/s, share, or empty
   std::uint64_t count = 0;              // samples (trend), sum (counter), of rate: tries
   std::optional<double> rate = {};      // counter: per second; rate: share of passes 0..1
   std::uint64_t passes = 0, fails = 0;  // rate

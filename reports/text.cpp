@@ -16,6 +16,17 @@ namespace {
 
 enum class Ink { plain, bold, faint, good, bad, accent };
 
+std::string cut(std::string_view text, std::size_t width) {
+  if (columns(text) <= width) return std::string(text);
+  std::string out;
+  std::size_t used = 0;
+  for (const char c : text) {
+    if ((static_cast<unsigned char>(c) & 0xC0) != 0x80 && ++used >= width) break;
+    out += c;
+  }
+  return out + "…";
+}
+
 /// Text that knows how wide it is however it is coloured, and that cannot drive the terminal: control characters in
 /// names, errors and examples are shown, not sent.
 class Page {
@@ -24,7 +35,10 @@ class Page {
 
   std::size_t width() const { return static_cast<std::size_t>(width_); }
 
+  /// What does not fit the line any more is cut.
   Page& put(std::string_view text, Ink ink = Ink::plain) {
+    if (columns(text) > left()) return left() == 0 ? *this : put(cut(text, left()), ink);
+    used_ += columns(text);
     if (color_ && ink != Ink::plain) out_ += escape(ink);
     for (const char c : text)
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
@@ -34,9 +48,12 @@ class Page {
     if (color_ && ink != Ink::plain) out_ += "\x1b[0m";
     return *this;
   }
+  /// Columns that the line still has.
+  std::size_t left() const { return width() - used_; }
   Page& line() {
     while (!out_.empty() && out_.back() == ' ') out_.pop_back();
     out_ += '\n';
+    used_ = 0;
     return *this;
   }
   /// A name, then dots up to `width` columns, then a colon.
@@ -70,19 +87,9 @@ class Page {
   }
   bool color_;
   int width_;
+  std::size_t used_ = 0;  // columns of the line being written
   std::string out_;
 };
-
-std::string cut(std::string_view text, std::size_t width) {
-  if (columns(text) <= width) return std::string(text);
-  std::string out;
-  std::size_t used = 0;
-  for (const char c : text) {
-    if ((static_cast<unsigned char>(c) & 0xC0) != 0x80 && ++used >= width) break;
-    out += c;
-  }
-  return out + "…";
-}
 
 std::string padded(std::string text, std::size_t width) {
   const std::size_t used = columns(text);
@@ -113,8 +120,8 @@ void print_thresholds(Page& page, const Summary& summary) {
                Ink::accent);
     else
       page.put(result.reason.empty() ? "no samples" : result.reason, Ink::bad);
-    if (unsure && !result.reason.empty()) page.put(" (" + result.reason + ")");
     if (result.aborted) page.put("  stopped the run", Ink::bad);
+    if (unsure && !result.reason.empty()) page.line().put("            ").put(result.reason, Ink::faint);
     page.line();
   }
 }
@@ -130,7 +137,8 @@ void print_checks(Page& page, const Summary& summary) {
   const double tries = static_cast<double>(std::max<std::uint64_t>(passes + fails, 1));
   const auto total = [&](std::string_view name, std::uint64_t count) {
     page.dotted("    ", name, 24);
-    page.put(fmt::format("{}  {} out of {}", format_share(static_cast<double>(count) / tries), count, passes + fails));
+    page.put(
+        fmt::format("{:<9}  {} out of {}", format_share(static_cast<double>(count) / tries), count, passes + fails));
     page.line();
   };
   total("checks_succeeded", passes);
@@ -299,7 +307,7 @@ void print_instrument(Page& page, const Summary& summary) {
   page.heading("INSTRUMENT");
   const bool trusted = instrument.verdict == "trusted";
   page.put("    ").put(instrument.verdict, trusted ? Ink::good : Ink::bad);
-  if (!instrument.reason.empty()) page.put(": " + instrument.reason);
+  if (!instrument.reason.empty()) page.line().put("    ").put(instrument.reason);
   page.line().put("    ");
   std::vector<std::string> facts;
   const auto lag = [&](std::string_view name, const std::optional<double>& ms) {
@@ -316,14 +324,9 @@ void print_instrument(Page& page, const Summary& summary) {
   share("of gaps coalesced", instrument.gaps_coalesced, instrument.gaps);
   facts.push_back(fmt::format("CPU {:.0f}% of a core", instrument.cpu_percent));
   facts.push_back(fmt::format("{} thread{}", instrument.threads, instrument.threads == 1 ? "" : "s"));
-  std::size_t used = 4;
   for (std::size_t i = 0; i < facts.size(); ++i) {
     const std::string fact = facts[i] + (i + 1 < facts.size() ? ", " : "");
-    if (used > 4 && used + columns(fact) > page.width()) {
-      page.line().put("    ");
-      used = 4;
-    }
-    used += columns(fact);
+    if (i > 0 && columns(fact) > page.left()) page.line().put("    ");
     page.put(fact, Ink::faint);
   }
   page.line();

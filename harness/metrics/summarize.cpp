@@ -108,7 +108,8 @@ std::optional<reports::MetricSummary> metric_summary(const Tally& tally, FigureI
   reports::MetricSummary result;
   result.name = about.name();
   result.kind = kind_name(metric.kind);
-  result.unit = unit_name(metric.unit);
+  const bool is_share = about.metric == Metric::availability || about.metric == Metric::goodput_rate;
+  result.unit = is_share ? "share" : unit_name(metric.unit);
   switch (metric.kind) {
     case MetricKind::counter:
       if (figure.samples == 0) return std::nullopt;

@@ -96,7 +96,7 @@ Summary sample_summary() {
                rate("http_req_failed", 12, 2312),
                rate("connect_failed", 0, 2324),
                rate("timed_out", 4, 2320),
-               gauge("availability", "", 0.9948),
+               gauge("availability", "share", 0.9948),
                counter("data_sent", "bytes", 812'331, t),
                counter("data_received", "bytes", 31'004'211, t),
                counter("iterations", "", 2321, t),

@@ -86,7 +86,7 @@
     const element = document.getElementById(id);
     if (!element) return;
     const scales = {x: {time: false}};
-    const axes = [axis({values: (u, ticks) => ticks.map(clock), space: 60})];
+    const axes = [axis({values: (u, ticks) => ticks.map(clock), space: 60, size: 30})];
     for (const line of lines) {
       const scale = line.scale ?? "y";
       if (scales[scale]) continue;
@@ -141,7 +141,7 @@
       scales: {x: {time: false, range: [0, buckets.length]}, y: {range: (u, low, high) => [0, high > 0 ? high * 1.05 : 1]}},
       axes: [
         axis({
-          space: 56, incrs: [1, 2, 4, 5, 8, 10, 20, 50], grid: {show: false},
+          space: 56, size: 30, incrs: [1, 2, 4, 5, 8, 10, 20, 50], grid: {show: false},
           values: (u, ticks) => ticks.map((i) => (Number.isInteger(i) && i <= buckets.length ? format(edge(i)) : "")),
         }),
         axis({size: 58, values: (u, ticks) => ticks.map(number)}),

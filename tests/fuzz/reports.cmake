@@ -1,0 +1,1 @@
+sluice_fuzzer(summary_json SOURCES summary_json_fuzz.cpp LIBRARIES sluice_reports)
