@@ -176,14 +176,20 @@ class EndToEnd(unittest.TestCase):
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            do_GET = do_POST
+            def do_GET(self):
+                models = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(models)))
+                self.end_headers()
+                self.wfile.write(models)
 
             def log_message(self, *_):
                 pass
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.addCleanup(server.shutdown)
+        self.addCleanup(lambda: (server.shutdown(), server.server_close()))
         done = run("run", "scenarios/quickstart.yaml", "-e", f"BASE_URL=http://127.0.0.1:{server.server_port}", "--out-dir", str(self.out),
                    "--time-scale", "0.05")
         self.assertEqual(done.returncode, 99, done.stdout)
