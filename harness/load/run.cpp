@@ -174,13 +174,6 @@ void prepare_thread(const RunOptions& options, std::size_t number) {
   ::pthread_setaffinity_np(::pthread_self(), sizeof cores, &cores);  // a core that is not there: not pinned
 }
 
-/// Name of the first model the target lists.
-Task<> ask_for_models(EventLoop& loop, Exchange& exchange, Waiter& waiter, Connection& connection,
-                      ExchangeRequest request, RequestRecord& record) {
-  co_await exchange.run(waiter, connection, request, record);
-  loop.stop();
-}
-
 /// {"object":"list","data":[{"id":"name",...},...]}; empty when the answer is anything else.
 std::string first_model(const std::string& body) {
   simdjson::dom::parser parser;
@@ -205,9 +198,7 @@ Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const 
   request.bytes = bytes;
   request.keep_body = true;
   request.timeout = std::min<Nanoseconds>(plan.target.request_timeout, std::chrono::seconds(10));
-  Task<> asking = ask_for_models(loop, exchange, waiter, connection, request, record);
-  asking.start();
-  if (!asking.done()) loop.run([](Instant, Nanoseconds) {});
+  exchange.run_alone(waiter, connection, request, record);
   constexpr std::string_view kWayOut = "name one in target.model or in the steps";
   const std::string where = fmt::format("{}{}/v1/models", target.host_header, target.path);
   if (record.outcome == Outcome::http_error) {  // it is there: what it makes of the load is a measurement

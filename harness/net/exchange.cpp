@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "harness/base/check.h"
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/stream/sse_parser.h"
@@ -482,6 +483,22 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
   waiter.set_deadline(kNever);
   if (broken != Outcome::ok || !s.parser->is_done() || !s.parser->keep_alive()) connection.close();
   s.judge(broken, std::move(why));
+}
+
+Task<> Exchange::run_and_stop(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record) {
+  co_await run(waiter, connection, request, record);
+  state_->loop.stop();
+}
+
+void Exchange::run_alone(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record,
+                         const std::function<void(Instant now)>& on_tick) {
+  Task<> task = run_and_stop(waiter, connection, request, record);
+  task.start();
+  if (task.done()) return;
+  state_->loop.run([&](Instant at, Nanoseconds) {
+    if (on_tick) on_tick(at);
+  });
+  SLUICE_CHECK(task.done());
 }
 
 void clear(RequestRecord& record) {

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -63,10 +64,16 @@ class Exchange {
   /// connection that turns out to be closed before a byte came back is opened anew and the request sent once more.
   Task<> run(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record);
 
+  /// The same for a loop that has nothing else to do: runs it until this exchange has ended.
+  void run_alone(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record,
+                 const std::function<void(Instant now)>& on_tick = {});
+
   const StreamRules& rules() const;  // of the last stream
 
  private:
   struct State;
+  Task<> run_and_stop(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record);
+
   std::unique_ptr<State> state_;
 };
 

@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   request.answer = static_cast<ExchangeRequest::Answer>(data[0] % 3);
   request.head = (data[0] & 0x10U) != 0;
   request.keep_text = request.keep_body = request.keep_headers = true;
-  request.timeout = std::chrono::seconds(1);
+  request.timeout = std::chrono::seconds(20);  // a wake-up that was lost shows, a busy machine does not
   ConnectionOptions options;
   options.stamps = &fixture.clock;
   Connection connection(fixture.loop, fixture.endpoint, options);

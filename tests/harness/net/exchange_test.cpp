@@ -40,14 +40,7 @@ class Client {
   RequestRecord exchange(ExchangeRequest request, std::function<void(Instant)> on_tick = {}) {
     RequestRecord record;
     record.scheduled_at = record.started_at = now();
-    Task<> task = run(request, record);
-    task.start();
-    if (!task.done()) {
-      loop_.run([&](Instant at, Nanoseconds) {
-        if (on_tick) on_tick(at);
-      });
-    }
-    EXPECT_TRUE(task.done());
+    exchange_.run_alone(waiter_, *connection_, request, record, on_tick);
     return record;
   }
 
@@ -73,11 +66,6 @@ class Client {
   bool open() const { return connection_->is_open(); }
 
  private:
-  Task<> run(ExchangeRequest request, RequestRecord& record) {
-    co_await exchange_.run(waiter_, *connection_, request, record);
-    loop_.stop();
-  }
-
   Endpoint endpoint_;
   EventLoop loop_;
   KernelClock clock_;
