@@ -268,6 +268,7 @@ class Reader {
   }
 
   void read_data_set(const YamlMember& entry) {
+    scalars_->unknown_data.insert(entry.key);  // until it has been read
     Section section(entry.value, "data", fmt::format("data '{}'", entry.key), problems_);
     if (!section.is_mapping()) return;
     DataSet set;
@@ -292,6 +293,7 @@ class Reader {
     auto rows = read_data(*bytes, format, full, problems_);
     if (rows.rows.empty() && problems_.empty())
       problems_.add(file->value.place, fmt::format("file: {} has no rows", full));
+    if (!rows.rows.empty()) scalars_->unknown_data.erase(entry.key);
     for (const auto& field : rows.fields) {
       const auto lacking = rows.lacking.find(field);
       scalars_->hole_names[set.name + "." + field] = lacking == rows.lacking.end() ? 0 : lacking->second;

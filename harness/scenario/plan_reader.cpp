@@ -193,6 +193,7 @@ bool ScalarReader::knows_holes(const YamlNode& node, const FilledText& filled, s
   for (const auto& part : filled.parts) {
     if (!part.hole || std::find(kIterationNames.begin(), kIterationNames.end(), part.text) != kIterationNames.end())
       continue;
+    if (unknown_data.contains(std::string_view(part.text).substr(0, part.text.find('.')))) continue;
     const auto known = hole_names.find(part.text);
     if (known == hole_names.end()) {
       std::vector<std::string_view> names;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,8 @@ class ScalarReader {
 
   /// Names that holes may have: "prompts.text" -> the first line of the file without it, 0 when every row has it.
   std::map<std::string, int, std::less<>> hole_names;
+  /// Data that could not be read: what its fields are is not known, so holes that name it are no further problem.
+  std::set<std::string, std::less<>> unknown_data;
 
   std::optional<FilledText> filled(const YamlNode& node, std::string_view key);
   std::optional<std::string> text(const YamlMember* member);

@@ -1,0 +1,739 @@
+#include "harness/scenario/load_plan.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "harness/base/limits.h"
+#include "harness/scenario/keys.h"
+
+namespace sluice {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::Pair;
+using testing::StartsWith;
+
+const std::string kSource = SLUICE_SOURCE_DIR;
+
+std::string file_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// With no environment, and data files from a map.
+LoadOptions quiet_options(std::map<std::string, std::string> files = {}) {
+  LoadOptions options;
+  options.environment = [](const std::string&) { return std::nullopt; };
+  options.read_file = [files](const std::string& path) -> Result<std::string> {
+    const auto found = files.find(path);
+    if (found == files.end()) return fail("there is no such file");
+    return {boost::system::in_place_value, found->second};
+  };
+  return options;
+}
+
+Plan plan_of(const std::string& text, const LoadOptions& options = quiet_options()) {
+  auto plan = read_plan(text, "dir/s.yaml", options);
+  if (!plan) {
+    ADD_FAILURE() << plan.error().text();
+    return {};
+  }
+  return std::move(*plan);
+}
+
+std::string problems_of(const std::string& text, const LoadOptions& options = quiet_options()) {
+  const auto plan = read_plan(text, "s.yaml", options);
+  return plan ? std::string() : plan.error().text();
+}
+
+// A whole scenario around some steps, some lines of a scenario, or some lines at the top.
+std::string around(const std::string& steps, const std::string& scenario = "executor: constant-vus\n    duration: 1s",
+                   const std::string& top = "") {
+  std::string flow;
+  std::istringstream lines(steps);
+  for (std::string line; std::getline(lines, line);) flow += "      " + line + "\n";
+  return fmt::format("name: t\ntarget: {{url: 'http://h:1'}}\n{}\nscenarios:\n  a:\n    {}\n    flow:\n{}", top,
+                     scenario, flow);
+}
+const std::string kStep = "- chat: {prompt: hello}";
+
+const ChatStep& chat_of(const Plan& plan, std::size_t step = 0) {
+  return std::get<ChatStep>(plan.scenarios.at(0).flow.at(step).verb);
+}
+
+// ---- what is wrong
+// ----------------------------------------------------------------------------------------------------
+
+TEST(LoadPlan, NamesEveryProblemOfAFileFullOfMistakes) {
+  const auto golden = kSource + "/tests/harness/scenario/golden/";
+  const auto plan = read_plan(file_text(golden + "mistakes.yaml"), "mistakes.yaml", quiet_options());
+  ASSERT_FALSE(plan);
+  const auto text = plan.error().text();
+  if (std::getenv("UPDATE_GOLDEN")) std::ofstream(golden + "mistakes.txt") << text;
+  EXPECT_EQ(text, file_text(golden + "mistakes.txt"));
+  EXPECT_THAT(text, Not(HasSubstr("verysecret")));
+  const auto problems = plan.error();  // a copy: error() returns by value
+  EXPECT_TRUE(std::is_sorted(problems.list.begin(), problems.list.end(),
+                             [](const auto& a, const auto& b) { return a.place.line < b.place.line; }));
+}
+
+TEST(LoadPlan, RefusesWhatIsNotStrictYaml) {
+  struct Row {
+    const char *text, *problem;
+  };
+  const Row rows[] = {
+      {"", "s.yaml:1:1: the file is empty"},
+      {"# only a comment\n", "s.yaml:1:1: the file is empty"},
+      {"[a, b]", "s.yaml:1:1: the scenario file must be a mapping"},
+      {"name: a\nname: b\n", "s.yaml:2:1: duplicate key 'name': it stands in line 1 already"},
+      {"a: &x 1\n", "s.yaml:1:4: anchors (&x) are not taken here"},
+      {"a: &x 1\nb: *x\n", "s.yaml:2:4: aliases (*name) are not taken here"},
+      {"name: a\n---\nname: b\n", "s.yaml:2:1: a scenario file is one YAML document"},
+      {"name: !!str a\n", "s.yaml:1:7: tags (tag:yaml.org,2002:str) are not taken here"},
+      {"name: \"a\n", "s.yaml:1:7: the text that starts here has no closing quote"},
+      {"name: 'a''\n", "s.yaml:1:7: the text that starts here has no closing quote"},
+      {"name: a\n\ttarget: b\n", "s.yaml:2:"},
+      {"name: {a: ${X}}\n", "s.yaml:1:12: ${X} inside {...} or [...] needs quotes: write \"${X}\""},
+      {"name: [a, ${X}, b]\n", "s.yaml:1:12: ${X} inside {...} or [...] needs quotes: write \"${X}\""},
+      {"name: [a\n", "s.yaml:"},
+      {"? [a]\n: b\n", "s.yaml:1:3: a key must be text"},
+      {"name: \xff\n", "s.yaml:1:7: this byte is not UTF-8 text"},
+      {"name: a\nx: \xed\xa0\x80\n", "s.yaml:2:4: this byte is not UTF-8 text"},
+      {"name:\n", "s.yaml:1:1: name: has no value"},
+  };
+  for (const auto& [text, problem] : rows) EXPECT_THAT(problems_of(text), HasSubstr(problem)) << text;
+  EXPECT_THAT(problems_of(std::string("name: a\0b", 9)), HasSubstr("s.yaml:1:8: this byte is not UTF-8 text"));
+}
+
+TEST(LoadPlan, DepthAndSizeHaveBounds) {
+  std::string deep = "a: ";
+  for (int i = 0; i < 100'000; ++i) deep += "[";
+  EXPECT_THAT(problems_of(deep), Not(IsEmpty()));
+  std::string nested;
+  for (int i = 0; i < 60; ++i) nested += std::string(static_cast<std::size_t>(i), ' ') + "a:\n";
+  EXPECT_THAT(problems_of(nested), HasSubstr("nested too deeply"));
+  EXPECT_THAT(problems_of("name: " + std::string(limits::scenario_bytes_max, 'x')),
+              HasSubstr("at most 1048576 are read"));
+  std::string many = "name: [";
+  for (std::size_t i = 0; i <= limits::scenario_nodes_max; ++i) many += "1,";
+  EXPECT_THAT(problems_of(many + "1]"), HasSubstr("more than 100000 values"));
+  std::string wrong;
+  for (int i = 0; i < 1000; ++i) wrong += fmt::format("zz{}zz: 1\n", i);
+  const auto plan = read_plan(wrong, "s.yaml", quiet_options());
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().list.size(), limits::problems_max + 1);
+  EXPECT_THAT(plan.error().list.back().message, HasSubstr("more problems"));
+}
+
+TEST(LoadPlan, RefusesWhatWouldBeReadDifferentlyElsewhere) {
+  for (const auto* value : {"yes", "no", "on", "off", "True", "1", "''", "~x"}) {
+    EXPECT_THAT(problems_of(around(fmt::format("- chat: {{prompt: a, stream: {}}}", value))),
+                HasSubstr("is neither true nor false"))
+        << value;
+  }
+  for (const auto* value : {"0x10", "0o7", "010", "1_000", "1e2", "-1", "1.5", ".inf", "+5", "99999999999999999999"}) {
+    EXPECT_THAT(problems_of(around(fmt::format("- chat: {{prompt: a, max_tokens: {}}}", value))),
+                HasSubstr("max_tokens: "))
+        << value;
+  }
+  for (const auto* value : {".nan", ".inf", "-.inf", "nan", "0x1p3", "1_0", "hot", "2.5"}) {
+    EXPECT_THAT(problems_of(around(fmt::format("- chat: {{prompt: a, temperature: {}}}", value))),
+                HasSubstr("temperature: "))
+        << value;
+  }
+  for (const auto* value : {"yes", "0x10", ".nan", "010", "1_000"}) {
+    EXPECT_THAT(problems_of(around(fmt::format("- http: {{post: /, json: {{a: {}}}}}", value))),
+                HasSubstr("read differently"))
+        << value;
+  }
+}
+
+TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
+  struct Row {
+    const char *step, *problem;
+  };
+  const Row rows[] = {
+      {"- chat: {}", "chat: needs prompt: or messages:"},
+      {"- chat: {prompt: a, messages: [{role: user, content: b}]}", "chat: has prompt and messages"},
+      {"- chat: {messages: [{role: usr, content: b}]}", "role: unknown 'usr'; did you mean 'user'?"},
+      {"- chat: {messages: []}", "messages: must be a list of {role, content}"},
+      {"- chat: {prompt: a, stream: false, include_usage: true}", "include_usage: belongs to streams"},
+      {"- chat: {prompt: a, body: {stream: true}}", "'stream' is a key of chat itself"},
+      {"- chat: {prompt: a, seed: 1, body: {seed: 2}}", "'seed' is a key of chat itself"},
+      {"- chat: {prompt: a, check: status == 200}", "check: stands beside chat:"},
+      {"- chat: hello", "chat must be a mapping"},
+      {"- chat: {prompt: a}\n  http: {get: /}", "this has more: make them steps of their own"},
+      {"- check: status == 200", "a step needs one of chat, http, sleep and group"},
+      {"- sleep: 1s\n  check: status == 200", "check: belongs to chat and http steps"},
+      {"- sleep: 10", "sleep: '10' is not a duration"},
+      {"- sleep: 1s..x", "sleep: 'x' is not a duration"},
+      {"- group: a", "a group needs steps:"},
+      {"- group: a::b\n  steps: [{sleep: 1s}]", "group: a name without '::' is wanted"},
+      {"- chat: {prompt: a}\n  steps: [{sleep: 1s}]", "steps: belongs to a group"},
+      {"- http: {}", "http: needs one of get, post"},
+      {"- http: {get: /, json: {a: 1}}", "json: GET sends no body"},
+      {"- http: {post: /, json: {a: 1}, body: x}", "http: has json and body"},
+      {"- http: {get: /a b}", "a URL has no blanks"},
+      {"- http: {get: /, headers: {Content-Length: 5}}", "Content-Length: this header is Sluice's own"},
+      {"- http: {get: /, headers: {'a b': 5}}", "'a b' is no name of a header"},
+      {"- http: {get: /, headers: {a: 1, A: 2}}", "A: this header stands twice"},
+      {"- http: {get: /, headers: {a: \"x\\r\\ny: z\"}}", "a header has no line breaks"},
+      {"- http: {get: /}\n  timeout: 0s", "timeout: must be longer than 0s"},
+      {"- http: {get: /}\n  tags: {scenario: x}", "'scenario' is a tag that Sluice sets itself"},
+      {"- capture: {a: b}", "unknown key 'capture': this version captures nothing"},
+      {"- websocket: {}", "this version has no websocket step"},
+      {"- http.post('/x'): {}", "write http: {post: ...}"},
+      {"- chat: {prompt: \"${vu}\"}\n  check: chunks > ${vu}", "cannot stand in a check"},
+      {"- chat: {prompt: a, max_tokens: \"${vu}\"}", "max_tokens: '${vu}' changes with each iteration"},
+      {"[]", "must be a list of at least one step"},
+  };
+  for (const auto& [step, problem] : rows) EXPECT_THAT(problems_of(around(step)), HasSubstr(problem)) << step;
+}
+
+TEST(LoadPlan, RefusesLoadsThatMakeNoSense) {
+  struct Row {
+    const char *scenario, *problem;
+  };
+  const Row rows[] = {
+      {"executor: constant-vus", "scenario 'a' needs duration:"},
+      {"executor: ramping-vus", "scenario 'a' needs stages:"},
+      {"executor: constant-vus\n    duration: 10",
+       "duration: '10' is not a duration: write a number and us, ms, s, m or h"},
+      {"executor: constant-vus\n    duration: 0s", "duration: must be longer than 0s"},
+      {"executor: constant-vus\n    duration: 1s\n    vus: 0", "vus: 0 is out of bounds: 1 to 100000"},
+      {"executor: constant-vus\n    duration: 1s\n    stages: []", "stages: belongs to executor: ramping-vus"},
+      {"executor: ramping-vus\n    duration: 1s\n    stages: [{duration: 1s, target: 1}]",
+       "duration: belongs to executor: constant-vus"},
+      {"executor: ramping-vus\n    stages: []", "stages: must be a list of 1 to 1000"},
+      {"executor: ramping-vus\n    stages: [{duration: 1s, target: 0}]", "no target is over 0, so nothing would run"},
+      {"executor: ramping-vus\n    stages: [{duration: 0s, target: 1}]", "stages: last no time at all"},
+      {"executor: ramping-vus\n    stages: [{duration: 720h, target: 1}, {duration: 720h, target: 1}]",
+       "stages: last longer than 720h"},
+      {"executor: rampingVUs", "executor: unknown 'rampingVUs'; did you mean 'ramping-vus'?"},
+      {"executor: shared-iterations", "'shared-iterations' is not in this version"},
+      {"executor: constant-vus\n    duration: 1s\n    gracefulStop: 1s", "here it is written 'graceful_stop'"},
+      {"executor: constant-vus\n    duration: 1s\n    startVUs: 1", "here it is written 'start_vus'"},
+      {"executor: constant-vus\n    duration: 1s\n    exec: x", "name a flow instead"},
+      {"executor: constant-vus\n    duration: 1s\n    objectives: {icl: 1s}", "'icl' is not a time of one request"},
+      {"vus: 1", "scenario 'a' needs executor:"},
+  };
+  for (const auto& [scenario, problem] : rows)
+    EXPECT_THAT(problems_of(around(kStep, scenario)), HasSubstr(problem)) << scenario;
+  std::string crowd = around(kStep);
+  for (int i = 0; i < 3; ++i) {
+    crowd += fmt::format("  b{}: {{executor: constant-vus, vus: 50000, duration: 1s, flow: [{{sleep: 1s}}]}}\n", i);
+  }
+  EXPECT_THAT(problems_of(crowd), HasSubstr("150001 VUs together: at most 100000 are run"));
+}
+
+TEST(LoadPlan, RefusesTargetsThatCannotBe) {
+  struct Row {
+    const char *target, *problem;
+  };
+  const Row rows[] = {
+      {"{}", "target: needs url: or engine:"},
+      {"{url: ''}", "target: url is empty, and there is no engine: to start instead"},
+      {"{url: h:1}", "url: http:// or https:// with a host"},
+      {"{url: 'ftp://h'}", "url: http:// or https:// with a host"},
+      {"{url: 'http://h:1?x=1'}", "url: http:// or https:// with a host"},
+      {"{url: 'http://u:p@h:1'}", "url: a user and a password stand under auth:"},
+      {"{url: 'http://h', headers: {authorization: x}, auth: {bearer: y}}", "auth: makes the Authorization header"},
+      {"{url: 'http://h', auth: {user: 'a:b'}}", "user: cannot contain ':'"},
+      {"{engine: {}}", "engine needs model:"},
+      {"{engine: {model: a, backend: gpu}}", "backend: unknown 'gpu'"},
+      {"{engine: {model: a, engine_cores: 3-1}}", "'3-1' is not a list of cores"},
+      {"{engine: {model: a, args: x}}", "args: must be a list"},
+      {"{url: 'http://h', dialect: anthropic}", "dialect: unknown 'anthropic'"},
+      {"{url: 'http://h', request_timeout: 0s}", "request_timeout: must be longer than 0s"},
+  };
+  for (const auto& [target, problem] : rows) {
+    const auto text = fmt::format(
+        "name: t\ntarget: {}\nscenarios: {{a: {{executor: constant-vus, duration: 1s, flow: [{{sleep: 1s}}]}}}}\n",
+        target);
+    EXPECT_THAT(problems_of(text), HasSubstr(problem)) << target;
+  }
+}
+
+// ---- what is right
+// ----------------------------------------------------------------------------------------------------
+
+TEST(LoadPlan, ReadsTheDesignsExample) {
+  auto options = quiet_options({{"dir/data/prompts.jsonl", "{\"text\":\"say hi\"}\n{\"text\":\"say ho\"}\n"}});
+  options.overrides = {{"API_TOKEN", "s3cret"}};
+  const auto plan = plan_of(R"(
+name: streaming
+env:
+  BASE_URL: http://127.0.0.1:8000
+  TTFT_THRESHOLD: 2s
+target:
+  url: ${BASE_URL}/
+  dialect: vllm
+  headers: {Authorization: "Bearer ${API_TOKEN}"}
+data:
+  prompts: {file: data/prompts.jsonl, order: random, seed: 7}
+scenarios:
+  chat:
+    executor: ramping-vus
+    stages:
+      - {duration: 1m, target: 5}
+      - {duration: 30s, target: 0}
+    tags: {kind: chat}
+    objectives: {ttft: 2s, tpot: 50ms}
+    flow:
+      - chat: {prompt: "${prompts.text}", max_tokens: 150, temperature: 0}
+        check:
+          - status == 200
+          - text contains "print("
+          - chunks in 50..100
+          - finish_reason == stop
+      - sleep: 1s..3s
+thresholds:
+  ttft: p(95) < ${TTFT_THRESHOLD}
+  http_req_duration{kind:chat}: [p(50)<1500, p(95)<3000, p(99)<5000]
+  http_req_failed: rate < 1%
+  checks: {threshold: rate > 0.99, abort_on_fail: true, delay_abort_eval: 10s}
+)",
+                            options);
+  EXPECT_EQ(plan.name, "streaming");
+  EXPECT_EQ(plan.target.url, "http://127.0.0.1:8000");
+  EXPECT_EQ(plan.target.dialect, "vllm");
+  ASSERT_EQ(plan.target.headers.size(), 1u);
+  EXPECT_EQ(plan.target.headers[0].second.text(), "Bearer s3cret");
+  EXPECT_THAT(plan.env, ElementsAre(Pair("BASE_URL", "http://127.0.0.1:8000"), Pair("TTFT_THRESHOLD", "2s")));
+  ASSERT_EQ(plan.data.size(), 1u);
+  EXPECT_THAT(plan.data[0].rows, ElementsAre(ElementsAre("say hi"), ElementsAre("say ho")));
+  EXPECT_EQ(plan.data[0].seed, 7u);
+  EXPECT_EQ(plan.data[0].order, DataSet::Order::random);
+
+  ASSERT_EQ(plan.scenarios.size(), 1u);
+  const auto& scenario = plan.scenarios[0];
+  const auto& ramp = std::get<RampingVus>(scenario.shape);
+  ASSERT_EQ(ramp.stages.size(), 2u);
+  EXPECT_EQ(ramp.stages[0].duration, minutes(1));
+  EXPECT_EQ(ramp.stages[1].target, 0u);
+  EXPECT_EQ(ramp.graceful_ramp_down, seconds(30));
+  EXPECT_THAT(scenario.tags, ElementsAre(Pair("kind", "chat")));
+  ASSERT_EQ(scenario.objectives.size(), 2u);
+  EXPECT_EQ(scenario.objectives[1].metric, Metric::tpot);
+  EXPECT_EQ(scenario.objectives[1].limit_ms, 50);
+
+  ASSERT_EQ(scenario.flow.size(), 2u);
+  EXPECT_EQ(scenario.flow[0].name, "chat");
+  EXPECT_EQ(scenario.flow[0].place.line, 21);
+  const auto& chat = chat_of(plan);
+  ASSERT_EQ(chat.messages.size(), 1u);
+  EXPECT_EQ(chat.messages[0].role.text(), "user");
+  EXPECT_EQ(chat.messages[0].content.text(), "${prompts.text}");
+  EXPECT_FALSE(chat.messages[0].content.is_static());
+  EXPECT_TRUE(chat.stream);
+  EXPECT_TRUE(chat.include_usage);
+  EXPECT_THAT(chat.options, ElementsAre(Pair("max_tokens", "150"), Pair("temperature", "0")));
+  ASSERT_EQ(scenario.flow[0].checks.size(), 4u);
+  EXPECT_EQ(scenario.flow[0].checks[1].text, "text contains \"print(\"");
+  EXPECT_EQ(std::get<SleepStep>(scenario.flow[1].verb).from, seconds(1));
+  EXPECT_EQ(std::get<SleepStep>(scenario.flow[1].verb).to, seconds(3));
+
+  ASSERT_EQ(plan.thresholds.size(), 6u);
+  EXPECT_EQ(plan.thresholds[0].text, "p(95) < 2s");
+  EXPECT_EQ(plan.thresholds[0].limit, 2000);
+  EXPECT_EQ(plan.thresholds[2].percentile, 95);
+  EXPECT_THAT(plan.thresholds[2].selector, ElementsAre(Pair("kind", "chat")));
+  EXPECT_EQ(plan.thresholds[4].limit, 0.01);
+  EXPECT_TRUE(plan.thresholds[5].abort_on_fail);
+  EXPECT_EQ(plan.thresholds[5].delay_abort_eval, seconds(10));
+}
+
+TEST(LoadPlan, ReadsEveryStep) {
+  const auto plan = plan_of(around(R"(- group: browse
+  steps:
+    - http: {post: /api/items, json: {name: "x \"y\"", n: 5, f: 1.5, yes: true, none: null, list: [1, two], quoted: "7", vu: "${vu}"}, headers: {X-Trace: "t-${iteration}"}}
+      name: make
+      tags: {b: "2", a: "1"}
+      timeout: 5s
+      check: status in [200, 201]
+    - http: {put: /raw, body: plain text}
+    - http: {delete: "http://other:9/x", headers: {Content-Type: a/b}}
+- chat:
+    system: be brief
+    messages:
+      - {role: user, content: one}
+      - {role: assistant, content: two}
+      - {role: user, content: three}
+    model: m-${vu}
+    stream: false
+    max_tokens: 5
+    temperature: 0.70
+    top_p: 0.9
+    top_k: 40
+    min_p: 0.05
+    presence_penalty: -1
+    frequency_penalty: 1
+    repetition_penalty: 1.1
+    seed: 3
+    stop: [a, "b\n"]
+    body: {ignore_eos: true, logit_bias: {"5": -100}}
+- chat: {prompt: again, stop: x}
+- chat: {prompt: and again})"));
+  const auto& flow = plan.scenarios.at(0).flow;
+  ASSERT_EQ(flow.size(), 4u);
+  const auto& group = std::get<GroupStep>(flow[0].verb);
+  EXPECT_EQ(group.name, "browse");
+  ASSERT_EQ(group.steps.size(), 3u);
+  const auto& made = group.steps[0];
+  EXPECT_EQ(made.name, "make");
+  EXPECT_THAT(made.tags, ElementsAre(Pair("a", "1"), Pair("b", "2")));
+  EXPECT_EQ(made.timeout, seconds(5));
+  EXPECT_EQ(made.checks.size(), 1u);
+  const auto& http = std::get<HttpStep>(made.verb);
+  EXPECT_EQ(http.method, "POST");
+  EXPECT_EQ(http.content_type, "application/json");
+  EXPECT_EQ(http.body.text(),
+            R"({"name":"x \"y\"","n":5,"f":1.5,"yes":true,"none":null,"list":[1,"two"],"quoted":"7","vu":"${vu}"})");
+  EXPECT_EQ(http.headers.at(0).second.text(), "t-${iteration}");
+  EXPECT_EQ(group.steps[1].name, "PUT /raw");
+  EXPECT_EQ(std::get<HttpStep>(group.steps[1].verb).content_type, "text/plain; charset=utf-8");
+  EXPECT_EQ(std::get<HttpStep>(group.steps[2].verb).content_type, "");
+
+  const auto& chat = chat_of(plan, 1);
+  ASSERT_EQ(chat.messages.size(), 4u);
+  EXPECT_EQ(chat.messages[0].role.text(), "system");
+  EXPECT_EQ(chat.messages[2].content.text(), "two");
+  EXPECT_EQ(chat.model.text(), "m-${vu}");
+  EXPECT_FALSE(chat.stream);
+  EXPECT_THAT(chat.options, ElementsAre(Pair("max_tokens", "5"), Pair("temperature", "0.7"), Pair("top_p", "0.9"),
+                                        Pair("top_k", "40"), Pair("min_p", "0.05"), Pair("presence_penalty", "-1"),
+                                        Pair("frequency_penalty", "1"), Pair("repetition_penalty", "1.1"),
+                                        Pair("seed", "3"), Pair("stop", R"(["a","b\n"])"), Pair("ignore_eos", "true"),
+                                        Pair("logit_bias", R"({"5":-100})")));
+  EXPECT_EQ(flow[1].name, "chat");
+  EXPECT_EQ(flow[2].name, "chat (2)") << "each step has its own row in reports";
+  EXPECT_EQ(flow[3].name, "chat (3)");
+  EXPECT_THAT(chat_of(plan, 2).options, ElementsAre(Pair("stop", R"(["x"])")));
+}
+
+TEST(LoadPlan, FlowsHaveNames) {
+  const auto text = [](const char* flow) {
+    return fmt::format(
+        "name: t\ntarget: {{url: 'http://h'}}\nflows:\n  shared: [{{sleep: 1s}}, {{sleep: 2s}}]\nscenarios:\n"
+        "  a: {{executor: constant-vus, duration: 1s, flow: {}}}\n  b: {{executor: constant-vus, duration: 1s, flow: "
+        "shared}}\n",
+        flow);
+  };
+  const auto plan = plan_of(text("shared"));
+  EXPECT_EQ(plan.scenarios.at(0).flow.size(), 2u);
+  EXPECT_EQ(plan.scenarios.at(1).flow.size(), 2u);
+  EXPECT_THAT(problems_of(text("sharde")), HasSubstr("nothing under flows: is named 'sharde'; did you mean 'shared'?"));
+}
+
+TEST(LoadPlan, AnEngineIsATargetAndAUrlWins) {
+  const auto target = [](const std::string& lines, LoadOptions options = quiet_options()) {
+    return plan_of("name: t\nenv: {BASE_URL: ''}\ntarget:\n" + lines +
+                       "\nscenarios: {a: {executor: constant-vus, duration: 1s, flow: [{sleep: 1s}]}}\n",
+                   options)
+        .target;
+  };
+  const std::string both =
+      "  url: ${BASE_URL}\n  engine: {model: tiny, backend: cpu, args: [--threads, 2], engine_cores: 0-1, "
+      "harness_cores: '3', ready_timeout: 5s}";
+  const auto started = target(both);
+  ASSERT_TRUE(started.engine);
+  EXPECT_EQ(started.engine->model, "tiny");
+  EXPECT_EQ(started.engine->backend, "cpu");
+  EXPECT_THAT(started.engine->args, ElementsAre("--threads", "2"));
+  EXPECT_EQ(started.engine->engine_cores, "0-1");
+  EXPECT_EQ(started.engine->ready_timeout, seconds(5));
+  auto options = quiet_options();
+  options.overrides = {{"BASE_URL", "https://api.example/base/v1/"}};
+  const auto remote = target(both, options);
+  EXPECT_FALSE(remote.engine);
+  EXPECT_EQ(remote.url, "https://api.example/base") << "without /v1, which steps add";
+
+  EXPECT_EQ(target("  url: http://h\n  auth: {bearer: tok}").headers.at(0).second.text(), "Bearer tok");
+  EXPECT_EQ(target("  url: http://h\n  auth: {user: Aladdin, password: 'open sesame'}").headers.at(0).second.text(),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+  EXPECT_EQ(target("  url: http://h\n  auth: {user: a, password: b}").headers.at(0).second.text(), "Basic YTpi");
+  EXPECT_EQ(target("  url: http://h\n  auth: {user: ab, password: b}").headers.at(0).second.text(), "Basic YWI6Yg==");
+  EXPECT_TRUE(target("  url: http://h\n  auth: {bearer: '', user: '', password: ''}").headers.empty());
+}
+
+// ---- variables
+// --------------------------------------------------------------------------------------------------------
+
+std::string named(const std::string& env, const std::string& name, const LoadOptions& options) {
+  return plan_of("name: " + name + "\n" + env +
+                     "target: {url: 'http://h'}\nscenarios: {a: {executor: constant-vus, duration: 1s, flow: [{sleep: "
+                     "1s}]}}\n",
+                 options)
+      .name;
+}
+
+TEST(Variables, TheCommandLineWinsOverTheEnvironmentAndThatOverTheFile) {
+  auto options = quiet_options();
+  EXPECT_EQ(named("env: {A: file}\n", "${A}", options), "file");
+  options.environment = [](const std::string& name) {
+    return name == "A" ? std::optional<std::string>("environment") : std::nullopt;
+  };
+  EXPECT_EQ(named("env: {A: file}\n", "${A}", options), "environment");
+  EXPECT_EQ(named("", "${A}", options), "environment") << "no default is needed";
+  options.overrides = {{"A", "command line"}};
+  EXPECT_EQ(named("env: {A: file}\n", "${A}", options), "command line");
+  options.overrides = {};
+  options.environment = [](const std::string&) { return std::optional<std::string>(""); };
+  EXPECT_EQ(named("env: {A: file}\n", "${A}", options), "file")
+      << "an empty value in the environment counts as not set";
+}
+
+TEST(Variables, FillTextAndEachOther) {
+  const auto options = quiet_options();
+  EXPECT_EQ(named("env: {A: x, B: 'y${A}y', C: 'z${B}z'}\n", "'<${C}-${A}>'", options), "<zyxyz-x>");
+  EXPECT_EQ(named("env: {A: '$${B}'}\n", "${A}", options), "${B}") << "what a variable holds is not read again";
+  EXPECT_EQ(named("", "costs $5 and $${A}", options), "costs $5 and ${A}");
+  EXPECT_EQ(named("env: {A: 5}\n", "${A}", options), "5");
+}
+
+TEST(Variables, SayWhatIsWrong) {
+  const auto around_env = [](const std::string& env, const std::string& name) {
+    return "name: " + name + "\nenv: " + env +
+           "\ntarget: {url: 'http://h'}\nscenarios: {a: {executor: constant-vus, duration: 1s, flow: [{sleep: 1s}]}}\n";
+  };
+  EXPECT_THAT(problems_of(around_env("{BASE_URL: x}", "${BASE_ULR}")),
+              HasSubstr("s.yaml:1:7: variable 'BASE_ULR' is not set: give it a default under env:, set it in the "
+                        "environment, or pass -e BASE_ULR=...; "
+                        "did you mean 'BASE_URL'?"));
+  EXPECT_THAT(problems_of(around_env("{A: \"${B}\", B: \"${C}\", C: \"${A}\"}", "x")),
+              HasSubstr("the default of 'A' leads back to itself"));
+  EXPECT_THAT(problems_of(around_env("{}", "a${B")), HasSubstr("'${' has no '}'"));
+  EXPECT_THAT(problems_of(around_env("{}", "a${B c}")), HasSubstr("'${B c}' names no variable"));
+  EXPECT_THAT(problems_of(around_env("{a b: 1}", "x")), HasSubstr("'a b' is no name of a variable"));
+  EXPECT_THAT(problems_of(around_env("{vu: 1}", "x")), HasSubstr("'vu' is the iteration's own"));
+  EXPECT_THAT(problems_of(around_env("{A: [1]}", "x")), HasSubstr("the default of 'A' must be one value"));
+  EXPECT_THAT(problems_of(around_env("5", "x")), HasSubstr("env: must be a mapping"));
+  auto options = quiet_options();
+  options.overrides = {{"TTFT_TRESHOLD", "1s"}};
+  EXPECT_EQ(problems_of(around_env("{TTFT_THRESHOLD: 2s}", "x"), options),
+            "s.yaml: -e TTFT_TRESHOLD: this scenario has no such variable; did you mean 'TTFT_THRESHOLD'?\n");
+}
+
+TEST(Variables, CannotGrowWithoutBound) {
+  std::string env = "env:\n  V0: xxxxxxxxxx\n";
+  for (int i = 1; i < 15; ++i) {
+    std::string ten;
+    for (int j = 0; j < 10; ++j) ten += fmt::format("${{V{}}}", i - 1);
+    env += fmt::format("  V{}: {}\n", i, ten);
+  }
+  EXPECT_THAT(problems_of("name: t\n" + env), HasSubstr("longer than 65536 bytes"));
+  std::string chain = "env:\n";
+  for (int i = 900; i > 0; --i) chain += fmt::format("  V{:04}: ${{V{:04}}}\n", i, i - 1);
+  EXPECT_THAT(problems_of("name: t\n" + chain + "  V0000: x\n"), HasSubstr("goes through too many other variables"));
+}
+
+TEST(Variables, SecretsAreNotShown) {
+  auto options = quiet_options();
+  options.overrides = {{"API_TOKEN", "hunter2"}};
+  const auto plan = plan_of(
+      "name: t\nenv: {API_TOKEN: '', MAX_TOKENS: 5, TEST_PASSWORD: pw, EMPTY_KEY: '', HEADER: \"Bearer ${API_TOKEN}\", "
+      "URL: 'http://u:pw@h:1/x'}\n"
+      "target: {url: 'http://h'}\nscenarios: {a: {executor: constant-vus, duration: 1s, flow: [{sleep: 1s}]}}\n",
+      options);
+  EXPECT_THAT(plan.env,
+              ElementsAre(Pair("API_TOKEN", "***"), Pair("EMPTY_KEY", ""), Pair("HEADER", "***"),
+                          Pair("MAX_TOKENS", "5"), Pair("TEST_PASSWORD", "***"), Pair("URL", "http://***@h:1/x")));
+  const auto text = problems_of(
+      around(
+          "- chat: {prompt: a, max_tokens: \"${API_TOKEN}\", temperature: \"${API_TOKEN}\", stream: \"${API_TOKEN}\"}\n"
+          "  timeout: ${API_TOKEN}\n  check: status == ${API_TOKEN}",
+          "executor: ${API_TOKEN}\n    duration: 1s",
+          "env: {API_TOKEN: x}\nthresholds: {ttft: \"p(95) < ${API_TOKEN}\"}\ndata: {d: {file: \"a\", order: "
+          "\"${API_TOKEN}\"}}"),
+      options);
+  EXPECT_THAT(text,
+              AllOf(HasSubstr("max_tokens: what ${API_TOKEN} stands for does not fit here"), HasSubstr("timeout: what"),
+                    HasSubstr("check: what"), HasSubstr("executor: what"), HasSubstr("ttft: what")));
+  EXPECT_THAT(text, Not(HasSubstr("hunter2")));
+}
+
+TEST(Variables, StandWhereverAScalarStands) {
+  auto options = quiet_options();
+  const auto plan = plan_of(
+      around("- chat: {prompt: a, max_tokens: \"${N}\", stream: \"${YES}\", body: {n: \"${N}\", s: \"x${N}\"}}\n  "
+             "check: chunks in ${N}..${N}\n  timeout: ${D}",
+             "executor: constant-vus\n    duration: ${D}\n    vus: ${N}\n    start_time: ${D}",
+             "env: {N: 7, D: 1500ms, YES: true}\nthresholds: {ttft: \"avg < ${D}\", checks: \"rate > 0.${N}\"}"),
+      options);
+  EXPECT_EQ(std::get<ConstantVus>(plan.scenarios[0].shape).vus, 7u);
+  EXPECT_EQ(std::get<ConstantVus>(plan.scenarios[0].shape).duration, milliseconds(1500));
+  EXPECT_EQ(plan.scenarios[0].start_time, milliseconds(1500));
+  EXPECT_THAT(chat_of(plan).options, ElementsAre(Pair("max_tokens", "7"), Pair("n", "7"), Pair("s", "\"x7\"")));
+  EXPECT_EQ(plan.scenarios[0].flow[0].checks[0].text, "chunks in 7..7");
+  EXPECT_EQ(plan.thresholds[0].limit, 1500);
+  EXPECT_EQ(plan.thresholds[1].limit, 0.7);
+}
+
+// ---- data
+// -------------------------------------------------------------------------------------------------------------
+
+TEST(LoadPlan, HolesNameFieldsThatEveryRowHas) {
+  const auto options = quiet_options({{"d.jsonl", "{\"a\":1,\"b\":\"x\"}\n\n{\"a\":2}\n"}});
+  const auto with = [&](const std::string& prompt) {
+    return problems_of(around("- chat: {prompt: \"" + prompt + "\"}", "executor: constant-vus\n    duration: 1s",
+                              "data: {d: {file: d.jsonl}}"),
+                       options);
+  };
+  EXPECT_EQ(with("${d.a}"), "");
+  EXPECT_THAT(with("${d.b}"), HasSubstr("prompt: line 3 of the data file has no 'd.b'"));
+  EXPECT_THAT(with("${d.c}"), HasSubstr("prompt: no data has 'd.c'; did you mean 'd.a'?"));
+  EXPECT_THAT(with("${e.a}"), HasSubstr("no data has 'e.a'"));
+}
+
+// ---- times
+// ------------------------------------------------------------------------------------------------------------
+
+TEST(ScaleTimes, ShortensWhatPassesBetweenRequestsAndNothingElse) {
+  auto options = quiet_options();
+  options.time_scale = 0.1;
+  const auto plan =
+      plan_of(around("- group: g\n  steps:\n    - sleep: 1s..3s\n- chat: {prompt: a}\n  timeout: 10s",
+                     "executor: ramping-vus\n    stages: [{duration: 1m, target: 5}, {duration: 0s, target: 2}]\n    "
+                     "start_time: 20s\n    graceful_stop: 7s",
+                     "thresholds: {checks: {threshold: rate > 0.9, abort_on_fail: true, delay_abort_eval: 10s}}"),
+              options);
+  const auto& scenario = plan.scenarios[0];
+  EXPECT_EQ(std::get<RampingVus>(scenario.shape).stages[0].duration, seconds(6));
+  EXPECT_EQ(std::get<RampingVus>(scenario.shape).stages[1].duration, seconds(0)) << "a jump stays a jump";
+  EXPECT_EQ(scenario.start_time, seconds(2));
+  EXPECT_EQ(scenario.graceful_stop, seconds(7));
+  const auto& sleep = std::get<SleepStep>(std::get<GroupStep>(scenario.flow[0].verb).steps[0].verb);
+  EXPECT_EQ(sleep.from, milliseconds(100));
+  EXPECT_EQ(sleep.to, milliseconds(300));
+  EXPECT_EQ(scenario.flow[1].timeout, seconds(10));
+  EXPECT_EQ(plan.thresholds[0].delay_abort_eval, seconds(1));
+}
+
+TEST(ScaleTo, StretchesStagesAndTargets) {
+  const auto ramp = [](const std::string& scale_to) {
+    return std::get<RampingVus>(
+        plan_of(around(kStep,
+                       "executor: ramping-vus\n    start_vus: 1\n    stages: [{duration: 1m, target: 2}, {duration: "
+                       "3m, target: 8}, {duration: 0s, target: 0}]\n    scale_to: " +
+                           scale_to))
+            .scenarios.at(0)
+            .shape);
+  };
+  const auto same = ramp("{duration: 4m, vus: 8}");
+  EXPECT_EQ(same.stages[0].duration, minutes(1));
+  EXPECT_EQ(same.stages[1].target, 8u);
+  const auto half = ramp("{duration: 2m}");
+  EXPECT_EQ(half.stages[0].duration, seconds(30));
+  EXPECT_EQ(half.stages[1].duration, seconds(90));
+  EXPECT_EQ(half.stages[2].duration, seconds(0));
+  const auto low = ramp("{vus: 3}");
+  EXPECT_EQ(low.start_vus, 1u) << "rounded up, so that who was there stays there";
+  EXPECT_EQ(low.stages[0].target, 1u);
+  EXPECT_EQ(low.stages[1].target, 3u);
+  EXPECT_EQ(low.stages[2].target, 0u);
+}
+
+TEST(LoadPlan, TheCommandLineSetsSeedAndThreads) {
+  auto options = quiet_options();
+  const auto text = around(kStep, "executor: constant-vus\n    duration: 1s", "seed: 5\nthreads: 2");
+  EXPECT_EQ(plan_of(text).seed, 5u);
+  EXPECT_EQ(plan_of(text).threads, 2u);
+  options.seed = 9;
+  options.threads = 3;
+  EXPECT_EQ(plan_of(text, options).seed, 9u);
+  EXPECT_EQ(plan_of(text, options).threads, 3u);
+}
+
+// ---- the files of the project
+// -----------------------------------------------------------------------------------------
+
+TEST(Scenarios, EachFileOfTheProjectIsValid) {
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kSource + "/scenarios")) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++files;
+    LoadOptions options;
+    options.environment = [](const std::string&) { return std::nullopt; };
+    const auto plan = load_plan(entry.path().string(), options);
+    if (!plan) {
+      ADD_FAILURE() << plan.error().text();
+      continue;
+    }
+    EXPECT_TRUE(plan->target.engine) << entry.path() << " runs without anything else";
+    EXPECT_FALSE(plan->thresholds.empty()) << entry.path();
+    options.overrides = {{"BASE_URL", "http://127.0.0.1:1"}};
+    const auto remote = load_plan(entry.path().string(), options);
+    ASSERT_TRUE(remote) << entry.path();
+    EXPECT_EQ(remote->target.url, "http://127.0.0.1:1") << entry.path();
+  }
+  EXPECT_GE(files, 3u);
+}
+
+TEST(Scenarios, LoadAndStreamingHaveTheStagesThatWereAskedFor) {
+  const auto stages = [](const char* file) {
+    LoadOptions options;
+    options.environment = [](const std::string&) { return std::nullopt; };
+    std::vector<std::pair<std::int64_t, std::uint32_t>> out;
+    const auto plan = load_plan(kSource + "/scenarios/" + file, options);
+    if (!plan) return out;
+    for (const auto& stage : std::get<RampingVus>(plan->scenarios.at(0).shape).stages) {
+      out.emplace_back(std::chrono::duration_cast<minutes>(stage.duration).count(), stage.target);
+    }
+    return out;
+  };
+  EXPECT_THAT(stages("load.yaml"), ElementsAre(Pair(2, 2u), Pair(5, 8u), Pair(3, 12u), Pair(1, 20u), Pair(2, 0u)));
+  EXPECT_THAT(stages("streaming.yaml"), ElementsAre(Pair(1, 2u), Pair(4, 5u), Pair(2, 8u), Pair(1, 0u)));
+}
+
+TEST(Scenarios, MissingFilesAreAProblem) {
+  EXPECT_EQ(load_plan("/nowhere/x.yaml").error().text(), "/nowhere/x.yaml: there is no such file\n");
+  EXPECT_EQ(load_plan("/tmp").error().text(), "/tmp: this is a folder\n");
+}
+
+// ---- the schema
+// -------------------------------------------------------------------------------------------------------
+
+TEST(Schema, TheCommittedOneIsTheReaders) {
+  const auto path = kSource + "/scenarios/schema.json";
+  if (std::getenv("UPDATE_GOLDEN")) std::ofstream(path) << scenario_schema();
+  EXPECT_EQ(file_text(path), scenario_schema()) << "run `sluice schema > scenarios/schema.json`";
+}
+
+TEST(Schema, EveryTableIsReachedAndEveryKeyIsNamedOnce) {
+  std::set<std::string> reached{"file"};
+  for (const auto& section : scenario_sections()) {
+    std::set<std::string_view> names;
+    for (const auto& key : section.keys) {
+      EXPECT_TRUE(names.insert(key.name).second) << section.name << "." << key.name;
+      EXPECT_FALSE(key.help.empty()) << key.name;
+      for (auto at = key.shape.find("section:"); at != std::string_view::npos;
+           at = key.shape.find("section:", at + 1)) {
+        const auto rest = key.shape.substr(at + 8);
+        reached.insert(std::string(rest.substr(0, rest.find('|'))));
+      }
+    }
+  }
+  std::set<std::string> all;
+  for (const auto& section : scenario_sections()) all.insert(std::string(section.name));
+  EXPECT_EQ(reached, all);
+}
+
+}  // namespace
+}  // namespace sluice
