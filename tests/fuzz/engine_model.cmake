@@ -1,0 +1,2 @@
+sluice_fuzzer(safetensors SOURCES safetensors_fuzz.cpp LIBRARIES sluice_engine_model)
+sluice_fuzzer(model_config SOURCES model_config_fuzz.cpp LIBRARIES sluice_engine_model)

@@ -1,0 +1,3 @@
+sluice_fuzzer(tokenizer_json SOURCES tokenizer_json_fuzz.cpp LIBRARIES sluice_engine_text)
+sluice_fuzzer(tokenizer_encode SOURCES tokenizer_encode_fuzz.cpp LIBRARIES sluice_engine_text)
+sluice_fuzzer(chat_template SOURCES chat_template_fuzz.cpp LIBRARIES sluice_engine_text)
