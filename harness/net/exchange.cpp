@@ -212,7 +212,11 @@ void Exchange::State::take_read(const Connection::Read& got, Instant at) {
   // A stamp from before we sent, or from the future, is of a clock that was set meanwhile.
   kernel_stamp = got.stamp != kNever && got.stamp >= r.send_began_at - 1000 && got.stamp <= at + 1000;
   received_at = kernel_stamp ? std::min(got.stamp, at) : at;
-  if (r.first_byte_at == kNever) r.first_byte_at = received_at;
+  if (r.first_byte_at == kNever) {
+    r.first_byte_at = received_at;
+    // We were off our core between the send and the look at the clock: the request had left before it was answered.
+    r.sent_at = std::min(r.sent_at, received_at);
+  }
   events_before = r.events;
   last_event_was_content = false;
 }
