@@ -686,6 +686,32 @@ TEST(Scenarios, EachFileOfTheProjectIsValid) {
   EXPECT_GE(files, 3u);
 }
 
+TEST(Scenarios, TheExamplesOfTheDocumentsAreValid) {
+  std::size_t examples = 0;
+  for (const char* document : {"/docs/scenarios.md", "/README.md"}) {
+    const auto text = file_text(kSource + document);
+    const std::string fence = "```yaml\n";
+    for (auto at = text.find(fence); at != std::string::npos; at = text.find(fence, at + 1)) {
+      const auto from = at + fence.size();
+      std::string example = text.substr(from, text.find("\n```", from) + 1 - from);
+      if (example.starts_with("- "))
+        example = around(example, "executor: constant-vus\n    duration: 1s", "data: {prompts: {file: p.jsonl}}");
+      if (example.starts_with("data:")) example = around(kStep) + example;
+      if (example.starts_with("thresholds:")) {
+        example = around("- chat: {prompt: a}\n  tags: {kind: long}") +
+                  "  rush: {executor: constant-vus, duration: 1s, flow: [{sleep: 1s}]}\n" + example;
+      }
+      ++examples;
+      EXPECT_EQ(problems_of(example, quiet_options({{"p.jsonl", "{\"text\":\"a\"}"},
+                                                    {"data/prompts.jsonl", "{\"text\":\"a\"}"}})),
+                "")
+          << document << ":\n"
+          << example;
+    }
+  }
+  EXPECT_GE(examples, 9u);
+}
+
 TEST(Scenarios, LoadAndStreamingHaveTheStagesThatWereAskedFor) {
   const auto stages = [](const char* file) {
     LoadOptions options;
