@@ -9,6 +9,7 @@
 
 #include "engine/core/json.h"
 #include "engine/core/limits.h"
+#include "engine/text/utf8.h"
 
 namespace sluice::engine {
 namespace {
@@ -358,8 +359,11 @@ std::string error_body(const ApiError& error) {
     if (value.empty() && null_when_empty) {
       out += "null";
     } else {
+      // It may quote what a client sent, or part of it: that need not be UTF-8, and our answer must be.
+      std::string valid;
+      append_valid_utf8(value, valid);
       out += '"';
-      append_escaped(out, value);
+      append_escaped(out, valid);
       out += '"';
     }
   };

@@ -156,6 +156,9 @@ TEST(ApiRequest, TooManyOfAnythingIsRefused) {
 TEST(ApiError, HasOpenAiShapeAndEscapesWhatItQuotes) {
   EXPECT_EQ(error_body({.status = 400, .message = "say \"no\"\n\x01", .param = "", .code = "c"}),
             R"({"error":{"message":"say \"no\"\n\u0001","type":"invalid_request_error","param":null,"code":"c"}})");
+  EXPECT_EQ(error_body({.status = 404, .message = "no \xc3 here", .param = "p", .code = ""}),
+            "{\"error\":{\"message\":\"no \xef\xbf\xbd "
+            "here\",\"type\":\"invalid_request_error\",\"param\":\"p\",\"code\":null}}");
 }
 
 TEST(Frames, AreByteForByteTheContract) {
