@@ -4,10 +4,10 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define SLUICE_ENGINE_CHECK(condition)                                                            \
-  do {                                                                                            \
-    if (!(condition)) [[unlikely]] {                                                              \
-      std::fprintf(stderr, "sluice-engine: bug: %s:%d: %s\n", __FILE__, __LINE__, #condition);    \
-      std::abort();                                                                               \
-    }                                                                                             \
+#define SLUICE_ENGINE_CHECK(condition)                                                         \
+  do {                                                                                         \
+    if (!(condition)) [[unlikely]] {                                                           \
+      std::fprintf(stderr, "sluice-engine: bug: %s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                            \
+    }                                                                                          \
   } while (false)

@@ -115,8 +115,8 @@ TEST(Tokenizer, TakesLongWordsInLessThanQuadraticTime) {
     const auto ids = tokenizer.encode(word, false);
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
     EXPECT_EQ(tokenizer.decode(ids, false), word);
-    // A second for a megabyte is generous, also under sanitizers; quadratic work would be 10^12 steps.
-    EXPECT_LT(time.count(), 20.0);
+    // A minute is generous, also under sanitizers on a busy machine; quadratic work would be 10^12 steps.
+    EXPECT_LT(time.count(), 60.0);
   }
 }
 
@@ -128,7 +128,7 @@ TEST(Tokenizer, SortsLongRunsOfMarksInLessThanQuadraticTime) {
   const auto begin = std::chrono::steady_clock::now();
   tokenizer.encode(marks, false);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
-  EXPECT_LT(time.count(), 20.0);
+  EXPECT_LT(time.count(), 60.0);
 }
 
 TEST(Tokenizer, EncodesAlikeFromManyThreads) {
