@@ -437,6 +437,28 @@ std::string checks(const Summary& summary) {
   return out + "</tbody></table>\n</section>\n";
 }
 
+std::string steps(const Summary& summary) {
+  if (summary.steps.empty()) return "";
+  std::string out =
+      "<section aria-labelledby=\"steps\">\n<h2 id=\"steps\">Steps</h2>\n<table class=\"stack\"><caption>Requests of "
+      "each "
+      "step of the flow, and their duration</caption><thead><tr><th scope=\"col\">Step</th><th scope=\"col\" "
+      "class=\"number\">Requests</th><th scope=\"col\" class=\"number\">Failed</th><th scope=\"col\" "
+      "class=\"number\">Median</th><th scope=\"col\" class=\"number\">p95</th><th scope=\"col\" "
+      "class=\"number\">Max</th></tr></thead><tbody>\n";
+  const auto time = [](const std::optional<double>& ms) { return ms ? format_ms(*ms) : std::string("–"); };
+  for (const StepResult& step : summary.steps)
+    out += fmt::format(
+        "<tr><th scope=\"row\" class=\"break\">{}<span class=\"selector\">{}{}</span></th><td class=\"number\" "
+        "data-label=\"Requests\"><span>{}</span></td><td class=\"number\" "
+        "data-label=\"Failed\"><span>{}</span></td><td "
+        "class=\"number\" data-label=\"Median\"><span>{}</span></td><td class=\"number\" "
+        "data-label=\"p95\"><span>{}</span></td><td class=\"number\" data-label=\"Max\"><span>{}</span></td></tr>\n",
+        escaped(step.name), escaped(step.scenario), escaped(step.group), format_count(step.count),
+        format_count(step.failures), time(step.p50_ms), time(step.p95_ms), time(step.max_ms));
+  return out + "</tbody></table>\n</section>\n";
+}
+
 std::string failures(const Summary& summary) {
   std::string out = "<section aria-labelledby=\"failures\">\n<h2 id=\"failures\">Failures and findings</h2>\n";
   if (summary.failures.empty() && summary.findings.empty())
@@ -565,6 +587,7 @@ std::string to_html(const Summary& summary) {
   const std::string figures = charts(summary);
   if (!figures.empty()) out += figures + chart_tables(summary) + "</section>\n";
   out += metrics(summary);
+  out += steps(summary);
   out += checks(summary);
   out += failures(summary);
   out += scenarios(summary);

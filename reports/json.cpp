@@ -135,6 +135,18 @@ void describe(Form& form, ScenarioResult& s) {
 }
 
 template <class Form>
+void describe(Form& form, StepResult& s) {
+  form("scenario", s.scenario);
+  form("group", s.group);
+  form("name", s.name);
+  form("count", s.count);
+  form("failures", s.failures);
+  form("p50_ms", s.p50_ms);
+  form("p95_ms", s.p95_ms);
+  form("max_ms", s.max_ms);
+}
+
+template <class Form>
 void describe(Form& form, Instrument& i) {
   form("verdict", i.verdict, {"", "trusted", "client-limited"});
   form("reason", i.reason);
@@ -166,6 +178,7 @@ void describe(Form& form, Summary& s) {
   form("outcome", s.outcome, {"", "passed", "failed", "aborted", "interrupted"});
   form("exit_code", s.exit_code);
   form("scenarios", s.scenarios);
+  form("steps", s.steps);
   form("thresholds", s.thresholds);
   form("checks", s.checks);
   form.by_name("metrics", s.metrics);

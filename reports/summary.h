@@ -90,6 +90,14 @@ struct ScenarioResult {
   bool operator==(const ScenarioResult&) const = default;
 };
 
+/// Requests of one step of a flow; a step that never ran is there with a count of 0.
+struct StepResult {
+  std::string scenario = {}, group = {}, name = {};             // group: "::ask" or empty
+  std::uint64_t count = 0, failures = 0;                        // interrupted requests are in neither
+  std::optional<double> p50_ms = {}, p95_ms = {}, max_ms = {};  // of http_req_duration
+  bool operator==(const StepResult&) const = default;
+};
+
 /// How far the instrument can be trusted.
 struct Instrument {
   std::uint64_t events = 0, events_kernel_stamped = 0, gaps = 0, gaps_coalesced = 0;
@@ -115,6 +123,7 @@ struct Summary {
   int exit_code = 0;
 
   std::vector<ScenarioResult> scenarios = {};
+  std::vector<StepResult> steps = {};  // in the order of the file
   std::vector<ThresholdResult> thresholds = {};
   std::vector<CheckResult> checks = {};
   std::vector<MetricSummary> metrics = {};  // in the catalogue's order; those with samples, and their selections

@@ -282,6 +282,21 @@ void print_metrics(Page& page, const Summary& summary) {
   }
 }
 
+/// Only where there are several: the figures of a single step are those of the run.
+void print_steps(Page& page, const Summary& summary) {
+  if (summary.steps.size() < 2) return;
+  page.heading("STEPS");
+  for (const StepResult& step : summary.steps) {
+    const std::string name = cut(fmt::format("{}{}  {}", step.scenario, step.group, step.name), page.width() - 56);
+    page.put("    ").put(name).put(std::string(page.width() - 56 - columns(name) + 2, ' '));
+    page.put(fmt::format("{:<8}", format_count(step.count)), step.count == 0 ? Ink::bad : Ink::plain);
+    if (step.failures > 0) page.put(fmt::format("{} failed  ", step.failures), Ink::bad);
+    if (step.p50_ms && step.p95_ms)
+      page.put(fmt::format("med={} p(95)={}", format_ms(*step.p50_ms), format_ms(*step.p95_ms)), Ink::faint);
+    page.line();
+  }
+}
+
 void print_failures(Page& page, const Summary& summary) {
   if (!summary.failures.empty()) {
     page.heading("FAILURES BY CAUSE");
@@ -365,6 +380,7 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_head(page, summary);
   print_thresholds(page, summary);
   print_checks(page, summary);
+  print_steps(page, summary);
   print_metrics(page, summary);
   print_failures(page, summary);
   print_instrument(page, summary);

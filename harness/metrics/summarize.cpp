@@ -432,6 +432,27 @@ std::vector<reports::ScenarioResult> scenario_results(const Plan& plan, const Ta
   return results;
 }
 
+std::vector<reports::StepResult> step_results(const Plan& plan, const Tally& tally) {
+  std::vector<reports::StepResult> results;
+  for (StepId id = 0; id < tally.layout().steps().size(); ++id) {
+    const StepInfo& step = tally.layout().steps()[id];
+    if (!step.is_request) continue;
+    const Tally::StepCount& count = tally.steps()[id];
+    reports::StepResult result{.scenario = plan.scenarios[step.scenario].name,
+                               .group = step.group,
+                               .name = step.name,
+                               .count = count.requests,
+                               .failures = count.failures};
+    if (count.duration.count() > 0) {
+      result.p50_ms = count.duration.quantile(0.5) / 1e6;
+      result.p95_ms = count.duration.quantile(0.95) / 1e6;
+      result.max_ms = static_cast<double>(count.duration.max()) / 1e6;
+    }
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
 /// Checks of the same name in the same group are one line, as in k6.
 std::vector<reports::CheckResult> check_results(const Tally& tally) {
   const TallyLayout& layout = tally.layout();
@@ -560,6 +581,7 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.cpu = facts.cpu;
   summary.variables = masked(plan.env);
   summary.scenarios = scenario_results(plan, tally);
+  summary.steps = step_results(plan, tally);
   summary.checks = check_results(tally);
   summary.metrics = metric_summaries(tally);
   summary.failures = failure_results(tally);

@@ -141,6 +141,7 @@ Tally::Tally(std::shared_ptr<const TallyLayout> layout, Instant origin)
       until_(origin),
       figures_(layout_->figures().size()),
       scenarios_(layout_->scenarios()),
+      steps_(layout_->steps().size()),
       checks_(layout_->checks().size()),
       findings_(kStreamRuleCount),
       series_(origin) {}
@@ -234,7 +235,11 @@ void Tally::add_http(const Context& context) {
   }
   if (context.interrupted) return;
 
+  StepCount& step = steps_[context.step];
+  ++step.requests;
+  if (context.failed) ++step.failures;
   if (happened(r.send_began_at)) {
+    if (const auto whole = between(r.send_began_at, r.ended_at)) step.duration.add(static_cast<std::uint64_t>(*whole));
     add_time(context, Metric::http_req_receiving, r.first_byte_at, r.ended_at);
     add_time(context, Metric::http_req_duration, r.send_began_at, r.ended_at);
     add_time(context, Metric::http_req_duration_sched, r.scheduled_at, r.ended_at);
@@ -518,6 +523,11 @@ void Tally::merge(const Tally& other) {
     add_vus(scenarios_[i].vus, other.scenarios_[i].vus);
   }
   add_vus(vus_, other.vus_);
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    steps_[i].requests += other.steps_[i].requests;
+    steps_[i].failures += other.steps_[i].failures;
+    steps_[i].duration.merge(other.steps_[i].duration);
+  }
   for (std::size_t i = 0; i < checks_.size(); ++i) {
     checks_[i].passes += other.checks_[i].passes;
     checks_[i].fails += other.checks_[i].fails;
@@ -549,6 +559,7 @@ void Tally::copy_figures(const Tally& other) {
   until_ = other.until_;
   figures_ = other.figures_;
   scenarios_ = other.scenarios_;
+  steps_ = other.steps_;
   checks_ = other.checks_;
   findings_ = other.findings_;
   examples_ = other.examples_;

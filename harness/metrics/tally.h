@@ -98,6 +98,10 @@ class Tally {
   struct CheckCount {
     std::uint64_t passes = 0, fails = 0;
   };
+  struct StepCount {
+    std::uint64_t requests = 0, failures = 0;  // interrupted ones are in neither
+    Histogram duration;                        // http_req_duration, ns
+  };
   struct Example {
     Instant at = kNever;
     std::string text;
@@ -113,6 +117,7 @@ class Tally {
     Histogram ttft, tpot, itl, e2el;
   };
   const std::vector<ScenarioCount>& scenarios() const { return scenarios_; }
+  const std::vector<StepCount>& steps() const { return steps_; }
   const std::vector<CheckCount>& checks() const { return checks_; }
   const std::vector<std::uint64_t>& findings() const { return findings_; }  // by rule id
   const std::map<std::uint8_t, Example>& examples() const { return examples_; }
@@ -146,6 +151,7 @@ class Tally {
   Instant until_;
   std::vector<Figure> figures_;
   std::vector<ScenarioCount> scenarios_;
+  std::vector<StepCount> steps_;
   std::vector<CheckCount> checks_;
   std::vector<std::uint64_t> findings_;
   std::map<std::uint8_t, Example> examples_;

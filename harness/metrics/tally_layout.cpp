@@ -140,10 +140,12 @@ class LayoutBuilder {
       info.is_group = true;
       info.group = group + "::" + inner->name;
     } else if (const auto* chat = std::get_if<ChatStep>(&step.verb)) {
+      info.is_request = true;
       info.is_stream = chat->stream;
       own.emplace_back("method", "POST");
       own.emplace_back("url", "/v1/chat/completions");
     } else if (const auto* http = std::get_if<HttpStep>(&step.verb)) {
+      info.is_request = true;
       own.emplace_back("method", http->method);
       own.emplace_back("url", http->url.text());
     }

@@ -39,7 +39,7 @@ struct StepInfo {
   Tags tags = {};  // all static ones, sorted
   CheckId first_check = 0;
   std::uint32_t checks = 0;
-  bool is_group = false, is_stream = false;
+  bool is_group = false, is_request = false, is_stream = false;
 };
 
 struct CheckInfo {

@@ -72,6 +72,8 @@ Summary sample_summary() {
   s.exit_code = 99;
   s.scenarios = {{"chat", "ramping-vus", "3 stages over 1m30s, up to 8 VUs", 1894, 3, 8},
                  {"health", "constant-vus", "1 VU for 1m30s", 430, 0, 1}};
+  s.steps = {{"chat", "::ask", "chat", 1894, 3, 292.4, 618.2, 1204.0},
+             {"health", "", "http.get /health", 430, 0, 0.4, 1.1, 3.0}};
   s.thresholds = {
       {"http_req_duration{kind:chat}", "p(50) < 1500", "pass", 292.4, 1500, "ms", "", false},
       {"http_req_duration{kind:chat}", "p(95) < 3000", "pass", 618.2, 3000, "ms", "", false},

@@ -57,6 +57,29 @@ TEST(Summarize, SaysWhatWasRun) {
   EXPECT_EQ(find(summary, "vus")->min, 0);
 }
 
+TEST(Summarize, CountsTheRequestsOfEachStepAndShowsThoseThatNeverRan) {
+  const Plan plan = small_plan();
+  Tally first(TallyLayout::from(plan), kOrigin), second(TallyLayout::from(plan), kOrigin);
+  first.add(stream_record(0, 10, {{20}, {30}}), 0);
+  second.add(plain_record(0, 100, 503), 0);
+  RequestRecord cut = stream_record(0, 10, {{20}});
+  cut.outcome = Outcome::interrupted;
+  second.add(cut, 0);
+  first.merge(second);
+  const reports::Summary summary = summarize(plan, first, RunFacts{});
+  ASSERT_EQ(summary.steps.size(), 2u);  // neither the group nor the sleep
+  const reports::StepResult& ask = summary.steps[0];
+  EXPECT_EQ(ask.scenario, "chat");
+  EXPECT_EQ(ask.name, "ask");
+  EXPECT_EQ(ask.count, 2u);
+  EXPECT_EQ(ask.failures, 1u);
+  EXPECT_NEAR(ask.max_ms.value(), 100, 0.1);
+  EXPECT_NEAR(ask.p50_ms.value(), 31, 0.1);
+  EXPECT_EQ(summary.steps[1].group, "::login");
+  EXPECT_EQ(summary.steps[1].count, 0u);
+  EXPECT_FALSE(summary.steps[1].p95_ms.has_value());
+}
+
 TEST(Summarize, DescribesRampsByStagesLengthAndPeak) {
   Plan plan = small_plan();
   plan.scenarios[0].shape =
