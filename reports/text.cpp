@@ -217,6 +217,7 @@ std::vector<Column> trend_columns(const std::vector<MetricSummary>& metrics, std
     columns_of.erase(std::max_element(columns_of.begin(), columns_of.end(),
                                       [](const auto& a, const auto& b) { return a.first < b.first; }));
   std::vector<Column> result;
+  result.reserve(columns_of.size());
   for (auto& [rank, column] : columns_of) result.push_back(std::move(column));
   return result;
 }

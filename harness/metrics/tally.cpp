@@ -1,6 +1,7 @@
 #include "harness/metrics/tally.h"
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "harness/base/check.h"
@@ -286,8 +287,7 @@ void Tally::add_stream(const Context& context) {
     add_time(context, Metric::ttft_sched, r.scheduled_at, first_content(r));
     add_time(context, Metric::ttfa, r.started_at, r.first_answer_at);
     if (!r.content.empty()) add_content(context);
-    if (r.reads > 0)
-      add_trend(context, Metric::events_per_read, static_cast<std::int64_t>(r.events * kThousandths / r.reads + 0.5));
+    if (r.reads > 0) add_trend(context, Metric::events_per_read, std::llround(r.events * kThousandths / r.reads));
   }
   add_findings(context);
   if (context.interrupted) return;
@@ -308,7 +308,7 @@ void Tally::add_stream(const Context& context) {
   if (last > r.started_at) {
     const double seconds = static_cast<double>(last - r.started_at) / 1e9;
     const double per_second = static_cast<double>(r.content.size()) / seconds;
-    add_trend(context, Metric::chunks_per_second, static_cast<std::int64_t>(per_second * kThousandths + 0.5));
+    add_trend(context, Metric::chunks_per_second, std::llround(per_second * kThousandths));
   }
   if (const auto per_token = time_per_output_token(r)) add_trend(context, Metric::tpot, *per_token);
 }
