@@ -15,10 +15,10 @@
 namespace sluice::engine::jinja {
 namespace {
 
-constexpr std::int64_t kWorkMax = 192ll << 20;  // a step counts 16, a byte copied 1: a prompt of 8 MB needs some 50 M
+constexpr std::int64_t kWorkMax = 192ll << 20;  // a step counts 64, a byte copied 1: a prompt of 8 MB needs some 100 M
 constexpr std::size_t kOutputBytesMax = 64u << 20;
 constexpr std::int64_t kRangeMax = 10'000;
-constexpr int kStepWork = 16;
+constexpr int kStepWork = 64;
 constexpr int kValueDepthMax = 64;  // lists in lists: comparing, printing and freeing them recurse as deep
 
 struct Value;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engine/core/limits.h"
 #include "tests/engine/text/golden.h"
 
 namespace sluice::engine {
@@ -111,6 +112,26 @@ TEST(ChatTemplate, BoundsWhatATemplateMayDo) {
   EXPECT_THAT(error_of("{% set ns = namespace(a='x') %}{% for a in range(24) %}{% set ns.a = ns.a.replace('x', 'xxxx') "
                        "%}{% endfor %}{{ ns.a }}"),
               HasSubstr("more than it may"));
+}
+
+TEST(ChatTemplate, LeavesRoomForTheLargestRequest) {
+  for (const std::string name : {"ChatML", "Llama 3.1"}) {
+    std::string source;
+    for (const JsonDocument& line : golden_lines("templates.jsonl")) {
+      const std::string_view each = *as_string(*member(fields(line.root()), "template"));
+      if (source.empty() && (name == "ChatML") == each.starts_with("{% for message in messages %}{{'<|im_start|>'") &&
+          (name == "ChatML" || each.find("ipython") != std::string_view::npos)) {
+        source = each;
+      }
+    }
+    ASSERT_FALSE(source.empty()) << name;
+    const auto parsed = ChatTemplate::parse(source);
+    ASSERT_TRUE(parsed);
+    const std::vector<ChatMessage> many(limits::messages_max, ChatMessage{"user", "hello there"});
+    EXPECT_TRUE(parsed->render(many, true, "", "")) << name;
+    const std::vector<ChatMessage> long_ones{{"system", "x"}, {"user", std::string(limits::http_body_bytes_max, 'y')}};
+    EXPECT_TRUE(parsed->render(long_ones, true, "", "")) << name;
+  }
 }
 
 TEST(ChatTemplate, SaysWhatTheTemplateRaised) {
