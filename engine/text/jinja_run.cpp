@@ -876,7 +876,10 @@ class Runner {
     for (const Value* side : {&left, &right}) {
       if (const auto* missing = side->as<Undefined>()) stop(node, missing->name);
     }
-    if (node.text == "+" && left.string() && right.string()) return text(node, *left.string() + *right.string());
+    if (node.text == "+" && left.string() && right.string()) {
+      work(node, left.string()->size() + right.string()->size());  // before the memory is taken
+      return Value::text(*left.string() + *right.string());
+    }
     if (node.text == "+" && left.items() && right.items()) {
       List both = *left.items();
       both.insert(both.end(), right.items()->begin(), right.items()->end());
