@@ -168,18 +168,28 @@ Result<std::unique_ptr<Executor>> make_scripted(const Options& options, const To
   return make_scripted_executor(std::move(scripted));
 }
 
+/// Memory is touched before the first request, so it is not taken for contexts that hardly anybody fills: room for half
+/// a thousand tokens a slot, for one whole context at least, and not over 1 GiB unless told.
+std::uint64_t default_kv_bytes(const ModelConfig& config, std::uint32_t slots, std::uint32_t context) {
+  constexpr std::uint64_t kTokensPerSlot = 512, kMost = 1u << 30;
+  const std::uint64_t token_bytes =
+      std::uint64_t{config.layers} * config.kv_heads * config.head_dim * 2 * 2;  // K, V; bf16
+  const std::uint64_t whole = context != 0 ? std::min(context, config.context_max) : config.context_max;
+  return std::min(kMost, token_bytes * std::max<std::uint64_t>(whole + limits::block_tokens, slots * kTokensPerSlot));
+}
+
 Result<std::unique_ptr<Executor>> make_cpu(const Options& options, const fs::path& folder, const ModelConfig& config) {
   const auto weights = load_weights(folder, config);
   if (!weights) return weights.error();
   CpuOptions cpu;
   cpu.threads = options.threads;
-  cpu.kv_bytes = options.kv_mib << 20;
   cpu.context_max = options.context;
   cpu.hash_logits = options.hash_logits;
   if (options.slots != 0) {
     cpu.slots_max = options.slots;
     cpu.rows_max = std::max(cpu.rows_max, options.slots);
   }
+  cpu.kv_bytes = options.kv_mib != 0 ? options.kv_mib << 20 : default_kv_bytes(config, cpu.slots_max, options.context);
   return make_cpu_executor(config, *weights, cpu);
 }
 
