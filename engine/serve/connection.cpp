@@ -27,8 +27,8 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr std::size_t kReadAheadMax = 64u << 10;        // pipelined bytes taken while a request is at work
-constexpr std::size_t kPrepareBesideBytes = 32u << 10;  // a longer body costs over a millisecond to parse and tokenize
+constexpr std::size_t kReadAheadMax = 64u << 10;       // pipelined bytes taken while a request is at work
+constexpr std::size_t kPrepareBesideBytes = 8u << 10;  // a longer body costs the better part of a millisecond
 constexpr std::size_t kRequestIdBytesMax = 128;
 constexpr auto kLingerLimit = std::chrono::seconds(2);
 constexpr const char* kJson = "application/json";
@@ -128,6 +128,8 @@ Connection::Connection(asio::ip::tcp::socket socket, Service& service)
   error_code ignored;
   socket_.non_blocking(true, ignored);
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  // A peer that vanished without a word would otherwise hold its request until something is written to it.
+  socket_.set_option(asio::socket_base::keep_alive(true), ignored);
   if (service.options.send_buffer_bytes) {
     socket_.set_option(asio::socket_base::send_buffer_size(*service.options.send_buffer_bytes), ignored);
   }

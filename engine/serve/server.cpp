@@ -42,7 +42,8 @@ struct Server::Impl {
 
   error_code listen() {
     error_code error;
-    const auto address = asio::ip::make_address(service.options.host, error);
+    const auto& host = service.options.host;
+    const auto address = asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
     if (error) return error;
     const asio::ip::tcp::endpoint endpoint(address, service.options.port);
     acceptor.open(endpoint.protocol(), error);

@@ -116,6 +116,24 @@ TEST(Server, AWholeAnswerSaysTheSameAsItsStream) {
   EXPECT_THAT(reply.body, HasSubstr(R"("finish_reason":"length"}],"usage":{"prompt_tokens":9,"completion_tokens":8,)"));
 }
 
+TEST(Server, ALongPromptPreparedBesideGivesTheSameAnswer) {
+  TestServerOptions options = saying("ab", 3);
+  options.context = 60'000;
+  TestServer server(std::move(options));
+  Client client(server.port()), other(server.port()), leaving(server.port());
+  const std::string body = R"({"prompt":")" + std::string(50'000, 'x') + R"("})";
+  leaving.post(kCompletions, body);
+  leaving.close();
+  client.post(kCompletions, body);
+  other.get("/health");
+  EXPECT_EQ(other.reply().status, 200u);
+  EXPECT_THAT(client.reply().body,
+              HasSubstr(R"("text":"aba","logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":50000)"));
+  client.post(kCompletions, body + "x");
+  EXPECT_EQ(client.reply().status, 400u);
+  EXPECT_TRUE(server.idle());
+}
+
 TEST(Server, EachOfSeveralChoicesEndsOnce) {
   TestServer server(saying("ab", 2));
   Client client(server.port());
@@ -539,15 +557,19 @@ TEST(Server, TheEmissionLogHasEveryEventAndItsInstants) {
           R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true}})");
       ids.push_back(client.reply().field("x-request-id"));
     }
+    // Role, five contents, finish, usage, done: nine events each; the ring keeps the last twelve. The last record is
+    // written when its bytes are with us already.
+    std::string bytes;
+    std::uint64_t capacity = 0, written = 0;
+    while (written < 18 && Clock::now() < before + 20s) {
+      std::ifstream file(path, std::ios::binary);
+      bytes.assign(std::istreambuf_iterator<char>(file), {});
+      ASSERT_EQ(bytes.size(), 64u * 13);
+      std::memcpy(&capacity, bytes.data() + 24, 8);
+      std::memcpy(&written, bytes.data() + 32, 8);
+    }
     const auto after = Clock::now();
-    // Role, five contents, finish, usage, done: nine events each; the ring keeps the last twelve.
-    std::ifstream file(path, std::ios::binary);
-    std::string bytes(std::istreambuf_iterator<char>(file), {});
-    ASSERT_EQ(bytes.size(), 64u * 13);
     EXPECT_EQ(std::string(bytes.c_str()), "SLUICE-EMIT-1");
-    std::uint64_t capacity, written;
-    std::memcpy(&capacity, bytes.data() + 24, 8);
-    std::memcpy(&written, bytes.data() + 32, 8);
     EXPECT_EQ(capacity, 12u);
     ASSERT_EQ(written, 18u);
     std::int64_t last_ns = std::chrono::nanoseconds(before.time_since_epoch()).count();
