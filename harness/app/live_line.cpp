@@ -33,7 +33,11 @@ std::string progress_text(const Progress& progress, double requests_per_s, int w
         fmt::format("  ttft p50 {} p95 {}", milliseconds(*progress.ttft_p50_ms), milliseconds(*progress.ttft_p95_ms));
   }
   if (progress.output_tokens_per_s > 0) text += fmt::format("  {:.0f} tok/s", progress.output_tokens_per_s);
-  if (width > 0 && text.size() > static_cast<std::size_t>(width)) text.resize(static_cast<std::size_t>(width));
+  if (width > 0 && text.size() > static_cast<std::size_t>(width)) {
+    // Whole figures only: half a number would be a wrong one.
+    const auto end = text.rfind("  ", static_cast<std::size_t>(width));
+    text.resize(end == std::string::npos ? static_cast<std::size_t>(width) : end);
+  }
   return text;
 }
 

@@ -137,7 +137,12 @@ int run_command(const RunCommandOptions& options) {
     fmt::print(stderr, "\nstopping: what is under way may end; press Ctrl-C again to stop at once\n");
   });
   const auto target = reach_target(*plan, interrupts, control);
+  const auto leave_no_empty_folder = [&] {
+    std::error_code ignored;
+    if (options.out_dir.empty()) fs::remove(*folder, ignored);  // fails where something is in it
+  };
   if (!target) {
+    leave_no_empty_folder();
     complain(target.error().message);
     return interrupts.any() ? kExitInterrupted : kExitUnreachable;
   }
@@ -152,6 +157,7 @@ int run_command(const RunCommandOptions& options) {
   const auto log = death ? target->engine->log_tail() : std::string();
   if (target->engine) target->engine->stop();
   if (!result) {
+    leave_no_empty_folder();
     complain(result.error().message);
     return kExitUnreachable;
   }

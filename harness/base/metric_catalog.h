@@ -10,32 +10,81 @@
 
 namespace sluice {
 
-enum class MetricKind : std::uint8_t { counter, gauge, rate, trend };   // k6's four
+enum class MetricKind : std::uint8_t { counter, gauge, rate, trend };  // k6's four
 enum class Unit : std::uint8_t { none, milliseconds, bytes, characters, tokens, per_second, percent };
 
 enum class Metric : std::uint8_t {
-  http_reqs, http_req_blocked, http_req_connecting, http_req_tls_handshaking, http_req_sending, http_req_looking_up,
-  http_req_waiting, http_req_receiving, http_req_duration, http_req_failed, connect_failed, timed_out, availability,
-  data_sent, data_received, iterations, iteration_duration, dropped_iterations, vus, vus_max, checks, group_duration,
+  http_reqs,
+  http_req_blocked,
+  http_req_connecting,
+  http_req_tls_handshaking,
+  http_req_sending,
+  http_req_looking_up,
+  http_req_waiting,
+  http_req_receiving,
+  http_req_duration,
+  http_req_failed,
+  connect_failed,
+  timed_out,
+  availability,
+  data_sent,
+  data_received,
+  iterations,
+  iteration_duration,
+  dropped_iterations,
+  vus,
+  vus_max,
+  checks,
+  group_duration,
   http_req_duration_sched,
-  ttfb, ttfe, ttft, ttft_sched, ttfa, icl, itl, tpot, e2e, e2e_done, e2e_sched, stream_chunks, stream_events,
-  stream_duration, chunks_per_second, chunk_size, buffer_efficiency, events_per_read, burst_gaps, stalls,
-  output_tokens, prompt_tokens, cached_tokens, output_tokens_per_request, prompt_tokens_per_request,
-  cached_tokens_per_request, output_tokens_per_second, stream_failed, stream_findings, goodput, goodput_rate,
-  client_lag, loop_lag, sched_lag, send_lag,
+  ttfb,
+  ttfe,
+  ttft,
+  ttft_sched,
+  ttfa,
+  icl,
+  itl,
+  tpot,
+  e2e,
+  e2e_done,
+  e2e_sched,
+  stream_chunks,
+  stream_events,
+  stream_duration,
+  chunks_per_second,
+  chunk_size,
+  buffer_efficiency,
+  events_per_read,
+  burst_gaps,
+  stalls,
+  output_tokens,
+  prompt_tokens,
+  cached_tokens,
+  output_tokens_per_request,
+  prompt_tokens_per_request,
+  cached_tokens_per_request,
+  output_tokens_per_second,
+  stream_failed,
+  stream_findings,
+  goodput,
+  goodput_rate,
+  client_lag,
+  loop_lag,
+  sched_lag,
+  send_lag,
   count_  // how many there are
 };
 inline constexpr std::size_t kMetricCount = static_cast<std::size_t>(Metric::count_);
 
 struct MetricInfo {
   Metric id;
-  std::string_view name;        // as in YAML, JSON, reports
+  std::string_view name;  // as in YAML, JSON, reports
   MetricKind kind;
   Unit unit;
   std::string_view definition;  // one sentence, from the table of definitions
 };
 
-std::span<const MetricInfo> metric_catalog();          // in the order of Metric
+std::span<const MetricInfo> metric_catalog();  // in the order of Metric
 const MetricInfo& info(Metric metric);
 std::optional<Metric> metric_named(std::string_view name);
 
