@@ -135,4 +135,38 @@ std::optional<Metric> metric_named(std::string_view name) {
   return found->id;
 }
 
+std::string_view kind_name(MetricKind kind) {
+  switch (kind) {
+    case MetricKind::counter:
+      return "counter";
+    case MetricKind::gauge:
+      return "gauge";
+    case MetricKind::rate:
+      return "rate";
+    case MetricKind::trend:
+      return "trend";
+  }
+  return "";
+}
+
+std::string_view unit_name(Unit unit) {
+  switch (unit) {
+    case Unit::none:
+      return "";
+    case Unit::milliseconds:
+      return "ms";
+    case Unit::bytes:
+      return "bytes";
+    case Unit::characters:
+      return "characters";
+    case Unit::tokens:
+      return "tokens";
+    case Unit::per_second:
+      return "1/s";
+    case Unit::percent:
+      return "%";
+  }
+  return "";
+}
+
 }  // namespace sluice

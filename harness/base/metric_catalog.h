@@ -84,6 +84,9 @@ struct MetricInfo {
   std::string_view definition;  // one sentence, from the table of definitions
 };
 
+std::string_view kind_name(MetricKind kind);  // "trend"
+std::string_view unit_name(Unit unit);        // "ms"; empty for none
+
 std::span<const MetricInfo> metric_catalog();  // in the order of Metric
 const MetricInfo& info(Metric metric);
 std::optional<Metric> metric_named(std::string_view name);

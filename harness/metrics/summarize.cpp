@@ -20,40 +20,6 @@ namespace {
 constexpr std::size_t kFailuresShown = 20;
 constexpr double kSeriesTicksPerMs = 1e6 / static_cast<double>(Series::kTick.count());
 
-std::string_view kind_name(MetricKind kind) {
-  switch (kind) {
-    case MetricKind::counter:
-      return "counter";
-    case MetricKind::gauge:
-      return "gauge";
-    case MetricKind::rate:
-      return "rate";
-    case MetricKind::trend:
-      return "trend";
-  }
-  return "";
-}
-
-std::string_view unit_name(Unit unit) {
-  switch (unit) {
-    case Unit::none:
-      return "";
-    case Unit::milliseconds:
-      return "ms";
-    case Unit::bytes:
-      return "bytes";
-    case Unit::characters:
-      return "characters";
-    case Unit::tokens:
-      return "tokens";
-    case Unit::per_second:
-      return "1/s";
-    case Unit::percent:
-      return "%";
-  }
-  return "";
-}
-
 std::string_view outcome_name(Outcome outcome) {
   switch (outcome) {
     case Outcome::ok:
