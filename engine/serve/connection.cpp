@@ -139,7 +139,7 @@ void Connection::start() {
   enter(Phase::idle);
   asio::co_spawn(
       service_.io, [self = shared_from_this()] { return self->run(); },
-      [self = shared_from_this()](std::exception_ptr thrown) {
+      [self = shared_from_this()](const std::exception_ptr& thrown) {
         if (thrown) {
           try {
             std::rethrow_exception(thrown);
