@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -14,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 #include "harness/base/duration.h"
@@ -26,7 +28,13 @@ SSL* ssl_of(void* tls) { return static_cast<SSL*>(tls); }
 std::string tls_error() {
   const unsigned long code = ::ERR_get_error();
   ::ERR_clear_error();
-  if (code == 0) return "the connection ended";
+  const bool of_tls = ERR_GET_LIB(code) == ERR_LIB_SSL;
+  if (code == 0 || (of_tls && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)) {
+    return "the connection ended";
+  }
+  if (of_tls && ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER) {
+    return "the answer is not TLS (does this port speak http instead of https?)";
+  }
   const char* const reason = ::ERR_reason_error_string(code);
   return reason != nullptr ? reason : "unknown error";
 }
@@ -35,6 +43,48 @@ std::string tls_error() {
 std::string error_text(int error) {
   std::array<char, 256> buffer{};
   return ::strerror_r(error, buffer.data(), buffer.size());
+}
+
+// OpenSSL's own BIO for sockets writes with write(2), which raises SIGPIPE when the server has broken the connection,
+// and that ends the program.
+
+int socket_of(BIO* bio) { return static_cast<int>(reinterpret_cast<std::intptr_t>(::BIO_get_data(bio))); }
+
+int bio_write(BIO* bio, const char* from, int size) {
+  const ssize_t sent = ::send(socket_of(bio), from, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+  BIO_clear_retry_flags(bio);
+  if (sent < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_write(bio);
+  return static_cast<int>(sent);
+}
+
+int bio_read(BIO* bio, char* into, int size) {
+  const ssize_t got = ::recv(socket_of(bio), into, static_cast<std::size_t>(size), 0);
+  BIO_clear_retry_flags(bio);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_read(bio);
+  if (got == 0) ::BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+  return static_cast<int>(got);
+}
+
+long bio_control(BIO* bio, int command, long, void*) {
+  if (command == BIO_CTRL_EOF) return ::BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0 ? 1 : 0;
+  return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+/// Null: out of memory. Does not own the socket.
+BIO* bio_of(int socket) {
+  static BIO_METHOD* const method = [] {
+    BIO_METHOD* const made = ::BIO_meth_new(::BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
+    if (made == nullptr) return made;
+    ::BIO_meth_set_write(made, &bio_write);
+    ::BIO_meth_set_read(made, &bio_read);
+    ::BIO_meth_set_ctrl(made, &bio_control);
+    return made;
+  }();
+  BIO* const bio = method == nullptr ? nullptr : ::BIO_new(method);
+  if (bio == nullptr) return nullptr;
+  ::BIO_set_data(bio, reinterpret_cast<void*>(static_cast<std::intptr_t>(socket)));
+  ::BIO_set_init(bio, 1);
+  return bio;
 }
 
 bool is_address(const std::string& host) {
@@ -54,9 +104,6 @@ Result<std::shared_ptr<TlsContext>> TlsContext::make(bool verify) {
   ::SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   ::SSL_CTX_set_mode(context,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-  // A server that ends the connection without close_notify is common; the HTTP framing says whether anything is
-  // missing.
-  ::SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
   static constexpr std::array<unsigned char, 9> kHttp11 = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   ::SSL_CTX_set_alpn_protos(context, kHttp11.data(), kHttp11.size());
   if (verify) {
@@ -77,9 +124,13 @@ Connection::~Connection() { close(); }
 
 void Connection::close() {
   if (tls_ != nullptr) {
+    // Not while a handshake is under way, nor after a failure: OpenSSL takes both for a handshake.
+    if (::SSL_is_init_finished(ssl_of(tls_)) != 0) ::SSL_shutdown(ssl_of(tls_));
+    ::ERR_clear_error();
     ::SSL_free(ssl_of(tls_));
     tls_ = nullptr;
   }
+  tls_end_.reset();
   if (socket_ >= 0) {
     ::close(socket_);
     socket_ = -1;
@@ -151,7 +202,9 @@ Task<std::string> Connection::handshake(Waiter& waiter, Wake& wake) {
                               : ::SSL_set1_host(ssl, endpoint_.host.c_str());
     if (named != 1) co_return "TLS: " + tls_error();
   }
-  ::SSL_set_fd(ssl, socket_);
+  BIO* const bio = bio_of(socket_);
+  if (bio == nullptr) co_return "TLS: " + tls_error();
+  ::SSL_set_bio(ssl, bio, bio);
   while (true) {
     ::ERR_clear_error();
     const int result = ::SSL_connect(ssl);
@@ -165,7 +218,7 @@ Task<std::string> Connection::handshake(Waiter& waiter, Wake& wake) {
       wake = co_await loop_.writable(waiter, readiness_);
     } else {
       const long verified = ::SSL_get_verify_result(ssl);
-      if (verified != X509_V_OK) {
+      if (options_.tls->verify_ && verified != X509_V_OK) {  // it is kept when nobody asks for it, too
         ::ERR_clear_error();
         co_return fmt::format("TLS: the certificate is not trusted: {} (tls_verify: false accepts it)",
                               ::X509_verify_cert_error_string(verified));
@@ -177,38 +230,52 @@ Task<std::string> Connection::handshake(Waiter& waiter, Wake& wake) {
   }
 }
 
-Connection::Read Connection::read(char* into, std::size_t size) {
+Connection::Read Connection::read_tls(char* into, std::size_t size) {
+  if (tls_end_) return *tls_end_;
   Read result;
-  if (tls_ != nullptr) {
+  // Record after record, until the socket is empty: only then is it known that nothing follows what was read.
+  while (result.bytes < size) {
     ::ERR_clear_error();
-    const int got = ::SSL_read(ssl_of(tls_), into, static_cast<int>(std::min<std::size_t>(size, 1U << 30)));
+    const int got = ::SSL_read(ssl_of(tls_), into + result.bytes,
+                               static_cast<int>(std::min<std::size_t>(size - result.bytes, 1U << 30)));
     if (got > 0) {
-      result.bytes = static_cast<std::size_t>(got);
-      return result;
+      result.bytes += static_cast<std::size_t>(got);
+      continue;
     }
-    switch (::SSL_get_error(ssl_of(tls_), got)) {
-      case SSL_ERROR_WANT_READ:
-        readiness_.drained();
-        result.io = Io::would_block_read;
-        break;
-      case SSL_ERROR_WANT_WRITE:
-        readiness_.filled();
-        result.io = Io::would_block_write;
-        break;
-      case SSL_ERROR_ZERO_RETURN:
-        result.io = Io::end;
-        break;
-      case SSL_ERROR_SYSCALL:
-        result.io = errno == 0 ? Io::end : Io::failed;
-        result.error = errno;
-        break;
-      default:
-        result.io = Io::failed;
-        ::ERR_clear_error();
+    const int error = errno;
+    const int why = ::SSL_get_error(ssl_of(tls_), got);
+    if (why == SSL_ERROR_WANT_READ) {
+      readiness_.drained();
+      result.drained = result.bytes > 0;
+      if (result.bytes == 0) result.io = Io::would_block_read;
+      break;
     }
-    return result;
+    if (why == SSL_ERROR_WANT_WRITE) {
+      readiness_.filled();
+      if (result.bytes == 0) result.io = Io::would_block_write;
+      break;
+    }
+    Read end;
+    end.io = Io::failed;
+    if (why == SSL_ERROR_ZERO_RETURN) {
+      end.io = Io::end;
+    } else if (why == SSL_ERROR_SYSCALL) {
+      end.error = error;
+    } else if (ERR_GET_REASON(::ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+      end.io = Io::end;
+      end.cut = true;
+    }
+    ::ERR_clear_error();
+    tls_end_ = end;  // OpenSSL does not say the same again
+    if (result.bytes == 0) return end;
+    break;
   }
+  return result;
+}
 
+Connection::Read Connection::read(char* into, std::size_t size) {
+  if (tls_ != nullptr) return read_tls(into, size);
+  Read result;
   ssize_t got = 0;
   if (options_.stamps != nullptr) {
     alignas(cmsghdr) std::array<char, 128> control;

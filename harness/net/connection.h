@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "harness/base/result.h"
@@ -17,7 +18,7 @@
 
 namespace sluice {
 
-/// What all TLS connections of a run share: trust, protocol versions, sessions. Thread-safe once made.
+/// What all TLS connections of a run share: trust and protocol versions. Thread-safe once made.
 class TlsContext {
  public:
   /// `verify`: certificates must be trusted by the system and carry the host's name.
@@ -64,6 +65,7 @@ class Connection {
   struct Read {
     Io io = Io::done;
     std::size_t bytes = 0;
+    bool cut = false;        // Io::end over TLS without its closing message: anybody may have ended it
     bool drained = false;    // nothing more was queued when this was read
     Instant stamp = kNever;  // the kernel's, of the last segment touched; kNever: none
     int error = 0;           // errno of Io::failed; 0: TLS said so
@@ -83,13 +85,15 @@ class Connection {
  private:
   Task<std::string> connect_to(Waiter& waiter, const Address& address, Wake& wake);
   Task<std::string> handshake(Waiter& waiter, Wake& wake);
+  Read read_tls(char* into, std::size_t size);
 
   EventLoop& loop_;
   const Endpoint& endpoint_;
   ConnectionOptions options_;
   Readiness readiness_;
   int socket_ = -1;
-  void* tls_ = nullptr;  // SSL
+  void* tls_ = nullptr;          // SSL
+  std::optional<Read> tls_end_;  // how it has ended, once it has
 };
 
 }  // namespace sluice

@@ -429,7 +429,8 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
           again = true;  // it was closed while idle, which the server may do at any time
           break;
         }
-        if (got.io == Io::end && record.first_byte_at != kNever && s.held.empty()) {
+        // Over TLS an end that was not announced makes no body whole that only the end delimits (RFC 9112, 9.8).
+        if (got.io == Io::end && !got.cut && record.first_byte_at != kNever && s.held.empty()) {
           s.parser->put_eof(error);
           if (!error && s.parser->is_done()) break;
         }
