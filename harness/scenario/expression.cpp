@@ -630,7 +630,7 @@ void append_json_escaped(std::string_view text, std::string& out) {
 
 }  // namespace
 
-Template::Template(std::string literal) { add_literal(literal); }
+Template::Template(std::string_view literal) { add_literal(literal); }
 
 void Template::add_literal(std::string_view text) {
   if (text.empty()) return;

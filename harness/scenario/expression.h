@@ -78,7 +78,7 @@ class Expression {
 class Template {
  public:
   Template() = default;
-  explicit Template(std::string literal);
+  explicit Template(std::string_view literal);
   static Result<Template> parse(std::string_view text, std::span<const std::string_view> names);
 
   bool is_static() const;  // no holes: render once

@@ -762,6 +762,7 @@ class Reader {
                                         Metric::http_req_waiting,
                                         Metric::http_req_duration_sched};
     std::vector<std::string_view> names;
+    names.reserve(allowed.size());
     for (const auto metric : allowed) names.push_back(info(metric).name);
     for (const auto& entry : member.value.members) {
       const auto metric = metric_named(entry.key);

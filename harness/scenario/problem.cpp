@@ -40,9 +40,9 @@ std::string Problems::text() const {
   return out;
 }
 
-void ProblemList::add(Place place, std::string message) { add_in(file_, place, std::move(message)); }
+void ProblemList::add(Place place, std::string_view message) { add_in(file_, place, message); }
 
-void ProblemList::add_in(std::string file, Place place, std::string message) {
+void ProblemList::add_in(std::string file, Place place, std::string_view message) {
   if (list_.size() >= limits::problems_max) {
     ++left_out_;
     return;

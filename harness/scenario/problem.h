@@ -31,8 +31,8 @@ class ProblemList {
  public:
   explicit ProblemList(std::string file) : file_(std::move(file)) {}
 
-  void add(Place place, std::string message);
-  void add_in(std::string file, Place place, std::string message);
+  void add(Place place, std::string_view message);
+  void add_in(std::string file, Place place, std::string_view message);
   bool empty() const { return list_.empty(); }
 
   /// Sorted; the last says how many were left out, if any were.

@@ -92,6 +92,7 @@ Result<void> read_aggregation(std::string_view text, Threshold& threshold) {
     return fail(fmt::format("'{}' is written p({})", text, text.substr(1)));
   }
   std::vector<std::string_view> names;
+  names.reserve(kAggregations.size() + 1);
   for (const auto& candidate : kAggregations) names.push_back(candidate.text);
   names.push_back("p(95)");
   return fail(fmt::format(

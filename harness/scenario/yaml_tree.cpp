@@ -136,8 +136,8 @@ class Builder : public YAML::EventHandler {
     std::unordered_map<std::string, std::size_t> keys;  // -> index in node.members
   };
 
-  [[noreturn]] void stop(const YAML::Mark& mark, std::string message) {
-    problems_.add(place_of(mark), std::move(message));
+  [[noreturn]] void stop(const YAML::Mark& mark, std::string_view message) {
+    problems_.add(place_of(mark), message);
     throw Stop{};
   }
 
