@@ -12,9 +12,11 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "harness/base/stream_rule.h"
+#include "tests/harness/load/allocations.h"
 #include "tests/support/scripted_server.h"
 
 namespace sluice {
@@ -411,6 +413,46 @@ TEST(Run, KeepsTheExamplesOfFindings) {
   const auto rule = static_cast<std::uint8_t>(StreamRule::invalid_json);
   EXPECT_EQ(result.tally.findings().at(rule), requests(result.tally));
   EXPECT_EQ(result.tally.examples().at(rule).text, "{oops");
+}
+
+// ---- memory -------------------------------------------------------------------------------------------------------
+
+TEST(Run, AllocatesNothingPerRequestWhenItIsAlwaysTheSame) {
+  const std::string whole = answer(
+      R"({"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]})",
+      "application/json");
+  struct Case {
+    const char* name;
+    Step step;
+    std::string said;
+  };
+  const std::vector<Case> cases{{"plain", http_step("/"), answer("hello")},
+                                {"plain, checked", with_check(http_step("/"), "status == 200"), answer("hello")},
+                                {"chat", chat_step("hi", false), whole},
+                                {"stream", chat_step("hi"), kStream},
+                                {"stream, checked", with_check(chat_step("hi"), "text contains \"print(\""), kStream}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    ScriptedServer server({repeated(c.said, 800)});
+    const Plan plan = plan_of(server.url(), {c.step}, ConstantVus{1, 20s});
+    RunControl control;
+    // All of the one load thread; read when it has ended.
+    int seen = 0, failed = 0, allocating = 0;
+    std::uint64_t allocations = 0;
+    RunOptions options;
+    options.on_record = [&](const RequestRecord& record) {
+      const std::uint64_t before = std::exchange(allocations, allocations_of_this_thread());
+      if (++seen > 200 && seen <= 700 && allocations != before) ++allocating;
+      if (record.outcome != Outcome::ok && record.outcome != Outcome::interrupted) ++failed;
+      if (seen == 700) control.stop_now();
+    };
+    ASSERT_TRUE(run(plan, options, control, {}));
+    ASSERT_GE(seen, 700);
+    EXPECT_EQ(failed, 0);
+    EXPECT_GT(allocations, 0u);
+    // A time of a size that has not been seen yet makes its histogram a block, once: so a few may, but not each.
+    EXPECT_LE(allocating, 50);
+  }
 }
 
 }  // namespace
