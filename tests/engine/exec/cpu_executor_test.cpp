@@ -4,33 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <new>
+#include <functional>
 #include <random>
 
+#include "tests/engine/exec/cpu_allocations.h"
 #include "tests/engine/exec/cpu_model.h"
-
-// Counts what is allocated anywhere in this binary.
-namespace {
-std::atomic<std::size_t> allocations{0};
-void* counted(std::size_t size, std::size_t alignment) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  void* const memory = alignment <= alignof(std::max_align_t)
-                           ? std::malloc(size == 0 ? 1 : size)
-                           : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-}  // namespace
-void* operator new(std::size_t size) { return counted(size, 1); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace sluice::engine {
 namespace {
@@ -229,9 +207,9 @@ TEST_P(CpuExecutor, AllocatesNothingInASteadyStep) {
     executor->poll(results);
   };
   run(0, 100);
-  const std::size_t before = allocations.load();
+  const std::size_t before = allocations();
   for (std::uint32_t position = 1; position < 60; ++position) run(position, position % 3 == 0 ? 100 : 1);
-  EXPECT_EQ(allocations.load() - before, 0u);
+  EXPECT_EQ(allocations() - before, 0u);
   EXPECT_EQ(results.size(), 6u);
 }
 
