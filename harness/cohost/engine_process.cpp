@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -210,6 +211,16 @@ Result<std::string> find_engine_executable() {
       fmt::format("sluice-engine was not found as {}: build it, or set SLUICE_ENGINE to its path", beside.string()));
 }
 
+/// All cores but one: an engine that computes on every core keeps the harness from its own, and what is then measured
+/// is the scheduler. 0 where the user has said how the cores are shared, or there is only one.
+static unsigned threads_beside_the_harness(const EngineTarget& target) {
+  cpu_set_t mine;
+  const bool told = !target.engine_cores.empty() || !target.harness_cores.empty() ||
+                    std::find(target.args.begin(), target.args.end(), "--threads") != target.args.end();
+  if (told || sched_getaffinity(0, sizeof mine, &mine) != 0) return 0;
+  return static_cast<unsigned>(CPU_COUNT(&mine)) - 1;
+}
+
 EngineProcess::EngineProcess(std::unique_ptr<State> state) : state_(std::move(state)) {}
 EngineProcess::~EngineProcess() = default;
 
@@ -225,6 +236,10 @@ Result<std::unique_ptr<EngineProcess>> EngineProcess::start(const EngineTarget& 
   launch.arguments = {
       executable,  "--model",      target.model,        "--port",       "0",
       "--backend", target.backend, "--die-with-parent", "--parent-pid", fmt::format("{}", launch.parent)};
+  if (const unsigned threads = threads_beside_the_harness(target); threads > 0) {
+    launch.arguments.emplace_back("--threads");
+    launch.arguments.push_back(fmt::format("{}", threads));
+  }
   launch.arguments.insert(launch.arguments.end(), target.args.begin(), target.args.end());
   for (auto& argument : launch.arguments) launch.argv.push_back(argument.data());
   launch.argv.push_back(nullptr);
