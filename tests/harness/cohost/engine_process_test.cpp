@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,13 +74,31 @@ TEST(EngineProcess, StartsOnAFreePortAndIsGoneAfterStop) {
   EXPECT_THAT(engine.url(), StartsWith("http://127.0.0.1:"));
   EXPECT_EQ(local_http_status(port_of(engine), "/ready", seconds(5)), 200);
   EXPECT_THAT(engine.log_tail(), HasSubstr("--model tiny --port 0 --backend cpu --die-with-parent --parent-pid " +
-                                           std::to_string(getpid()) + " --behave ready"));
+                                           std::to_string(getpid())));
+  EXPECT_THAT(engine.log_tail(), HasSubstr("--behave ready"));
   EXPECT_TRUE(runs(engine.pid()));
   (*started)->stop();
   EXPECT_FALSE(runs(engine.pid()));
   EXPECT_EQ(kill(engine.pid(), 0), -1) << "reaped, too";
   EXPECT_FALSE(engine.death()) << "it was asked to";
   (*started)->stop();
+}
+
+TEST(EngineProcess, LeavesOneCoreToTheHarnessUnlessTheUserSaysOtherwise) {
+  cpu_set_t mine;
+  ASSERT_EQ(sched_getaffinity(0, sizeof mine, &mine), 0);
+  const int cores = CPU_COUNT(&mine);
+  const auto log_of = [](const EngineTarget& target) {
+    const auto started = EngineProcess::start(target, fake());
+    return started ? (*started)->log_tail() : started.error().message;
+  };
+  EngineTarget target = behaving("ready");
+  EXPECT_THAT(log_of(target), HasSubstr(cores > 1 ? "--threads " + std::to_string(cores - 1) : "--behave"));
+  target.engine_cores = "0";
+  EXPECT_THAT(log_of(target), Not(HasSubstr("--threads")));
+  target = behaving("ready");
+  target.args.insert(target.args.end(), {"--threads", "7"});
+  EXPECT_THAT(log_of(target), HasSubstr("--parent-pid " + std::to_string(getpid()) + " --behave ready --threads 7"));
 }
 
 TEST(EngineProcess, TheDestructorStopsIt) {
