@@ -10,7 +10,7 @@
 namespace sluice {
 
 Result<RequestUrl> parse_url(std::string_view url) {
-  const auto parsed = boost::urls::parse_uri(boost::urls::string_view(url.data(), url.size()));
+  const auto parsed = boost::urls::parse_uri(boost::core::string_view(url.data(), url.size()));
   constexpr std::string_view kWayOut = "write http://host:port/path or https://...";
   if (!parsed) return fail(fmt::format("'{}' is not a URL: {}", url, kWayOut));
   const boost::urls::url_view& view = *parsed;
