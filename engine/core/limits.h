@@ -6,9 +6,10 @@
 
 namespace sluice::engine::limits {
 
-inline constexpr std::uint32_t block_tokens = 64;  // KV block: a 16 KiB tile a head at dim 64; page size hardly matters, sharing does
+inline constexpr std::uint32_t block_tokens =
+    64;  // KV block: a 16 KiB tile a head at dim 64; page size hardly matters, sharing does
 inline constexpr std::size_t safetensors_header_bytes_max = 100u << 20;  // the format's own bound
-inline constexpr std::size_t json_file_bytes_max = 64u << 20;            // tokenizer.json of 256k-entry vocabularies is 35 MB
+inline constexpr std::size_t json_file_bytes_max = 64u << 20;  // tokenizer.json of 256k-entry vocabularies is 35 MB
 inline constexpr std::size_t http_header_bytes_max = 16u << 10;
 inline constexpr std::size_t http_body_bytes_max = 8u << 20;  // 413 beyond: a 128k-token prompt is under 1 MB
 inline constexpr std::size_t stop_strings_max = 16;

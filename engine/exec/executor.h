@@ -1,7 +1,8 @@
 // The one virtual seam of the engine: something that runs steps of a model.
 //
-// Implementations: exec/cpu (computes), exec/scripted (a scripted clock), exec/cuda (later). They do not know each other.
-// All calls come from the engine thread. Nothing is allocated in submit() or poll() after the first step of a shape.
+// Implementations: exec/cpu (computes), exec/scripted (a scripted clock), exec/cuda (later). They do not know each
+// other. All calls come from the engine thread. Nothing is allocated in submit() or poll() after the first step of a
+// shape.
 //
 // Numerics contract (docs/decisions/0001-numerics.md): the fp32 logits at position t are a bitwise function of tokens
 // 0..t, the model, the build and the instruction set; never of the other rows of the step, the slot, the blocks, the
@@ -22,8 +23,8 @@ namespace sluice::engine {
 using Clock = std::chrono::steady_clock;  // CLOCK_MONOTONIC
 
 struct ExecutorInfo {
-  std::string backend;            // "cpu", "scripted", "cuda"
-  std::string device;             // for people: "AMD EPYC, avx512-bf16, 2 threads"
+  std::string backend;  // "cpu", "scripted", "cuda"
+  std::string device;   // for people: "AMD EPYC, avx512-bf16, 2 threads"
   std::uint32_t vocab_size = 0;
   std::uint32_t context_max = 0;  // tokens a sequence may hold, prompt and output
   std::uint32_t slots_max = 0;    // sequences that may run at once
@@ -36,23 +37,24 @@ struct ExecutorInfo {
 /// One sequence's share of a step: `tokens.size()` consecutive positions from `position`. A decode is a slice of one.
 struct Slice {
   SlotId slot = 0;
-  std::uint32_t position = 0;         // position of tokens[0]; all earlier ones are in the cache already
-  std::span<const TokenId> tokens;    // views into the scheduler's memory, good until submit() returns
-  std::span<const BlockId> blocks;    // the sequence's table; covers position + tokens.size() tokens
-  bool sample = false;                // draw a token from the last row's logits (false: a prefill chunk that is not the last)
+  std::uint32_t position = 0;       // position of tokens[0]; all earlier ones are in the cache already
+  std::span<const TokenId> tokens;  // views into the scheduler's memory, good until submit() returns
+  std::span<const BlockId> blocks;  // the sequence's table; covers position + tokens.size() tokens
+  bool sample = false;  // draw a token from the last row's logits (false: a prefill chunk that is not the last)
 };
 
 struct StepPlan {
-  std::vector<Slice> slices;          // at most one a slot; decodes first
+  std::vector<Slice> slices;  // at most one a slot; decodes first
 };
 
-/// One drawn token. Results of one step may come at different instants (scripted executor); those of a slot are in order.
+/// One drawn token. Results of one step may come at different instants (scripted executor); those of a slot are in
+/// order.
 struct Sampled {
   SlotId slot = 0;
   TokenId token = -1;
-  float logprob = 0;                  // of `token`, natural log, from the logits after bias, before temperature
-  std::uint64_t logits_hash = 0;      // hash of the row's fp32 bits when ExecutorOptions asked for it, else 0
-  bool finite = true;                 // false: the row held NaN or infinity; the request ends with an error
+  float logprob = 0;              // of `token`, natural log, from the logits after bias, before temperature
+  std::uint64_t logits_hash = 0;  // hash of the row's fp32 bits when ExecutorOptions asked for it, else 0
+  bool finite = true;             // false: the row held NaN or infinity; the request ends with an error
 };
 
 class Executor {
@@ -61,8 +63,10 @@ class Executor {
 
   virtual const ExecutorInfo& info() const = 0;
 
-  /// Binds `slot` to a request until release(). `prompt` feeds the penalties; `request_key` seeds scripts (scripted executor).
-  virtual void bind(SlotId slot, const SamplingParams& sampling, std::span<const TokenId> prompt, std::uint64_t request_key) = 0;
+  /// Binds `slot` to a request until release(). `prompt` feeds the penalties; `request_key` seeds scripts (scripted
+  /// executor).
+  virtual void bind(SlotId slot, const SamplingParams& sampling, std::span<const TokenId> prompt,
+                    std::uint64_t request_key) = 0;
   /// Tokens that a slot resumed after preemption had already produced: they count in the penalties as output.
   virtual void resume(SlotId slot, std::span<const TokenId> output) = 0;
   /// The slot's request has ended or been preempted; results still due for it are dropped.
@@ -74,7 +78,8 @@ class Executor {
   virtual bool busy() const = 0;
   /// Appends the results that are ready to `out` and returns how many. Never blocks.
   virtual std::size_t poll(std::vector<Sampled>& out) = 0;
-  /// When poll() will next have something, if that is known: the engine thread sleeps until then or until a command comes.
+  /// When poll() will next have something, if that is known: the engine thread sleeps until then or until a command
+  /// comes.
   virtual std::optional<Clock::time_point> next_ready() const { return std::nullopt; }
 };
 

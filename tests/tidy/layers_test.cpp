@@ -53,8 +53,8 @@ const Edges kAllowed = {
 };
 
 // Asio and Beast cost seconds a file: only here, and never in a header.
-const std::set<std::string> kMayUseAsio = {"harness/net",    "harness/load",   "harness/output",
-                                           "harness/cohost", "engine/serve"};
+const std::set<std::string> kMayUseAsio = {"harness/net", "harness/load", "harness/output", "harness/cohost",
+                                           "engine/serve"};
 
 std::string layer_of(const std::string& path) {
   if (path == "engine/main.cpp") return path;
