@@ -199,7 +199,7 @@ std::vector<reports::SeriesPoint> series_points(const Series& series, double win
     vus += interval.vus_change;
     reports::SeriesPoint point;
     point.t_s = static_cast<double>(i) * interval_s;
-    // The last interval is seldom whole; a stub of one would turn a handful of requests into a spike.
+    // The last interval is seldom whole; a sliver of one would turn a handful of requests into a spike.
     const double length = std::clamp(window_s - point.t_s, interval_s / 4, interval_s);
     point.vus = static_cast<double>(vus);
     point.requests_per_s = static_cast<double>(interval.requests) / length;

@@ -76,23 +76,7 @@ std::string unit_of(const Threshold& threshold) {
   if (metric.kind == MetricKind::rate) return "share";
   if (threshold.aggregation == Aggregation::rate) return metric.unit == Unit::bytes ? "bytes/s" : "1/s";
   if (threshold.metric == Metric::availability || threshold.metric == Metric::goodput_rate) return "share";
-  switch (metric.unit) {
-    case Unit::none:
-      return "";
-    case Unit::milliseconds:
-      return "ms";
-    case Unit::bytes:
-      return "bytes";
-    case Unit::characters:
-      return "characters";
-    case Unit::tokens:
-      return "tokens";
-    case Unit::per_second:
-      return "1/s";
-    case Unit::percent:
-      return "%";
-  }
-  return "";
+  return std::string(unit_name(metric.unit));
 }
 
 std::string number_text(double value, const std::string& unit) {
