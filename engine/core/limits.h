@@ -15,6 +15,7 @@ inline constexpr std::size_t http_body_bytes_max = 8u << 20;  // 413 beyond: a 1
 inline constexpr std::size_t stop_strings_max = 16;
 inline constexpr std::size_t stop_string_bytes_max = 1024;
 inline constexpr std::size_t logit_bias_max = 1024;
+inline constexpr std::size_t top_logprobs_max = 20;  // OpenAI's own bound
 inline constexpr std::size_t messages_max = 4096;
 
 }  // namespace sluice::engine::limits

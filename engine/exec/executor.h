@@ -1,14 +1,15 @@
 // The one virtual seam of the engine: something that runs steps of a model.
 //
-// Implementations: exec/cpu (computes), exec/scripted (a scripted clock), exec/cuda (later). They do not know each
-// other. All calls come from the engine thread. Nothing is allocated in submit() or poll() after the first step of a
-// shape.
+// Implementations: exec/cpu (computes), exec/scripted (a scripted clock), exec/cuda (an NVIDIA GPU). They do not know
+// each other. All calls come from the engine thread. Nothing is allocated in submit() or poll() after the first step of
+// a shape.
 //
 // Numerics contract (docs/decisions/0001-numerics.md): the fp32 logits at position t are a bitwise function of tokens
 // 0..t, the model, the build and the instruction set; never of the other rows of the step, the slot, the blocks, the
 // chunk borders, the number of threads, or whether t was prefilled or decoded.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -16,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/core/limits.h"
 #include "engine/core/types.h"
 
 namespace sluice::engine {
@@ -32,6 +34,10 @@ struct ExecutorInfo {
   std::uint32_t blocks = 0;       // KV blocks there are; ids are 0 .. blocks-1
   std::uint64_t weight_bytes = 0;
   std::uint64_t kv_bytes = 0;
+  std::uint32_t steps_ahead = 1;  // steps that may be in flight at once; over 1: plans may say kDrawnBefore
+  // How long a step takes, as measured at load: about step_base_ns + rows * step_row_ns once it is bound by
+  // arithmetic. From it the scheduler takes how many prompt tokens may ride along with decodes. 0: not measured.
+  double step_base_ns = 0, step_row_ns = 0;
 };
 
 /// One sequence's share of a step: `tokens.size()` consecutive positions from `position`. A decode is a slice of one.
@@ -47,6 +53,11 @@ struct StepPlan {
   std::vector<Slice> slices;  // at most one a slot; decodes first
 };
 
+struct TokenLogprob {
+  TokenId token = -1;
+  float logprob = 0;  // natural log, from the logits after bias and penalties, before temperature
+};
+
 /// One drawn token. Results of one step may come at different instants (scripted executor); those of a slot are in
 /// order.
 struct Sampled {
@@ -55,6 +66,8 @@ struct Sampled {
   float logprob = 0;              // of `token`, natural log, from the logits after bias, before temperature
   std::uint64_t logits_hash = 0;  // hash of the row's fp32 bits when ExecutorOptions asked for it, else 0
   bool finite = true;             // false: the row held NaN or infinity; the request ends with an error
+  std::uint32_t top_count = 0;    // SamplingParams::top_logprobs of them, most probable first, ties to the lower id
+  std::array<TokenLogprob, limits::top_logprobs_max> top{};
 };
 
 class Executor {
@@ -72,15 +85,20 @@ class Executor {
   /// The slot's request has ended or been preempted; results still due for it are dropped.
   virtual void release(SlotId slot) = 0;
 
-  /// Hands over a step. REQUIRES: !busy().
+  /// Hands over a step. Steps run in the order in which they were handed over, so a block freed and given to another
+  /// sequence is not written before the steps that still name it have read it. REQUIRES: !busy().
   virtual void submit(const StepPlan& plan) = 0;
-  /// True while a further submit() must wait (the CPU executor: never, it computes within submit()).
+  /// True while a further submit() must wait: steps_ahead steps are in flight (the CPU executor: never, it computes
+  /// within submit()).
   virtual bool busy() const = 0;
   /// Appends the results that are ready to `out` and returns how many. Never blocks.
   virtual std::size_t poll(std::vector<Sampled>& out) = 0;
   /// When poll() will next have something, if that is known: the engine thread sleeps until then or until a command
   /// comes.
   virtual std::optional<Clock::time_point> next_ready() const { return std::nullopt; }
+  /// A sentence once the device has failed and no step can run any more; empty while all is well. What was in flight
+  /// then never arrives.
+  virtual std::string failure() const { return {}; }
 };
 
 }  // namespace sluice::engine

@@ -320,6 +320,11 @@ std::vector<float> rope_frequencies(const ModelConfig& config) {
   return frequencies;
 }
 
+RopeAngles rope_angles(const ModelConfig& config, std::uint32_t) {
+  if (config.rope == Rope::none) return {};
+  return {.dims = config.head_dim, .frequencies = rope_frequencies(config), .scale = 1.0f};
+}
+
 std::uint64_t parameter_count(const ModelConfig& config) {
   const std::uint64_t hidden = config.hidden_size;
   const std::uint64_t q = std::uint64_t{config.heads} * config.head_dim;

@@ -31,7 +31,10 @@ struct ModelConfig {
   Activation activation = Activation::silu;
   bool gated = true;  // act(gate(x)) * up(x), else act(up(x))
   bool qkv_bias = false;
-  bool qk_norm = false;
+  bool o_bias = false;             // of attention's output (GPT-2)
+  bool mlp_bias = false;           // of up and down (GPT-2)
+  bool qk_norm = false;            // RMS norm over each head's queries and keys, before the rotation (Qwen3)
+  bool learned_positions = false;  // a table of positions is added to the embedding (GPT-2); then rope is none
   bool tied_head = false;
   Rope rope = Rope::plain;
   float rope_theta = 10000.0f;
@@ -39,15 +42,35 @@ struct ModelConfig {
   float rope_low_frequency = 1.0f;   // llama3: wavelengths beyond rope_original_context / this are stretched in full
   float rope_high_frequency = 4.0f;  // llama3: wavelengths below rope_original_context / this are left alone
   std::uint32_t rope_original_context = 0;  // llama3: the context the model was first trained with
-  std::uint32_t sliding_window = 0;         // 0: none
-  std::vector<TokenId> eos;                 // from config.json and generation_config.json
-  TokenId bos = -1;                         // -1: none
+  std::uint32_t rope_dims = 0;              // leading dimensions of a head that are turned; 0: all of them
+  std::vector<float> rope_short_factors, rope_long_factors;  // longrope: one for each pair of turned dimensions
+  float rope_attention_factor = 0.0f;  // longrope: cosines and sines are multiplied by it; 0: as transformers computes
+  std::uint32_t sliding_window = 0;    // keys that a query sees, itself included; 0: all
+  std::uint32_t windowed_from = 0;     // the first layer that has the window (Qwen2's max_window_layers)
+  std::vector<TokenId> eos;            // from config.json and generation_config.json
+  TokenId bos = -1;                    // -1: none
 };
 
 /// Reads <folder>/config.json (and generation_config.json where there is one). Every number is checked against what the
 /// graph can run; an architecture or option that is not supported is refused by name.
 Result<ModelConfig> load_config(const std::filesystem::path& folder);
 Result<ModelConfig> parse_config(std::string_view json, const std::string& name);
+
+/// How positions turn queries and keys, as transformers computes it.
+///
+/// The angle of pair i at position t is float(t) * frequencies[i]; pair i is dimensions i and i + dims / 2 of a head;
+/// dimensions from `dims` on are left alone. Cosines and sines are multiplied by `scale`. Every rope kind that
+/// load_config lets through is in these values, so an executor needs no more than them.
+struct RopeAngles {
+  std::uint32_t dims = 0;          // 0: nothing is turned
+  std::vector<float> frequencies;  // dims / 2
+  float scale = 1.0f;
+};
+
+/// `context`: the tokens a sequence may hold where the model is served. longrope takes its long factors when that
+/// is beyond the context the model was first trained with, for every position alike: what a position gives must not
+/// depend on how long its sequence will become.
+RopeAngles rope_angles(const ModelConfig& config, std::uint32_t context);
 
 /// What one position turns each pair of dimensions by, in radians: head_dim / 2 values, as transformers computes them.
 /// The angle of pair i at position t is float(t) * frequency[i]; pair i is dimensions i and i + head_dim / 2 of a head.

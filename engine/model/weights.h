@@ -14,19 +14,24 @@
 
 namespace sluice::engine {
 
+/// Every matrix is [out, in], whatever the file has: what families fuse or transpose is taken apart by the loader.
+/// A tensor that the config does not ask for is empty (data.empty()).
 struct LayerWeights {
-  TensorView attention_norm;  // [hidden]
-  TensorView q, k, v;         // [heads*head_dim, hidden], [kv_heads*head_dim, hidden] twice
-  TensorView o;               // [hidden, heads*head_dim]
-  TensorView mlp_norm;        // [hidden]
-  TensorView gate, up;        // [intermediate, hidden]
-  TensorView down;            // [hidden, intermediate]
+  TensorView attention_norm, attention_norm_bias;  // [hidden]; the bias with Norm::layer
+  TensorView q, k, v;                              // [heads*head_dim, hidden], [kv_heads*head_dim, hidden] twice
+  TensorView q_bias, k_bias, v_bias;               // [rows of q, k, v]; with qkv_bias
+  TensorView q_norm, k_norm;                       // [head_dim]; with qk_norm
+  TensorView o, o_bias;                            // [hidden, heads*head_dim]; [hidden], with o_bias
+  TensorView mlp_norm, mlp_norm_bias;              // [hidden]; the bias with Norm::layer
+  TensorView gate, up, up_bias;  // [intermediate, hidden] twice, the gate with `gated`; [intermediate], with mlp_bias
+  TensorView down, down_bias;    // [hidden, intermediate]; [hidden], with mlp_bias
 };
 
 struct Weights {
-  TensorView embedding;   // [vocab, hidden]
-  TensorView final_norm;  // [hidden]
-  TensorView head;        // [vocab, hidden]; the embedding again when tied
+  TensorView embedding;                    // [vocab, hidden]
+  TensorView positions;                    // [context_max, hidden]; with learned_positions
+  TensorView final_norm, final_norm_bias;  // [hidden]; the bias with Norm::layer
+  TensorView head;                         // [vocab, hidden]; the embedding again when tied
   std::vector<LayerWeights> layers;
 
   std::vector<MappedFile> files;
