@@ -5,11 +5,14 @@ set(SLUICE_SANITIZE "" CACHE STRING "Sanitizers for everything of ours, as -fsan
 
 add_library(sluice_flags INTERFACE)
 target_include_directories(sluice_flags INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(sluice_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wformat=2 -Wimplicit-fallthrough
+set(warnings -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wformat=2 -Wimplicit-fallthrough
   $<$<BOOL:${SLUICE_WERROR}>:-Werror>)
+target_compile_options(sluice_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
 # -ffp-contract=off: whether a*b+c is one rounding or two must not depend on the optimiser's mood; kernels say fma where they mean it.
-target_compile_options(sluice_flags INTERFACE -ffp-contract=off)
+target_compile_options(sluice_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+# The same for the GPU: kernels that must agree in every bit would be contracted differently.
+target_compile_options(sluice_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>
+  $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${SLUICE_WERROR}>>:-Werror=all-warnings>)
 
 if(SLUICE_SANITIZE)
   # gcc 12 sees uninitialised values in instrumented std::optional and std::regex where there are none.

@@ -23,8 +23,11 @@
 #include "engine/engine.h"
 #include "engine/exec/cpu/bench.h"
 #include "engine/exec/cpu/cpu_executor.h"
+#include "engine/exec/cuda/bench.h"
+#include "engine/exec/cuda/cuda_executor.h"
 #include "engine/exec/scripted/scripted_executor.h"
 #include "engine/model/config.h"
+#include "engine/model/shapes.h"
 #include "engine/model/weights.h"
 #include "engine/serve/server.h"
 #include "engine/text/chat_template.h"
@@ -44,6 +47,8 @@ struct Options {
   std::uint64_t kv_mib = 0;
   std::uint32_t slots = 0;
   std::uint32_t context = 0;
+  std::uint32_t rows = 0;
+  std::string shape;  // random weights of this shape instead of a model
   std::uint32_t queue = 1024;
   std::string script;
   bool hash_logits = false;
@@ -178,8 +183,27 @@ std::uint64_t default_kv_bytes(const ModelConfig& config, std::uint32_t slots, s
   return std::min(kMost, token_bytes * std::max<std::uint64_t>(whole + limits::block_tokens, slots * kTokensPerSlot));
 }
 
-Result<std::unique_ptr<Executor>> make_cpu(const Options& options, const fs::path& folder, const ModelConfig& config) {
-  const auto weights = load_weights(folder, config);
+Result<std::unique_ptr<Executor>> make_cuda(const Options& options, const std::optional<fs::path>& folder,
+                                            const ModelConfig& config, const Log& log) {
+  std::optional<Weights> weights;
+  if (folder) {
+    auto read = load_weights(*folder, config);
+    if (!read) return read.error();
+    weights = std::move(*read);
+  }
+  CudaOptions cuda;
+  cuda.context_max = options.context;
+  cuda.hash_logits = options.hash_logits;
+  if (options.slots != 0) cuda.slots_max = options.slots;
+  cuda.rows_max = std::max(options.rows != 0 ? options.rows : cuda.rows_max, cuda.slots_max);
+  cuda.kv_bytes = options.kv_mib << 20;
+  cuda.log = [&log](const std::string& line) { log(Level::info, line); };
+  return make_cuda_executor(config, weights ? &*weights : nullptr, cuda);
+}
+
+Result<std::unique_ptr<Executor>> make_cpu(const Options& options, const std::optional<fs::path>& folder,
+                                           const ModelConfig& config) {
+  const auto weights = folder ? load_weights(*folder, config) : Result<Weights>(random_weights(config, 1));
   if (!weights) return weights.error();
   CpuOptions cpu;
   cpu.threads = options.threads;
@@ -189,8 +213,30 @@ Result<std::unique_ptr<Executor>> make_cpu(const Options& options, const fs::pat
     cpu.slots_max = options.slots;
     cpu.rows_max = std::max(cpu.rows_max, options.slots);
   }
+  if (options.rows != 0) cpu.rows_max = std::max(options.rows, cpu.slots_max);
   cpu.kv_bytes = options.kv_mib != 0 ? options.kv_mib << 20 : default_kv_bytes(config, cpu.slots_max, options.context);
   return make_cpu_executor(config, *weights, cpu);
+}
+
+/// `auto` takes the GPU where there is one that can run the model, and says why not otherwise.
+Result<std::unique_ptr<Executor>> make_computing(const Options& options, const std::optional<fs::path>& folder,
+                                                 const ModelConfig& config, const Log& log) {
+  if (options.backend == "cuda") return make_cuda(options, folder, config, log);
+  if (options.backend == "auto") {
+    const auto device = cuda_device(0);
+    if (device) {
+      auto made = make_cuda(options, folder, config, log);
+      if (made) {
+        log(Level::info, "backend: cuda (auto)");
+        return made;
+      }
+      log(Level::warn, made.error().message);
+      log(Level::info, "backend: cpu (auto): the GPU cannot run this");
+    } else {
+      log(Level::info, "backend: cpu (auto): " + device.error().message);
+    }
+  }
+  return make_cpu(options, folder, config);
 }
 
 Result<ServedModel> load(const Options& options, std::function<void()> flush, const Log& log, Loaded& into) {
@@ -208,10 +254,17 @@ Result<ServedModel> load(const Options& options, std::function<void()> flush, co
     if (!read) return read.error();
     config = std::move(*read);
   }
+  if (!options.shape.empty()) {
+    auto shape = shape_named(options.shape);
+    if (!shape) return shape.error();
+    config = std::move(*shape);
+    id = options.shape;
+  }
   if (!options.model_id.empty()) id = options.model_id;
 
-  auto tokenizer = folder ? Tokenizer::load(*folder / "tokenizer.json")
-                          : Tokenizer::parse(scripted_tokenizer_json(), "the built-in vocabulary");
+  auto tokenizer =
+      folder ? Tokenizer::load(*folder / "tokenizer.json")
+             : Tokenizer::parse(scripted_tokenizer_json(config ? config->vocab_size : 0), "the built-in vocabulary");
   if (!tokenizer) return tokenizer.error();
   into.tokenizer = std::make_unique<Tokenizer>(std::move(*tokenizer));
   if (config && into.tokenizer->vocab_size() > config->vocab_size) {
@@ -234,7 +287,7 @@ Result<ServedModel> load(const Options& options, std::function<void()> flush, co
   if (config) engine_options.end_tokens = config->eos;
   auto executor = scripted
                       ? make_scripted(options, *into.tokenizer, config ? &*config : nullptr, engine_options.end_tokens)
-                      : make_cpu(options, *folder, *config);
+                      : make_computing(options, folder, *config, log);
   if (!executor) return executor.error();
   into.engine = std::make_unique<Engine>(std::move(*executor), *into.tokenizer, std::move(engine_options));
 
@@ -273,18 +326,22 @@ int serve(Options options) {
   };
   if (options.die_with_parent && !follow_parent(options)) return 1;
   raise_file_limit();
-  if (options.backend == "cuda") {
-    return say_error(fail("this build has no CUDA backend: use --backend cpu, or auto"));
-  }
-  if (options.model.empty() && options.backend != "scripted") {
+  if (options.model.empty() && options.shape.empty() && options.backend != "scripted") {
     return say_error(
-        fail("--model is missing: give a folder or a name such as tiny-coder (only --backend scripted does without)"));
+        fail("--model is missing: give a folder or a name such as tiny-coder (only --shape and --backend scripted do "
+             "without)"));
+  }
+  if (!options.shape.empty() && (!options.model.empty() || options.backend == "scripted")) {
+    return say_error(fail("--shape stands for a model with random weights: leave out --model and --backend scripted"));
+  }
+  // Before the port is opened: who asks for a GPU that is not there should not wait for a model.
+  if (options.backend == "cuda") {
+    const auto device = cuda_device(0);
+    if (!device) return say_error(fail("backend cuda: " + device.error().message));
   }
   if (!options.script.empty() && options.backend != "scripted") {
     return say_error(fail("--script only means something with --backend scripted"));
   }
-  if (options.backend == "auto") log(Level::info, "backend: cpu (auto)");
-
   options.server.handle_signals = true;
   options.server.drain_limit = std::chrono::seconds(options.drain_seconds);
   options.server.log = [log](const std::string& line) { log(Level::info, line); };
@@ -315,6 +372,20 @@ int serve(Options options) {
   return code;
 }
 
+int bench_cuda(const BenchOptions& options, CudaBenchOptions cuda) {
+  const auto complain = [](const Error& error) {
+    fmt::print(stderr, "sluice-engine bench: {}\n", error.message);
+    return 1;
+  };
+  cuda.name = options.model.empty() ? options.shape : options.model.filename().string();
+  const auto config = options.model.empty() ? shape_named(options.shape) : load_config(options.model);
+  if (!config) return complain(config.error());
+  if (options.model.empty() || options.random_weights) return run_cuda_bench(*config, nullptr, cuda);
+  const auto weights = load_weights(options.model, *config);
+  if (!weights) return complain(weights.error());
+  return run_cuda_bench(*config, &*weights, cuda);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -333,6 +404,9 @@ int main(int argc, char** argv) {
   app.add_option("--slots", options.slots, "sequences running at once; 0: the backend's default")
       ->check(CLI::Range(0, 65536));
   app.add_option("--context", options.context, "tokens of one sequence; 0: the model's")->check(CLI::Range(0, 1 << 24));
+  app.add_option("--rows", options.rows, "tokens of one step; 0: the backend's default")->check(CLI::Range(0, 65536));
+  app.add_option("--shape", options.shape,
+                 "random weights of tiny-15m, tiny-coder, llama3.2-1b, llama3-8b or qwen3-8b");
   app.add_option("--queue", options.queue, "requests that may wait for a slot; one more gets 429")
       ->capture_default_str();
   app.add_option(
@@ -353,21 +427,41 @@ int main(int argc, char** argv) {
   app.add_option("--parent-pid", options.parent_pid, "with --die-with-parent: who that was meant to be");
 
   BenchOptions bench_options;
+  CudaBenchOptions cuda_bench;
+  bool bench_serve = false;
   auto* bench = app.add_subcommand("bench", "measure how fast this machine runs a model");
-  bench->add_option("--shape", bench_options.shape, "tiny-15m, tiny-coder or llama3.2-1b, with random weights")
+  bench
+      ->add_option("--shape", bench_options.shape,
+                   "tiny-15m, tiny-coder, llama3.2-1b, llama3-8b or qwen3-8b, with random weights")
       ->capture_default_str();
-  std::string bench_model;
+  std::string bench_model, bench_backend = "cpu";
   bench->add_option("--model", bench_model, "a folder or a name under models/ instead of a shape");
+  bench->add_option("--backend", bench_backend, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   bench->add_flag("--random-weights", bench_options.random_weights, "with --model: take only its config.json");
-  bench->add_option("--threads", bench_options.threads, "0: one a core");
-  bench->add_option("--isa", bench_options.isa, "best, avx512bf16, avx2 or portable")->capture_default_str();
-  bench->add_option("--context", bench_options.context, "tokens in the cache when decoding")->capture_default_str();
+  bench->add_flag("--serve", bench_serve, "serve the shape over HTTP instead of measuring it here");
+  bench->add_option("--threads", bench_options.threads, "cpu: threads; 0: one a core");
+  bench->add_option("--isa", bench_options.isa, "cpu: best, avx512bf16, avx2 or portable")->capture_default_str();
+  bench->add_option("--context", bench_options.context, "cpu: tokens in the cache when decoding")
+      ->capture_default_str();
+  bench->add_option("--contexts", cuda_bench.contexts, "cuda: tokens in the cache when decoding")
+      ->capture_default_str();
+  bench->add_option("--prefills", cuda_bench.prefills, "cuda: tokens of a prompt")->capture_default_str();
+  bench->add_option("--batches", cuda_bench.batches, "cuda: streams that decode together")->capture_default_str();
+  bench->add_option("--rows", cuda_bench.rows_max, "cuda: tokens of a prefill step")->capture_default_str();
   bench->add_option("--seconds", bench_options.seconds, "of one measurement, about")->capture_default_str();
-  bench->add_option("--repeats", bench_options.repeats, "measurements of each row")->capture_default_str();
+  bench->add_option("--repeats", bench_options.repeats, "cpu: measurements of each row")->capture_default_str();
   bench->add_option("--json", bench_options.json, "write the figures there too");
 
   CLI11_PARSE(app, argc, argv);
   if (!*bench) return serve(std::move(options));
+  if (bench_serve) {
+    options.backend = bench_backend;
+    if (bench_model.empty()) options.shape = bench_options.shape;
+    options.model = bench_model;
+    return serve(std::move(options));
+  }
   if (!bench_model.empty()) {
     const auto folder = find_model(bench_model);
     if (!folder) {
@@ -376,5 +470,8 @@ int main(int argc, char** argv) {
     }
     bench_options.model = *folder;
   }
-  return run_bench(bench_options);
+  if (bench_backend == "cpu") return run_bench(bench_options);
+  cuda_bench.seconds = bench_options.seconds;
+  cuda_bench.json = bench_options.json;
+  return bench_cuda(bench_options, std::move(cuda_bench));
 }

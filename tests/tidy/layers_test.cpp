@@ -42,13 +42,14 @@ const Edges kAllowed = {
     {"engine/model", {"engine/core"}},
     {"engine/exec", {"engine/core", "engine/model"}},
     {"engine/exec/cpu", {"engine/core", "engine/model", "engine/exec"}},
+    {"engine/exec/cuda", {"engine/core", "engine/model", "engine/exec"}},
     {"engine/exec/scripted", {"engine/core", "engine/model", "engine/exec"}},
     {"engine/sched", {"engine/core", "engine/exec"}},
     {"engine", {"engine/core", "engine/text", "engine/sched", "engine/exec"}},
     {"engine/serve", {"engine/core", "engine/text", "engine"}},
     // main builds the parts and hands them down.
     {"engine/main.cpp",
-     {"engine/core", "engine/text", "engine/model", "engine/exec", "engine/exec/cpu", "engine/exec/scripted", "engine",
+     {"engine/core", "engine/text", "engine/model", "engine/exec", "engine/exec/cpu", "engine/exec/cuda", "engine/exec/scripted", "engine",
       "engine/serve"}},
 };
 

@@ -15,6 +15,7 @@
 #include "engine/exec/cpu/cpu_executor.h"
 #include "engine/exec/cpu/memory.h"
 #include "engine/exec/cpu/thread_pool.h"
+#include "engine/model/shapes.h"
 
 namespace sluice::engine {
 namespace {
@@ -22,40 +23,6 @@ namespace {
 constexpr std::uint32_t kStreamsMax = 32;
 constexpr std::uint32_t kPrefillMax = 512;
 constexpr std::uint32_t kDecodeSteps = 64;  // positions that a decode measurement walks over, again and again
-
-Result<ModelConfig> shape_named(const std::string& name) {
-  ModelConfig config;
-  config.architecture = "LlamaForCausalLM";
-  config.context_max = 2048;
-  config.tied_head = true;
-  if (name == "tiny-15m") {
-    config.vocab_size = 32000;
-    config.hidden_size = 288;
-    config.layers = 6;
-    config.heads = config.kv_heads = 6;
-    config.head_dim = 48;
-    config.intermediate_size = 768;
-  } else if (name == "tiny-coder") {
-    config.vocab_size = 4096;
-    config.hidden_size = 256;
-    config.layers = 8;
-    config.heads = 8;
-    config.kv_heads = 4;
-    config.head_dim = 32;
-    config.intermediate_size = 704;
-  } else if (name == "llama3.2-1b") {
-    config.vocab_size = 128256;
-    config.hidden_size = 2048;
-    config.layers = 16;
-    config.heads = 32;
-    config.kv_heads = 8;
-    config.head_dim = 64;
-    config.intermediate_size = 8192;
-  } else {
-    return fail(fmt::format("'{}' is not a shape: write tiny-15m, tiny-coder or llama3.2-1b", name));
-  }
-  return config;
-}
 
 double seconds_of(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
 

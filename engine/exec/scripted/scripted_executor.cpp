@@ -150,7 +150,7 @@ std::unique_ptr<Executor> make_scripted_executor(ScriptedOptions options) {
   return std::make_unique<ScriptedExecutor>(std::move(options));
 }
 
-std::string scripted_tokenizer_json() {
+std::string scripted_tokenizer_json(std::uint32_t vocab_size) {
   std::string added = R"({"id":256,"content":")" + std::string(kScriptedEnd) +
                       R"(","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true})";
   int id = 257;
@@ -164,6 +164,8 @@ std::string scripted_tokenizer_json() {
     if (name == "\"" || name == "\\") name.insert(0, "\\");
     vocabulary += (byte == 0 ? "\"" : ",\"") + name + "\":" + std::to_string(byte);
   }
+  for (auto number = static_cast<std::uint32_t>(id); number < vocab_size; ++number)
+    vocabulary += ",\"" + spelling(' ') + std::to_string(number) + "\":" + std::to_string(number);
   return R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[)" + added +
          R"(],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,)"
          R"("use_regex":true},"post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":true,)"

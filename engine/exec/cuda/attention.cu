@@ -1,0 +1,546 @@
+// Softmax(q k^T) v over the paged cache, for rows that come alone (decode) and together (prefill): the same bits.
+//
+// One definition for both (decision 0001). For each row and head: keys in tiles of 64, ascending. Scores of a tile are
+// products in ascending k16 steps; the running maximum m, sum l and output o are rescaled once a tile; weights are
+// rounded to bf16, and o and l both add them in ascending k16 steps on the tensor cores. After every 4 tiles (a split,
+// counted from position 0) m, l, o are folded into the row's totals, in order, and start anew. Masked keys have weight
+// zero, so a tile or split without a visible key changes no bit, and may be computed or left out.
+//
+// decode: 4 warps share a tile (each the scores of 16 keys, then a quarter of the output's dimensions), a fifth feeds
+//   them; a block walks (item, kv head) pairs in a fixed stride; the last block of a row folds the splits in order.
+// prefill: 8 warps of 16 rows (token x head of the group) walk the keys, a ninth feeds them; totals lie in shared
+//   memory.
+// Bytes that must move: each visible key and value once per row (decode) or per 128 rows (prefill): 4 * dim a key.
+// Shared memory: 3 tiles of 256 * dim bytes (+ 6 KiB decode; + 512 * dim bytes prefill). Needs sm_90.
+#include "engine/exec/cuda/device.h"
+#include "engine/exec/cuda/kernels.h"
+#include "engine/exec/cuda/launch.cuh"
+#include "engine/exec/cuda/ptx.cuh"
+#include "engine/exec/cuda/swizzle.cuh"
+
+namespace sluice::engine::cuda {
+namespace {
+
+constexpr int kStages = 3;
+constexpr std::uint32_t kOnes = 0x3f803f80u;  // two bf16 ones
+#define SLUICE_MINUS_INFINITY __int_as_float(0xff800000)
+
+template <class T>
+__device__ const T* array_at(const StepHeader* step, std::int32_t offset) {
+  return reinterpret_cast<const T*>(reinterpret_cast<const char*>(step) + offset);
+}
+
+__host__ __device__ constexpr std::size_t tile_bytes(int dim) {
+  return std::size_t{2} * kTileKeys * dim * sizeof(Bf16);
+}  // keys and values
+
+/// Address of the 16-byte piece `piece` of row `row` of a tile in shared memory.
+template <int D>
+__device__ std::uint32_t piece_address(std::uint32_t tile, std::uint32_t row, std::uint32_t piece) {
+  return tile + row * (D * 2) + swizzled_piece(row, piece, D) * 16;
+}
+
+__device__ bool visible(std::int32_t key, std::int32_t position, std::int32_t window) {
+  return key <= position && (window == 0 || key > position - window);
+}
+
+/// What a new maximum does to what was summed under the old one.
+struct Rescale {
+  float shift;  // the new maximum, or 0 while no key was visible
+  float keep;   // factor of the old sums
+};
+__device__ Rescale rescale(float& maximum, float seen) {
+  const float next = fmaxf(maximum, seen);
+  const float shift = next == SLUICE_MINUS_INFINITY ? 0.0f : next;
+  const float keep = exp2_fast(maximum - shift);
+  maximum = next;
+  return {shift, keep};
+}
+
+// ---- decode ---------------------------------------------------------------------------------------------------------
+
+constexpr int kDecodeWarps = 4;
+constexpr int kDecodeThreads = 32 * (kDecodeWarps + 1);
+constexpr int kWeightStride = 72;  // of a row of weights: 144 bytes, so that ldmatrix meets no bank twice
+
+struct DecodeShared {
+  alignas(16) Bf16 weights[2][16][kWeightStride];
+  float maxima[2][kDecodeWarps][16];
+  std::uint64_t full[kStages], empty[kStages];
+  std::uint32_t last;
+};
+
+constexpr std::size_t decode_shared_bytes(int dim) { return kStages * tile_bytes(dim) + sizeof(DecodeShared) + 128; }
+
+struct DecodeUnit {
+  DecodeItem item;
+  std::uint32_t kv_head, first_head, heads;  // heads of the group, at most 16
+  std::int32_t first_tile, end_tile;
+};
+
+template <int D>
+__device__ DecodeUnit decode_unit(const AttentionJob& job, const DecodeItem* items, std::uint32_t unit) {
+  const std::uint32_t group = job.shape.heads / job.shape.kv_heads;
+  const std::uint32_t parts = (group + 15) / 16;
+  DecodeUnit out;
+  out.item = items[unit / (job.shape.kv_heads * parts)];
+  const std::uint32_t rest = unit % (job.shape.kv_heads * parts);
+  out.kv_head = rest / parts;
+  const std::uint32_t part = rest % parts;
+  out.first_head = out.kv_head * group + part * 16;
+  out.heads = min(16u, group - part * 16);
+  const std::int32_t oldest =
+      job.window == 0 ? 0 : max(0, out.item.position - static_cast<std::int32_t>(job.window) + 1) / 64;
+  out.first_tile = max(out.item.split * static_cast<std::int32_t>(kSplitTiles), oldest);
+  out.end_tile = min((out.item.split + 1) * static_cast<std::int32_t>(kSplitTiles), out.item.position / 64 + 1);
+  return out;
+}
+
+template <int D>
+__global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job) {
+  extern __shared__ __align__(128) unsigned char shared[];
+  constexpr std::uint32_t kTile = static_cast<std::uint32_t>(tile_bytes(D));
+  constexpr int kDims = D / kDecodeWarps;  // of the output, a warp
+  constexpr int kOut = kDims / 8;          // n8 tiles of it
+  auto& state = *reinterpret_cast<DecodeShared*>(shared + kStages * kTile);
+  const std::uint32_t tiles = shared_address(shared);
+  const std::uint32_t full = shared_address(state.full), empty = shared_address(state.empty);
+  const std::uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+  let_kernel_after_start();
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < kStages; ++stage) {
+      barrier_init(full + 8 * stage, 1);
+      barrier_init(empty + 8 * stage, kDecodeWarps);
+    }
+    barrier_init_done();
+  }
+  __syncthreads();
+  wait_for_kernel_before();
+
+  const auto* items = array_at<DecodeItem>(job.step, job.step->decode_at);
+  const std::uint32_t group = job.shape.heads / job.shape.kv_heads;
+  const std::uint32_t parts = (group + 15) / 16;
+  const std::uint32_t units = static_cast<std::uint32_t>(job.step->decode_items) * job.shape.kv_heads * parts;
+  std::uint32_t stage = 0, phase = 0;
+  const auto advance = [&] {
+    if (++stage == kStages) stage = 0, phase ^= 1;
+  };
+
+  if (warp == kDecodeWarps) {  // feeds the others
+    if (lane != 0) return;
+    for (std::uint32_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
+      const DecodeUnit u = decode_unit<D>(job, items, unit);
+      const std::int32_t* table = job.tables + static_cast<std::size_t>(u.item.slot) * job.table_blocks;
+      for (std::int32_t tile = u.first_tile; tile < u.end_tile; ++tile) {
+        const auto* from = static_cast<const unsigned char*>(job.kv) +
+                           (static_cast<std::size_t>(table[tile]) * job.shape.kv_heads + u.kv_head) * kTile;
+        barrier_wait(empty + 8 * stage, phase ^ 1);
+        barrier_arrive_expect(full + 8 * stage, kTile);
+        bulk_copy(tiles + stage * kTile, from, kTile, full + 8 * stage);
+        advance();
+      }
+    }
+    return;
+  }
+
+  const std::uint32_t row = lane / 4, pair = lane % 4;
+  std::uint32_t parity = 0;
+  for (std::uint32_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
+    const DecodeUnit u = decode_unit<D>(job, items, unit);
+    std::uint32_t q[D / 16][4];
+    const auto* from = static_cast<const Bf16*>(job.q) + static_cast<std::size_t>(u.item.row) * job.q_stride +
+                       static_cast<std::size_t>(u.first_head) * D;
+#pragma unroll
+    for (int k = 0; k < D / 16; ++k) {
+      const auto at = [&](std::uint32_t head, std::uint32_t d) {
+        return head < u.heads ? *reinterpret_cast<const std::uint32_t*>(from + head * D + d) : 0u;
+      };
+      q[k][0] = at(row, k * 16 + pair * 2);
+      q[k][1] = at(row + 8, k * 16 + pair * 2);
+      q[k][2] = at(row, k * 16 + pair * 2 + 8);
+      q[k][3] = at(row + 8, k * 16 + pair * 2 + 8);
+    }
+    float maximum[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
+    float sum[4] = {0, 0, 0, 0};
+    float out[kOut][4] = {};
+    for (std::int32_t tile = u.first_tile; tile < u.end_tile; ++tile) {
+      const std::uint32_t keys = tiles + stage * kTile;
+      const std::uint32_t values = keys + kTile / 2;
+      barrier_wait(full + 8 * stage, phase);
+      // Scores of this warp's 16 keys.
+      float scores[2][4] = {};
+#pragma unroll
+      for (int k = 0; k < D / 16; ++k) {
+        std::uint32_t b[4];
+        load_matrix_x4(b, piece_address<D>(keys, warp * 16 + (lane & 7) + (lane >> 4) * 8, k * 2 + ((lane >> 3) & 1)));
+        mma_16816(scores[0], q[k], b[0], b[1]);
+        mma_16816(scores[1], q[k], b[2], b[3]);
+      }
+      float seen[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
+#pragma unroll
+      for (int n = 0; n < 2; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const std::int32_t key = tile * 64 + static_cast<std::int32_t>(warp * 16 + n * 8 + pair * 2 + (i & 1));
+          scores[n][i] = visible(key, u.item.position, static_cast<std::int32_t>(job.window)) ? scores[n][i] * job.scale
+                                                                                              : SLUICE_MINUS_INFINITY;
+          seen[i / 2] = fmaxf(seen[i / 2], scores[n][i]);
+        }
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        seen[r] = fmaxf(seen[r], __shfl_xor_sync(0xffffffffu, seen[r], 1));
+        seen[r] = fmaxf(seen[r], __shfl_xor_sync(0xffffffffu, seen[r], 2));
+        if (pair == 0) state.maxima[parity][warp][row + 8 * r] = seen[r];
+      }
+      named_barrier(1, 32 * kDecodeWarps);
+      Rescale change[2];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        float all = state.maxima[parity][0][row + 8 * r];
+#pragma unroll
+        for (int w = 1; w < kDecodeWarps; ++w) all = fmaxf(all, state.maxima[parity][w][row + 8 * r]);
+        change[r] = rescale(maximum[r], all);
+#pragma unroll
+        for (int n = 0; n < 2; ++n)
+          *reinterpret_cast<std::uint32_t*>(&state.weights[parity][row + 8 * r][warp * 16 + n * 8 + pair * 2]) =
+              pack_bf16(exp2_fast(scores[n][2 * r] - change[r].shift),
+                        exp2_fast(scores[n][2 * r + 1] - change[r].shift));
+      }
+      named_barrier(1, 32 * kDecodeWarps);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sum[i] *= change[i / 2].keep;
+#pragma unroll
+        for (int n = 0; n < kOut; ++n) out[n][i] *= change[i / 2].keep;
+      }
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        std::uint32_t a[4];
+        load_matrix_x4(a, shared_address(&state.weights[parity][lane & 15][k * 16 + (lane >> 4) * 8]));
+        mma_16816(sum, a, kOnes, kOnes);
+        const std::uint32_t key = k * 16 + (lane & 15);
+        const std::uint32_t piece = warp * kOut;
+#pragma unroll
+        for (int n = 0; n + 1 < kOut; n += 2) {
+          std::uint32_t b[4];
+          load_matrix_x4_transposed(b, piece_address<D>(values, key, piece + n + (lane >> 4)));
+          mma_16816(out[n], a, b[0], b[1]);
+          mma_16816(out[n + 1], a, b[2], b[3]);
+        }
+        if constexpr (kOut % 2 == 1) {
+          std::uint32_t b0, b1;
+          load_matrix_x2_transposed(b0, b1, piece_address<D>(values, key, piece + kOut - 1));
+          mma_16816(out[kOut - 1], a, b0, b1);
+        }
+      }
+      __syncwarp();
+      if (lane == 0) barrier_arrive(empty + 8 * stage);
+      advance();
+      parity ^= 1;
+    }
+
+    Bf16* to = static_cast<Bf16*>(job.out) + static_cast<std::size_t>(u.item.row) * job.out_stride +
+               static_cast<std::size_t>(u.first_head) * D;
+    if (u.item.splits == 1) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        if (row + 8 * r >= u.heads) continue;
+        const float scale = 1.0f / sum[2 * r];
+#pragma unroll
+        for (int n = 0; n < kOut; ++n)
+          *reinterpret_cast<std::uint32_t*>(to + (row + 8 * r) * D + warp * kDims + n * 8 + pair * 2) =
+              pack_bf16(out[n][2 * r] * scale + 0.0f, out[n][2 * r + 1] * scale + 0.0f);
+      }
+      continue;
+    }
+
+    constexpr std::size_t kPartial = D + 2;
+    float* row_partials = job.partials + static_cast<std::size_t>(u.item.partial) * job.shape.heads * kPartial;
+    float* mine =
+        row_partials +
+        (static_cast<std::size_t>(u.item.split - u.item.first_split) * job.shape.heads + u.first_head) * kPartial;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      if (row + 8 * r >= u.heads) continue;
+      float* partial = mine + (row + 8 * r) * kPartial;
+      if (warp == 0 && pair == 0) *reinterpret_cast<float2*>(partial) = float2{maximum[r], sum[2 * r]};
+#pragma unroll
+      for (int n = 0; n < kOut; ++n)
+        *reinterpret_cast<float2*>(partial + 2 + warp * kDims + n * 8 + pair * 2) =
+            float2{out[n][2 * r], out[n][2 * r + 1]};
+    }
+    __threadfence();
+    named_barrier(1, 32 * kDecodeWarps);
+    std::uint32_t* counter = job.counters + static_cast<std::size_t>(u.item.decode) * job.shape.kv_heads * parts +
+                             unit % (job.shape.kv_heads * parts);
+    if (threadIdx.x == 0) {
+      state.last = atomicAdd(counter, 1u) + 1 == static_cast<std::uint32_t>(u.item.splits) ? 1u : 0u;
+      if (state.last != 0) *counter = 0;
+      __threadfence();
+    }
+    named_barrier(1, 32 * kDecodeWarps);
+    if (state.last != 0) {
+      for (std::uint32_t i = threadIdx.x; i < u.heads * D; i += 32 * kDecodeWarps) {
+        const std::uint32_t head = i / D, d = i % D;
+        float total_max = SLUICE_MINUS_INFINITY, total_sum = 0, total = 0;
+        for (std::int32_t split = 0; split < u.item.splits; ++split) {
+          const float* partial =
+              row_partials + (static_cast<std::size_t>(split) * job.shape.heads + u.first_head + head) * kPartial;
+          const float split_max = __ldcg(partial), split_sum = __ldcg(partial + 1), value = __ldcg(partial + 2 + d);
+          const Rescale change = rescale(total_max, split_max);
+          const float weight = exp2_fast(split_max - change.shift);
+          total_sum = fmaf(split_sum, weight, total_sum * change.keep);
+          total = fmaf(value, weight, total * change.keep);
+        }
+        to[head * D + d] = __float2bfloat16_rn(total * (1.0f / total_sum) + 0.0f);
+      }
+    }
+    named_barrier(1, 32 * kDecodeWarps);  // `last` is free again
+  }
+}
+
+// ---- prefill --------------------------------------------------------------------------------------------------------
+
+constexpr int kPrefillWarps = kPrefillRows / 16;
+constexpr int kPrefillThreads = 32 * (kPrefillWarps + 1);
+
+constexpr std::size_t prefill_shared_bytes(int dim) {
+  return kStages * tile_bytes(dim) + std::size_t{kPrefillRows} * dim * sizeof(float) + 128;
+}
+
+template <int D>
+__global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJob job) {
+  extern __shared__ __align__(128) unsigned char shared[];
+  constexpr std::uint32_t kTile = static_cast<std::uint32_t>(tile_bytes(D));
+  constexpr int kConsumers = 32 * kPrefillWarps;
+  float* totals =
+      reinterpret_cast<float*>(shared + kStages * kTile);  // [D / 2][consumers]: a thread's own, by register
+  auto* barriers =
+      reinterpret_cast<std::uint64_t*>(shared + kStages * kTile + std::size_t{kPrefillRows} * D * sizeof(float));
+  const std::uint32_t tiles = shared_address(shared);
+  const std::uint32_t full = shared_address(barriers), empty = full + 8 * kStages;
+  const std::uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+  let_kernel_after_start();
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < kStages; ++stage) {
+      barrier_init(full + 8 * stage, 1);
+      barrier_init(empty + 8 * stage, kPrefillWarps);
+    }
+    barrier_init_done();
+  }
+  __syncthreads();
+  wait_for_kernel_before();
+
+  // The last items of a prompt see the most keys: they start first.
+  const std::uint32_t number = gridDim.y - 1 - blockIdx.y;
+  if (static_cast<std::int32_t>(number) >= job.step->prefill_items) return;
+  const PrefillItem item = array_at<PrefillItem>(job.step, job.step->prefill_at)[number];
+  const std::uint32_t kv_head = blockIdx.x;
+  const std::uint32_t group = job.shape.heads / job.shape.kv_heads;
+  const std::int32_t window = static_cast<std::int32_t>(job.window);
+  const std::int32_t first_tile = window == 0 ? 0 : max(0, item.position - window + 1) / 64;
+  const std::int32_t end_tile = (item.position + item.rows - 1) / 64 + 1;
+  std::uint32_t stage = 0, phase = 0;
+  const auto advance = [&] {
+    if (++stage == kStages) stage = 0, phase ^= 1;
+  };
+
+  if (warp == kPrefillWarps) {
+    if (lane != 0) return;
+    const std::int32_t* table = job.tables + static_cast<std::size_t>(item.slot) * job.table_blocks;
+    for (std::int32_t tile = first_tile; tile < end_tile; ++tile) {
+      const auto* from = static_cast<const unsigned char*>(job.kv) +
+                         (static_cast<std::size_t>(table[tile]) * job.shape.kv_heads + kv_head) * kTile;
+      barrier_wait(empty + 8 * stage, phase ^ 1);
+      barrier_arrive_expect(full + 8 * stage, kTile);
+      bulk_copy(tiles + stage * kTile, from, kTile, full + 8 * stage);
+      advance();
+    }
+    return;
+  }
+
+  // Queries come through shared memory, where the totals will be.
+  const std::uint32_t rows = static_cast<std::uint32_t>(item.rows) * group;
+  const std::uint32_t staged = shared_address(totals);
+  for (std::uint32_t i = threadIdx.x; i < kPrefillRows * (D / 8); i += kConsumers) {
+    const std::uint32_t r = i / (D / 8), piece = i % (D / 8);
+    uint4 value = {0, 0, 0, 0};
+    if (r < rows)
+      value = *reinterpret_cast<const uint4*>(static_cast<const Bf16*>(job.q) +
+                                              static_cast<std::size_t>(item.first_row + r / group) * job.q_stride +
+                                              static_cast<std::size_t>(kv_head * group + r % group) * D + piece * 8);
+    reinterpret_cast<uint4*>(totals)[(r * D) / 8 + swizzled_piece(r, piece, D)] = value;
+  }
+  named_barrier(1, kConsumers);
+  std::uint32_t q[D / 16][4];
+#pragma unroll
+  for (int k = 0; k < D / 16; ++k)
+    load_matrix_x4(q[k], piece_address<D>(staged, warp * 16 + (lane & 15), k * 2 + (lane >> 4)));
+  named_barrier(1, kConsumers);
+
+  const std::uint32_t row = lane / 4, pair = lane % 4;
+  const std::uint32_t warp_rows_end = min(rows, (warp + 1) * 16);
+  const bool idle = warp * 16 >= rows;
+  const std::int32_t warp_oldest = item.position + static_cast<std::int32_t>(warp * 16 / group);
+  const std::int32_t warp_newest = idle ? -1 : item.position + static_cast<std::int32_t>((warp_rows_end - 1) / group);
+  std::int32_t position[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+    position[r] = item.position + static_cast<std::int32_t>((warp * 16 + row + 8 * r) / group);
+
+  float maximum[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
+  float total_max[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
+  float total_sum[2] = {0, 0};
+  float sum[4] = {0, 0, 0, 0};
+  float out[D / 8][4] = {};
+  bool folded = false;
+  for (std::int32_t tile = first_tile; tile < end_tile; ++tile) {
+    const std::uint32_t keys = tiles + stage * kTile;
+    const std::uint32_t values = keys + kTile / 2;
+    barrier_wait(full + 8 * stage, phase);
+    if (tile * 64 <= warp_newest && (window == 0 || tile * 64 + 63 > warp_oldest - window)) {
+      float scores[8][4] = {};
+#pragma unroll
+      for (int k = 0; k < D / 16; ++k)
+#pragma unroll
+        for (int n = 0; n < 8; n += 2) {
+          std::uint32_t b[4];
+          load_matrix_x4(b, piece_address<D>(keys, n * 8 + (lane & 7) + (lane >> 4) * 8, k * 2 + ((lane >> 3) & 1)));
+          mma_16816(scores[n], q[k], b[0], b[1]);
+          mma_16816(scores[n + 1], q[k], b[2], b[3]);
+        }
+      const bool whole = tile * 64 + 63 <= warp_oldest && (window == 0 || tile * 64 > warp_newest - window);
+      float seen[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const std::int32_t key = tile * 64 + static_cast<std::int32_t>(n * 8 + pair * 2 + (i & 1));
+          scores[n][i] =
+              whole || visible(key, position[i / 2], window) ? scores[n][i] * job.scale : SLUICE_MINUS_INFINITY;
+          seen[i / 2] = fmaxf(seen[i / 2], scores[n][i]);
+        }
+      Rescale change[2];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        seen[r] = fmaxf(seen[r], __shfl_xor_sync(0xffffffffu, seen[r], 1));
+        seen[r] = fmaxf(seen[r], __shfl_xor_sync(0xffffffffu, seen[r], 2));
+        change[r] = rescale(maximum[r], seen[r]);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sum[i] *= change[i / 2].keep;
+#pragma unroll
+        for (int n = 0; n < D / 8; ++n) out[n][i] *= change[i / 2].keep;
+      }
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        // An accumulator of scores has the layout of an operand of weights: two n8 tiles are one k16 step.
+        std::uint32_t a[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int n = 2 * k + i / 2, r = i % 2;
+          a[i] = pack_bf16(exp2_fast(scores[n][2 * r] - change[r].shift),
+                           exp2_fast(scores[n][2 * r + 1] - change[r].shift));
+        }
+        mma_16816(sum, a, kOnes, kOnes);
+#pragma unroll
+        for (int n = 0; n < D / 8; n += 2) {
+          std::uint32_t b[4];
+          load_matrix_x4_transposed(b, piece_address<D>(values, k * 16 + (lane & 15), n + (lane >> 4)));
+          mma_16816(out[n], a, b[0], b[1]);
+          mma_16816(out[n + 1], a, b[2], b[3]);
+        }
+      }
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(empty + 8 * stage);
+    advance();
+    if (tile % static_cast<std::int32_t>(kSplitTiles) != static_cast<std::int32_t>(kSplitTiles) - 1 &&
+        tile + 1 != end_tile)
+      continue;
+      // The split has ended: fold it into the totals.
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const Rescale change = rescale(total_max[r], maximum[r]);
+      const float weight = exp2_fast(maximum[r] - change.shift);
+      total_sum[r] = fmaf(sum[2 * r], weight, total_sum[r] * change.keep);
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+        for (int i = 2 * r; i < 2 * r + 2; ++i) {
+          float& total = totals[static_cast<std::size_t>(n * 4 + i) * kConsumers + threadIdx.x];
+          total = fmaf(out[n][i], weight, folded ? total * change.keep : 0.0f);
+          out[n][i] = 0;
+        }
+      maximum[r] = SLUICE_MINUS_INFINITY;
+      sum[2 * r] = sum[2 * r + 1] = 0;
+    }
+    folded = true;
+  }
+  if (idle) return;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const std::uint32_t at = warp * 16 + row + 8 * r;
+    if (at >= rows) continue;
+    const float scale = 1.0f / total_sum[r];
+    Bf16* to = static_cast<Bf16*>(job.out) + static_cast<std::size_t>(item.first_row + at / group) * job.out_stride +
+               static_cast<std::size_t>(kv_head * group + at % group) * D;
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n) {
+      const float low = totals[static_cast<std::size_t>(n * 4 + 2 * r) * kConsumers + threadIdx.x];
+      const float high = totals[static_cast<std::size_t>(n * 4 + 2 * r + 1) * kConsumers + threadIdx.x];
+      *reinterpret_cast<std::uint32_t*>(to + n * 8 + pair * 2) = pack_bf16(low * scale + 0.0f, high * scale + 0.0f);
+    }
+  }
+}
+
+template <class Run>
+void with_dim(std::uint32_t dim, Run run) {
+  switch (dim) {
+    case 32:
+      return run(std::integral_constant<int, 32>());
+    case 64:
+      return run(std::integral_constant<int, 64>());
+    case 96:
+      return run(std::integral_constant<int, 96>());
+    case 128:
+      return run(std::integral_constant<int, 128>());
+    default:
+      throw CudaError("attention: head_dim must be padded to 32, 64, 96 or 128");
+  }
+}
+
+}  // namespace
+
+void decode_attention(const Launch& launch, const AttentionJob& job, std::uint32_t blocks) {
+  with_dim(job.shape.dim_padded, [&](auto dim) {
+    start(launch, "decode_attention", decode_kernel<dim()>, dim3(blocks), dim3(kDecodeThreads),
+          decode_shared_bytes(dim()), job);
+  });
+}
+
+void prefill_attention(const Launch& launch, const AttentionJob& job, std::uint32_t items) {
+  with_dim(job.shape.dim_padded, [&](auto dim) {
+    start(launch, "prefill_attention", prefill_kernel<dim()>, dim3(job.shape.kv_heads, items), dim3(kPrefillThreads),
+          prefill_shared_bytes(dim()), job);
+  });
+}
+
+std::uint32_t prefill_item_rows(const HeadShape& shape) { return kPrefillRows / shape.group(); }
+
+void prepare_attention() {
+  for (const std::uint32_t each : {32u, 64u, 96u, 128u})
+    with_dim(each, [](auto dim) {
+      check(cudaFuncSetAttribute(decode_kernel<dim()>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(decode_shared_bytes(dim()))),
+            "decode_attention's shared memory");
+      check(cudaFuncSetAttribute(prefill_kernel<dim()>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(prefill_shared_bytes(dim()))),
+            "prefill_attention's shared memory");
+    });
+}
+
+}  // namespace sluice::engine::cuda
