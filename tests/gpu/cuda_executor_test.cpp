@@ -56,16 +56,25 @@ TEST(CudaExecutor, LogitsAreThoseOfDoublePrecision) {
     };
     const auto executor = make_gpu_executor(shape.config, weights, options);
     double worst = 0;
+    std::vector<float> all_seen;
+    std::vector<double> all_expected;
+    const auto compare = [&](std::uint32_t position) {
+      worst = std::max(worst, normalized_error(row, expected[position]));
+      all_seen.insert(all_seen.end(), row.begin(), row.end());
+      all_expected.insert(all_expected.end(), expected[position].begin(), expected[position].end());
+    };
     for (const std::uint32_t count : {1u, 5u, 64u, 65u, 300u}) {
       gpu_step(*executor, {{0, 0, count, &tokens, &blocks}});
-      worst = std::max(worst, normalized_error(row, expected[count - 1]));
+      compare(count - 1);
     }
     for (std::uint32_t position = 300; position < 330; ++position) {
       gpu_step(*executor, {{0, position, 1, &tokens, &blocks}});
-      worst = std::max(worst, normalized_error(row, expected[position]));
+      compare(position);
     }
-    std::printf("%s: NMSE of the worst row %.2e\n", shape.name, worst);
-    EXPECT_LT(worst, 1e-3) << shape.name;
+    const double overall = normalized_error(all_seen, all_expected);
+    std::printf("%s: NMSE %.2e, of the worst row %.2e\n", shape.name, overall, worst);
+    EXPECT_LT(overall, 5e-4) << shape.name;
+    EXPECT_LT(worst, 2e-3) << shape.name;
   }
 }
 

@@ -45,6 +45,41 @@ struct Arguments {
   std::size_t out_stride;
 };
 
+/// Steps of k16 over boxes of 64 k that lie one behind the other: a warp's 16 columns times its rows. Fragments are
+/// loaded ahead of the chain of products, which is bound by the latency of one.
+template <int Parts, int Rows, int Steps>
+__device__ __forceinline__ void multiply(float (&sums)[Parts][4], std::uint32_t w, std::uint32_t a, std::uint32_t lane) {
+  const auto piece = [](std::uint32_t at, std::uint32_t row, std::uint32_t number) {
+    return at + row * 128 + ((number ^ (row & 7)) << 4);
+  };
+  std::uint32_t columns[Steps][4];
+#pragma unroll
+  for (int k = 0; k < Steps; ++k)
+    load_matrix_x4(columns[k], piece(w + k / 4 * kTileBytes, lane & 15, k % 4 * 2 + (lane >> 4)));
+  if constexpr (Parts == 1) {
+    std::uint32_t rows[Steps / 2][4];
+#pragma unroll
+    for (int k = 0; k < Steps; k += 2)
+      load_matrix_x4(rows[k / 2], piece(a + k / 4 * Rows * 128, lane & 7, k % 4 * 2 + (lane >> 3)));
+#pragma unroll
+    for (int k = 0; k < Steps; ++k) mma_16816(sums[0], columns[k], rows[k / 2][k % 2 * 2], rows[k / 2][k % 2 * 2 + 1]);
+  } else {
+#pragma unroll
+    for (int k = 0; k < Steps; ++k) {
+      std::uint32_t rows[Parts / 2][4];
+#pragma unroll
+      for (int part = 0; part < Parts; part += 2)
+        load_matrix_x4(rows[part / 2], piece(a + k / 4 * Rows * 128, part * 8 + (lane & 7) + (lane >> 4) * 8,
+                                             k % 4 * 2 + ((lane >> 3) & 1)));
+#pragma unroll
+      for (int part = 0; part < Parts; part += 2) {
+        mma_16816(sums[part], columns[k], rows[part / 2][0], rows[part / 2][1]);
+        mma_16816(sums[part + 1], columns[k], rows[part / 2][2], rows[part / 2][3]);
+      }
+    }
+  }
+}
+
 template <int Rows>
 __global__ void __launch_bounds__(Shape<Rows>::kThreads)
     few_rows_kernel(const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap rows_of_a,
@@ -120,38 +155,12 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
     for (std::uint32_t step = 0; step < steps; ++step) {
       barrier_wait(full + 8 * stage, phase);
       if (active) {
-        const std::uint32_t boxes = min(kBoxes, (args.k - step * kStageK) / 64);
-        for (std::uint32_t box = 0; box < boxes; ++box) {
-          const std::uint32_t w = ring + stage * stage_bytes + (tile_of_pass * kBoxes + box) * kTileBytes;
-          const std::uint32_t a = ring + stage * stage_bytes + weights_bytes + box * Rows * 128 + first_row * 128;
-          const auto piece = [](std::uint32_t at, std::uint32_t row, std::uint32_t number) {
-            return at + row * 128 + ((number ^ (row & 7)) << 4);
-          };
-          if constexpr (S::kParts == 1) {
-#pragma unroll
-            for (std::uint32_t k = 0; k < 4; k += 2) {
-              std::uint32_t rows[4], columns[2][4];
-              load_matrix_x4(rows, piece(a, lane & 7, k * 2 + (lane >> 3)));
-              load_matrix_x4(columns[0], piece(w, lane & 15, k * 2 + (lane >> 4)));
-              load_matrix_x4(columns[1], piece(w, lane & 15, k * 2 + 2 + (lane >> 4)));
-              mma_16816(sums[0], columns[0], rows[0], rows[1]);
-              mma_16816(sums[0], columns[1], rows[2], rows[3]);
-            }
-          } else {
-#pragma unroll
-            for (std::uint32_t k = 0; k < 4; ++k) {
-              std::uint32_t columns[4];
-              load_matrix_x4(columns, piece(w, lane & 15, k * 2 + (lane >> 4)));
-#pragma unroll
-              for (int part = 0; part < S::kParts; part += 2) {
-                std::uint32_t rows[4];
-                load_matrix_x4(rows, piece(a, part * 8 + (lane & 7) + (lane >> 4) * 8, k * 2 + ((lane >> 3) & 1)));
-                mma_16816(sums[part], columns, rows[0], rows[1]);
-                mma_16816(sums[part + 1], columns, rows[2], rows[3]);
-              }
-            }
-          }
-        }
+        const std::uint32_t w = ring + stage * stage_bytes + tile_of_pass * kBoxes * kTileBytes;
+        const std::uint32_t a = ring + stage * stage_bytes + weights_bytes + first_row * 128;
+        if (args.k - step * kStageK >= kStageK)
+          multiply<S::kParts, Rows, kStageK / 16>(sums, w, a, lane);
+        else
+          multiply<S::kParts, Rows, 4>(sums, w, a, lane);
       }
       __syncwarp();
       if (lane == 0) barrier_arrive(empty + 8 * stage);

@@ -159,7 +159,7 @@ void Products::tune(const std::vector<const Matrix*>& matrices, const RowsBuffer
     std::shared_ptr<BlasPlan> best;
     const BlasShape shape{
         .n = w.n, .k = w.k, .rows = rows, .out_stride = made_stride, .fp32 = fp32, .add = kind == ProductOut::add};
-    for (const auto& plan : blas_->plans(shape, 4)) {
+    for (const auto& plan : blas_->plans(shape, 12)) {
       ++tried_;
       // The same start for both, should the product add to it.
       const std::size_t bytes = std::size_t{rows} * made_stride * element;

@@ -1,6 +1,6 @@
 // What happens to each row by itself: embedding, norms, rotation and the cache's writing, activations.
 //
-// Blocks of 256 threads, one row each (activate: eight elements a thread). hidden is a multiple of 64, so rows are
+// A block a row (rope: four heads of a row; activate: eight elements a thread). hidden is a multiple of 64, so rows are
 // 16-byte aligned in every type. Sums run in one fixed order: a thread's elements ascending, then a butterfly over the
 // warp, then the warps in order; so a row's bits never depend on the grid.
 #include "engine/exec/cuda/activation.cuh"
@@ -32,8 +32,7 @@ __device__ float block_sum(float value, float* scratch) {
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
   __syncthreads();
   float sum = 0;
-#pragma unroll
-  for (int warp = 0; warp < kThreads / 32; ++warp) sum += scratch[warp];
+  for (unsigned warp = 0; warp < blockDim.x / 32; ++warp) sum += scratch[warp];
   __syncthreads();
   return sum;
 }
@@ -79,9 +78,19 @@ __global__ void __launch_bounds__(kThreads) embed_kernel(EmbedJob job) {
 
 // ---- norms ----------------------------------------------------------------------------------------------------------
 
-__global__ void __launch_bounds__(kThreads) norm_kernel(NormJob job) {
-  __shared__ float scratch[kThreads / 32];
+constexpr std::uint32_t kNormThreadsMax = 1024;
+
+/// A thread holds four values of each of Parts stretches of the row.
+template <int Parts>
+__global__ void __launch_bounds__(kNormThreadsMax) norm_kernel(NormJob job) {
+  __shared__ float scratch[kNormThreadsMax / 32];
+  const std::uint32_t first = threadIdx.x * 4, stride = blockDim.x * 4;
   let_kernel_after_start();
+  // Weights do not depend on the kernel before.
+  float4 weight[Parts];
+#pragma unroll
+  for (int part = 0; part < Parts; ++part)
+    if (first + part * stride < job.hidden) weight[part] = *reinterpret_cast<const float4*>(job.weight + first + part * stride);
   wait_for_kernel_before();
   std::size_t source = blockIdx.x;
   if (job.gather) {
@@ -90,38 +99,47 @@ __global__ void __launch_bounds__(kThreads) norm_kernel(NormJob job) {
   }
   float* x = job.x + source * job.hidden;
   Bf16* out = static_cast<Bf16*>(job.out) + static_cast<std::size_t>(blockIdx.x) * job.hidden;
+  float4 v[Parts];
   float sum = 0, squares = 0;
-  for (std::uint32_t i = threadIdx.x * 4; i < job.hidden; i += 4 * kThreads) {
-    float4 v = *reinterpret_cast<const float4*>(x + i);
+#pragma unroll
+  for (int part = 0; part < Parts; ++part) {
+    const std::uint32_t i = first + part * stride;
+    v[part] = float4{0, 0, 0, 0};
+    if (i >= job.hidden) continue;
+    v[part] = *reinterpret_cast<const float4*>(x + i);
     if (job.add != nullptr) {
       const float4 more = *reinterpret_cast<const float4*>(job.add + i);
-      v.x += more.x, v.y += more.y, v.z += more.z, v.w += more.w;
-      *reinterpret_cast<float4*>(x + i) = v;
+      v[part].x += more.x, v[part].y += more.y, v[part].z += more.z, v[part].w += more.w;
+      *reinterpret_cast<float4*>(x + i) = v[part];
     }
-    sum += v.x, sum += v.y, sum += v.z, sum += v.w;
-    squares = fmaf(v.x, v.x, squares), squares = fmaf(v.y, v.y, squares);
-    squares = fmaf(v.z, v.z, squares), squares = fmaf(v.w, v.w, squares);
+    sum += v[part].x, sum += v[part].y, sum += v[part].z, sum += v[part].w;
+    squares = fmaf(v[part].x, v[part].x, squares), squares = fmaf(v[part].y, v[part].y, squares);
+    squares = fmaf(v[part].z, v[part].z, squares), squares = fmaf(v[part].w, v[part].w, squares);
   }
   const float width = static_cast<float>(job.width);
-  float mean = 0, variance;
+  float mean = 0;
   if (job.layer) {
     mean = block_sum(sum, scratch) / width;
     // A second walk: the difference of two large sums would lose what a layer norm is about.
     squares = 0;
-    for (std::uint32_t i = threadIdx.x * 4; i < job.hidden; i += 4 * kThreads)
+#pragma unroll
+    for (int part = 0; part < Parts; ++part) {
+      const std::uint32_t i = first + part * stride;
+      const float values[4] = {v[part].x, v[part].y, v[part].z, v[part].w};
 #pragma unroll
       for (std::uint32_t e = 0; e < 4; ++e) {
-        const float difference = i + e < job.width ? x[i + e] - mean : 0.0f;
+        const float difference = i + e < job.width ? values[e] - mean : 0.0f;
         squares = fmaf(difference, difference, squares);
       }
+    }
   }
-  variance = block_sum(squares, scratch) / width;
-  const float scale = rsqrtf(variance + job.eps);
-  for (std::uint32_t i = threadIdx.x * 4; i < job.hidden; i += 4 * kThreads) {
-    const float4 v = *reinterpret_cast<const float4*>(x + i);
-    const float4 w = *reinterpret_cast<const float4*>(job.weight + i);
-    float4 y = {(v.x - mean) * scale * w.x, (v.y - mean) * scale * w.y, (v.z - mean) * scale * w.z,
-                (v.w - mean) * scale * w.w};
+  const float scale = rsqrtf(block_sum(squares, scratch) / width + job.eps);
+#pragma unroll
+  for (int part = 0; part < Parts; ++part) {
+    const std::uint32_t i = first + part * stride;
+    if (i >= job.hidden) continue;
+    float4 y = {(v[part].x - mean) * scale * weight[part].x, (v[part].y - mean) * scale * weight[part].y,
+                (v[part].z - mean) * scale * weight[part].z, (v[part].w - mean) * scale * weight[part].w};
     if (job.bias != nullptr) {
       const float4 b = *reinterpret_cast<const float4*>(job.bias + i);
       y.x += b.x, y.y += b.y, y.z += b.z, y.w += b.w;
@@ -133,82 +151,74 @@ __global__ void __launch_bounds__(kThreads) norm_kernel(NormJob job) {
 // ---- rotation and the cache -----------------------------------------------------------------------------------------
 
 constexpr int kRopeThreads = 128;
-constexpr std::uint32_t kPairsMax = kHeadDimMax / 2 / 32;  // of a lane
 
-/// A block a row, a warp a head in turn. A lane holds pairs (i, i + turned / 2) for i = lane, lane + 32, ... and the
-/// dimensions behind `turned` in the same stride.
+/// A warp a head of a row, four heads a block. A lane holds pairs (i, i + turned / 2) for i = 2 * lane, 2 * lane + 1 and
+/// so on in strides of 64, and the dimensions behind `turned` in the same strides.
 __global__ void __launch_bounds__(kRopeThreads) rope_kernel(RopeJob job) {
   let_kernel_after_start();
-  wait_for_kernel_before();
-  const StepRow row = array_at<StepRow>(job.step, job.step->rows_at)[blockIdx.x];
-  if (row.slot < 0) return;
   const HeadShape& shape = job.shape;
   const std::uint32_t dim = shape.dim_padded;
   const std::uint32_t lane = threadIdx.x % 32;
   const std::uint32_t half = job.turned / 2;
   const std::uint32_t all = shape.heads + 2 * shape.kv_heads;
-  Bf16* qkv = static_cast<Bf16*>(job.qkv) + static_cast<std::size_t>(blockIdx.x) * all * dim;
-  const std::int32_t block = job.tables[static_cast<std::size_t>(row.slot) * job.table_blocks + row.position / 64];
-  Bf16* cache = static_cast<Bf16*>(job.kv) + static_cast<std::size_t>(block) * shape.kv_heads * 2 * kTileKeys * dim;
+  const std::uint32_t head = blockIdx.y * (kRopeThreads / 32) + threadIdx.x / 32;
+  wait_for_kernel_before();
+  const StepRow row = array_at<StepRow>(job.step, job.step->rows_at)[blockIdx.x];
+  if (row.slot < 0 || head >= all) return;
+  Bf16* x = static_cast<Bf16*>(job.qkv) + (static_cast<std::size_t>(blockIdx.x) * all + head) * dim;
+  const float* bias = job.bias == nullptr ? nullptr : job.bias + static_cast<std::size_t>(head) * dim;
+  const bool is_value = head >= shape.heads + shape.kv_heads;
+  const bool is_key = !is_value && head >= shape.heads;
   const std::uint32_t key = static_cast<std::uint32_t>(row.position) % kTileKeys;
-
-  float2 angle[kPairsMax];
-#pragma unroll
-  for (std::uint32_t p = 0; p < kPairsMax; ++p) {
-    const std::uint32_t i = lane + 32 * p;
-    angle[p] = i < half ? job.angles[static_cast<std::size_t>(row.position) * half + i] : float2{1, 0};
+  Bf16* cache = nullptr;  // this head's part of the block: keys or values
+  if (is_key || is_value) {
+    const std::int32_t block = job.tables[static_cast<std::size_t>(row.slot) * job.table_blocks + row.position / 64];
+    const std::uint32_t kv_head = (head - shape.heads) % shape.kv_heads;
+    cache = static_cast<Bf16*>(job.kv) +
+            ((static_cast<std::size_t>(block) * shape.kv_heads + kv_head) * 2 + (is_value ? 1 : 0)) * kTileKeys * dim;
   }
-  for (std::uint32_t head = threadIdx.x / 32; head < all; head += kRopeThreads / 32) {
-    Bf16* x = qkv + static_cast<std::size_t>(head) * dim;
-    const float* bias = job.bias == nullptr ? nullptr : job.bias + static_cast<std::size_t>(head) * dim;
-    const auto value = [&](std::uint32_t d) {
-      const float v = __bfloat162float(x[d]);
-      return bias == nullptr ? v : v + bias[d];
-    };
-    const bool is_value = head >= shape.heads + shape.kv_heads;
-    const bool is_key = !is_value && head >= shape.heads;
-    if (is_value) {
-      const std::uint32_t kv_head = head - shape.heads - shape.kv_heads;
-      Bf16* values = cache + (static_cast<std::size_t>(kv_head) * 2 + 1) * kTileKeys * dim;
-      for (std::uint32_t d = lane; d < dim; d += 32) values[swizzled(key, d, dim)] = __float2bfloat16_rn(value(d));
-    } else {
-      const float* weight = is_key ? job.k_norm : job.q_norm;
-      float scale = 1;
-      if (weight != nullptr) {
-        float squares = 0;
-        for (std::uint32_t d = lane; d < dim; d += 32) squares = fmaf(value(d), value(d), squares);
-        scale = rsqrtf(warp_sum(squares) / static_cast<float>(shape.dim) + job.norm_eps);
-      }
-      const auto normed = [&](std::uint32_t d) {
-        return weight == nullptr ? value(d) : value(d) * scale * (d < shape.dim ? weight[d] : 0.0f);
-      };
-      Bf16* keys = is_key ? cache + static_cast<std::size_t>(head - shape.heads) * 2 * kTileKeys * dim : nullptr;
-      const auto store = [&](std::uint32_t d, float v) {
-        if (is_key)
-          keys[swizzled(key, d, dim)] = __float2bfloat16_rn(v);
-        else
-          x[d] = __float2bfloat16_rn(v);
-      };
-#pragma unroll
-      for (std::uint32_t p = 0; p < kPairsMax; ++p) {
-        const std::uint32_t i = lane + 32 * p;
-        if (i >= half) continue;
-        const float a = normed(i), b = normed(i + half);
-        store(i, fmaf(-b, angle[p].y, a * angle[p].x));
-        store(i + half, fmaf(a, angle[p].y, b * angle[p].x));
-      }
-      for (std::uint32_t d = job.turned + lane; d < dim; d += 32) store(d, normed(d));
+  const auto load = [&](std::uint32_t d) {
+    float2 v = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(x + d));
+    if (bias != nullptr) v.x += bias[d], v.y += bias[d + 1];
+    return v;
+  };
+  const auto store = [&](std::uint32_t d, float low, float high) {
+    Bf16* to = cache != nullptr ? cache + swizzled(key, d, dim) : x + d;
+    *reinterpret_cast<std::uint32_t*>(to) = pack_bf16(low, high);
+  };
+  const float* weight = is_value ? nullptr : is_key ? job.k_norm : job.q_norm;
+  float scale = 1;
+  if (weight != nullptr) {
+    float squares = 0;
+    for (std::uint32_t d = 2 * lane; d < dim; d += 64) {
+      const float2 v = load(d);
+      squares = fmaf(v.x, v.x, squares);
+      squares = fmaf(v.y, v.y, squares);
     }
+    scale = rsqrtf(warp_sum(squares) / static_cast<float>(shape.dim) + job.norm_eps);
+  }
+  const auto normed = [&](std::uint32_t d) {
+    float2 v = load(d);
+    if (weight != nullptr) v.x *= scale * weight[d], v.y *= scale * weight[d + 1];
+    return v;
+  };
+  const std::uint32_t turned = is_value ? 0 : job.turned;
+  for (std::uint32_t i = 2 * lane; i < turned / 2; i += 64) {
+    const float4 angle = *reinterpret_cast<const float4*>(job.angles + static_cast<std::size_t>(row.position) * half + i);
+    const float2 a = normed(i), b = normed(i + half);
+    store(i, fmaf(-b.x, angle.y, a.x * angle.x), fmaf(-b.y, angle.w, a.y * angle.z));
+    store(i + half, fmaf(a.x, angle.y, b.x * angle.x), fmaf(a.y, angle.w, b.y * angle.z));
+  }
+  for (std::uint32_t d = turned + 2 * lane; d < dim; d += 64) {
+    const float2 v = normed(d);
+    store(d, v.x, v.y);
   }
   // Behind the last row of its slice a new block still holds what an earlier owner left: attention multiplies it by
   // zero, so it must be finite.
-  if (key == 0 && row.last % 64 != 63) {
-    const std::uint32_t begin = row.last / 64 == row.position / 64 ? static_cast<std::uint32_t>(row.last) % 64 + 1 : 64;
-    const std::uint32_t chunks = (kTileKeys - begin) * dim / 8;
-    for (std::uint32_t part = 0; part < shape.kv_heads * 2; ++part) {
-      auto* to = reinterpret_cast<uint4*>(cache + (static_cast<std::size_t>(part) * kTileKeys + begin) * dim);
-      for (std::uint32_t i = threadIdx.x; i < chunks; i += kRopeThreads) to[i] = uint4{0, 0, 0, 0};
-    }
+  if (cache != nullptr && key == 0 && row.last / 64 == row.position / 64 && row.last % 64 != 63) {
+    const std::uint32_t begin = static_cast<std::uint32_t>(row.last) % 64 + 1;
+    auto* to = reinterpret_cast<uint4*>(cache + static_cast<std::size_t>(begin) * dim);
+    for (std::uint32_t i = lane; i < (kTileKeys - begin) * dim / 8; i += 32) to[i] = uint4{0, 0, 0, 0};
   }
 }
 
@@ -244,10 +254,23 @@ void embed(const Launch& launch, const EmbedJob& job, std::uint32_t rows) {
   start(launch, "embed", embed_kernel, dim3(rows), dim3(kThreads), 0, job);
 }
 void norm(const Launch& launch, const NormJob& job, std::uint32_t rows) {
-  start(launch, "norm", norm_kernel, dim3(rows), dim3(kThreads), 0, job);
+  // By the width alone, so that a row's sum has one order.
+  const std::uint32_t quads = job.hidden / 4;
+  const std::uint32_t parts = (quads + kNormThreadsMax - 1) / kNormThreadsMax;
+  const auto threads = [&](std::uint32_t of) { return dim3((quads + of - 1) / of / 32 * 32 + ((quads + of - 1) / of % 32 != 0 ? 32 : 0)); };
+  if (parts <= 1)
+    start(launch, "norm", norm_kernel<1>, dim3(rows), threads(1), 0, job);
+  else if (parts <= 2)
+    start(launch, "norm", norm_kernel<2>, dim3(rows), threads(2), 0, job);
+  else if (parts <= 4)
+    start(launch, "norm", norm_kernel<4>, dim3(rows), threads(4), 0, job);
+  else
+    start(launch, "norm", norm_kernel<16>, dim3(rows), threads(16), 0, job);
 }
 void rope_write(const Launch& launch, const RopeJob& job, std::uint32_t rows) {
-  start(launch, "rope_write", rope_kernel, dim3(rows), dim3(kRopeThreads), 0, job);
+  const std::uint32_t heads = job.shape.heads + 2 * job.shape.kv_heads;
+  start(launch, "rope_write", rope_kernel, dim3(rows, (heads + kRopeThreads / 32 - 1) / (kRopeThreads / 32)),
+        dim3(kRopeThreads), 0, job);
 }
 void activate(const Launch& launch, const ActivateJob& job, std::uint32_t rows) {
   start(launch, "activate", activate_kernel, dim3((job.width / 8 + kThreads - 1) / kThreads, rows), dim3(kThreads), 0,
