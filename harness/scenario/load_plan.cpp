@@ -185,6 +185,10 @@ class Reader {
     engine.model = scalars_->text(model).value_or("");
     if (model && engine.model.empty()) problems_.add(model->value.place, "model: names no model");
     engine.backend = scalars_->word(section.take("backend"), "engine").value_or("auto");
+    // The bounds are those of sluice-engine's options.
+    engine.kv_mib = scalars_->whole(section.take("kv_mib"), 0, 1u << 22).value_or(0);
+    engine.slots = scalars_->whole(section.take("slots"), 0, 65'536).value_or(0);
+    engine.context = scalars_->whole(section.take("context"), 0, 1u << 24).value_or(0);
     if (const auto* args = section.take("args")) {
       if (!args->value.is_sequence()) problems_.add(args->value.place, "args: must be a list");
       for (const auto& item : args->value.items) {
