@@ -35,7 +35,6 @@
   };
   const percent = (v) => trim(v, v < 10 ? 1 : 0) + "%";
   const watts = (v) => trim(v, 0) + " W";
-  const megahertz = (v) => trim(v, 0) + " MHz";
   const byUnit = (unit) => (unit === "ms" ? ms : number);
 
   // ---- one legend for all charts: values beneath the cursor, else nothing but the names
@@ -146,7 +145,7 @@
   ]);
   overTime("chart-gpu-memory", [
     {name: "gpu_memory_bytes", label: "memory in use", color: "--accent", format: bytes, width: 2},
-    {name: "gpu_clock_mhz", label: "clock (right)", color: "--third", format: megahertz, scale: "clock", dash: [5, 4]},
+    {name: "gpu_clock_mhz", label: "clock, MHz (right)", color: "--third", format: number, scale: "clock", dash: [5, 4]},
   ]);
   overTime("chart-kv", [
     {name: "kv_cache_usage_percent", label: "KV cache held", color: "--accent", format: percent, width: 2, range: wholeShare},
