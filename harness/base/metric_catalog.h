@@ -110,6 +110,8 @@ std::string_view unit_name(Unit unit);        // "ms"; empty for none
 
 std::span<const MetricInfo> metric_catalog();  // in the order of Metric
 const MetricInfo& info(Metric metric);
+/// Sampled beside the run, of the co-hosted engine and its GPU: no tags, and known only at the run's end.
+constexpr bool is_sampled(Metric metric) { return metric >= Metric::gpu_utilization && metric < Metric::count_; }
 std::optional<Metric> metric_named(std::string_view name);
 
 }  // namespace sluice
