@@ -81,7 +81,9 @@ std::string format_value(double value, std::string_view unit) {
   if (unit == "bytes/s") return format_bytes(value) + "/s";
   if (unit == "share") return format_share(value);
   if (unit == "1/s") return format_number(value) + "/s";
-  if (unit == "%") return trimmed(value) + "%";
+  if (unit == "%") return trimmed(value, std::abs(value) < 10 ? 2 : 1) + "%";
+  if (unit == "W" || unit == "MHz") return trimmed(value, 0) + " " + std::string(unit);
+  if (unit == "°C") return trimmed(value, 0) + " °C";
   return format_number(value);
 }
 
@@ -101,6 +103,7 @@ std::string_view section_of(const MetricSummary& metric) {
   if (any_of({"client_lag", "loop_lag", "sched_lag", "send_lag"})) return "Instrument";
   if (any_of({"iterations", "iteration_duration", "dropped_iterations", "vus", "vus_max", "group_duration", "checks"}))
     return "Execution";
+  if (name.starts_with("gpu_") || name.starts_with("engine_") || name == "kv_cache_usage") return "System";
   return "Streaming";
 }
 
@@ -125,6 +128,14 @@ std::string_view left_side(std::string_view expression) {
   std::string_view left = expression.substr(0, end);
   while (!left.empty() && left.back() == ' ') left.remove_suffix(1);
   return left;
+}
+
+std::string engine_name(const EngineResult& engine) {
+  std::string text = engine.model.empty() ? "the engine" : engine.model;
+  if (!engine.backend.empty()) text += " on " + engine.backend;
+  if (!engine.backend_wanted.empty() && engine.backend_wanted != engine.backend)
+    text += " (" + engine.backend_wanted + ")";
+  return text;
 }
 
 std::size_t columns(std::string_view text) {

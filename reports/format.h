@@ -34,6 +34,9 @@ bool is_unsure(const MetricSummary& metric, double percentile);
 /// What an expression compares: "p(95)" of "p(95) < 2s".
 std::string_view left_side(std::string_view expression);
 
+/// "tiny-coder on cpu (auto)": what ran on what; in brackets what the scenario asked for, where that is not the same.
+std::string engine_name(const EngineResult& engine);
+
 /// Columns a terminal gives the text: code points, not bytes; every character we print is one wide.
 std::size_t columns(std::string_view text);
 

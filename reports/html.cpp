@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -251,6 +252,13 @@ std::string charts(const Summary& summary) {
                                   [](const SeriesPoint& point) { return point.output_tokens_per_s > 0; });
   if (tokens || any(&SeriesPoint::gap_p95_ms))
     figures += chart("chart-tokens", "Output tokens and gaps over time", every);
+  if (any(&SeriesPoint::gpu_utilization_percent) || any(&SeriesPoint::gpu_power_w))
+    figures += chart("chart-gpu", "GPU use and power over time", every);
+  if (any(&SeriesPoint::gpu_memory_bytes) || any(&SeriesPoint::gpu_clock_mhz))
+    figures += chart("chart-gpu-memory", "GPU memory and clock over time", every);
+  if (any(&SeriesPoint::kv_cache_usage_percent))
+    figures += chart("chart-kv", "KV cache and preemptions over time", every);
+  if (any(&SeriesPoint::engine_running)) figures += chart("chart-engine", "Requests in the engine over time", every);
   struct Wanted {
     std::string_view metric, title, subtitle;
   };
@@ -277,12 +285,32 @@ std::string optional_ms(const std::optional<double>& value) { return value ? esc
 std::string chart_tables(const Summary& summary) {
   std::string out;
   if (!summary.series.empty()) {
+    // Of the engine and its GPU only what was sampled.
+    struct Sampled {
+      std::string_view name, unit;
+      std::optional<double> SeriesPoint::*value;
+    };
+    constexpr std::array<Sampled, 9> kSampled{{{"GPU use", "%", &SeriesPoint::gpu_utilization_percent},
+                                               {"GPU memory", "bytes", &SeriesPoint::gpu_memory_bytes},
+                                               {"GPU power", "W", &SeriesPoint::gpu_power_w},
+                                               {"GPU clock", "MHz", &SeriesPoint::gpu_clock_mhz},
+                                               {"GPU temperature", "°C", &SeriesPoint::gpu_temperature_c},
+                                               {"KV cache", "%", &SeriesPoint::kv_cache_usage_percent},
+                                               {"Running", "", &SeriesPoint::engine_running},
+                                               {"Queued", "", &SeriesPoint::engine_queued},
+                                               {"Preemptions", "", &SeriesPoint::engine_preemptions}}};
+    std::vector<Sampled> sampled;
+    std::copy_if(kSampled.begin(), kSampled.end(), std::back_inserter(sampled), [&](const Sampled& column) {
+      return std::any_of(summary.series.begin(), summary.series.end(),
+                         [&](const SeriesPoint& point) { return (point.*column.value).has_value(); });
+    });
     out +=
         "<details><summary>The figures over time as a table</summary>\n<div class=\"scroll\" tabindex=\"0\" "
         "role=\"region\" aria-label=\"Figures over time\"><table><caption>One row an interval</caption><thead><tr>";
     for (const std::string_view name : {"Time", "VUs", "Requests/s", "Failures/s", "Tokens/s", "Duration p50",
                                         "Duration p95", "Duration p99", "TTFT p50", "TTFT p95", "Gap p95"})
       out += fmt::format("<th scope=\"col\" class=\"number\">{}</th>", name);
+    for (const Sampled& column : sampled) out += fmt::format("<th scope=\"col\" class=\"number\">{}</th>", column.name);
     out += "</tr></thead><tbody>\n";
     for (const SeriesPoint& point : summary.series) {
       out += fmt::format("<tr><th scope=\"row\" class=\"number\">{:g} s</th>", point.t_s);
@@ -291,6 +319,10 @@ std::string chart_tables(const Summary& summary) {
       for (const auto& value : {point.duration_p50_ms, point.duration_p95_ms, point.duration_p99_ms, point.ttft_p50_ms,
                                 point.ttft_p95_ms, point.gap_p95_ms})
         out += fmt::format("<td class=\"number\">{}</td>", optional_ms(value));
+      for (const Sampled& column : sampled) {
+        const auto& value = point.*column.value;
+        out += fmt::format("<td class=\"number\">{}</td>", value ? format_value(*value, column.unit) : "–");
+      }
       out += "</tr>\n";
     }
     out += "</tbody></table></div></details>\n";
@@ -535,6 +567,21 @@ std::string scenarios(const Summary& summary) {
   return out + facts.html() + "</section>\n";
 }
 
+std::string engine(const Summary& summary) {
+  if (!summary.engine) return "";
+  const EngineResult& engine = *summary.engine;
+  Facts facts;
+  facts.add("Engine", engine_name(engine));
+  facts.add("Runs on", engine.device);
+  facts.add("GPU", engine.gpu);
+  if (engine.gpu_memory_bytes) facts.add("Memory of the GPU", format_bytes(*engine.gpu_memory_bytes));
+  if (engine.gpu_power_limit_w) facts.add("Power limit", format_value(*engine.gpu_power_limit_w, "W"));
+  for (const ThrottleResult& throttled : engine.throttled)
+    facts.add("Slowed by " + throttled.reason,
+              fmt::format("in {} of {}", format_count(throttled.samples), plural(engine.samples, "sample")));
+  return "<section aria-labelledby=\"engine\">\n<h2 id=\"engine\">The engine</h2>\n" + facts.html() + "</section>\n";
+}
+
 std::string instrument(const Summary& summary) {
   const Instrument& instrument = summary.instrument;
   if (instrument.verdict.empty()) return "";
@@ -591,6 +638,7 @@ std::string to_html(const Summary& summary) {
   out += checks(summary);
   out += failures(summary);
   out += scenarios(summary);
+  out += engine(summary);
   out += instrument(summary);
   out += fmt::format("<footer>Sluice {}. All figures of this page are also in summary.json.</footer>\n",
                      escaped(summary.sluice_version));

@@ -50,6 +50,15 @@ void describe_series(Form& form, T& point) {
   form("ttft_p50_ms", point.ttft_p50_ms);
   form("ttft_p95_ms", point.ttft_p95_ms);
   form("gap_p95_ms", point.gap_p95_ms);
+  form("gpu_utilization_percent", point.gpu_utilization_percent);
+  form("gpu_memory_bytes", point.gpu_memory_bytes);
+  form("gpu_power_w", point.gpu_power_w);
+  form("gpu_clock_mhz", point.gpu_clock_mhz);
+  form("gpu_temperature_c", point.gpu_temperature_c);
+  form("kv_cache_usage_percent", point.kv_cache_usage_percent);
+  form("engine_running", point.engine_running);
+  form("engine_queued", point.engine_queued);
+  form("engine_preemptions", point.engine_preemptions);
 }
 
 template <class Form>
@@ -162,6 +171,25 @@ void describe(Form& form, Instrument& i) {
 }
 
 template <class Form>
+void describe(Form& form, ThrottleResult& t) {
+  form("reason", t.reason);
+  form("samples", t.samples);
+}
+
+template <class Form>
+void describe(Form& form, EngineResult& e) {
+  form("model", e.model);
+  form("backend_wanted", e.backend_wanted);
+  form("backend", e.backend);
+  form("device", e.device);
+  form("gpu", e.gpu);
+  form("gpu_memory_bytes", e.gpu_memory_bytes);
+  form("gpu_power_limit_w", e.gpu_power_limit_w);
+  form("samples", e.samples);
+  form("throttled", e.throttled);
+}
+
+template <class Form>
 void describe(Form& form, Summary& s) {
   form("schema_version", s.schema_version);
   form("sluice_version", s.sluice_version);
@@ -184,6 +212,7 @@ void describe(Form& form, Summary& s) {
   form.by_name("metrics", s.metrics);
   form("failures", s.failures);
   form("findings", s.findings);
+  form("engine", s.engine);
   form("instrument", s.instrument);
   form("vllm_compat", s.vllm_compat);
   form("histograms", s.histograms);

@@ -80,6 +80,10 @@ struct SeriesPoint {
   double vus = 0, requests_per_s = 0, failures_per_s = 0, output_tokens_per_s = 0;
   std::optional<double> duration_p50_ms = {}, duration_p95_ms = {}, duration_p99_ms = {}, ttft_p50_ms = {},
                         ttft_p95_ms = {}, gap_p95_ms = {};
+  // Of the co-hosted engine and its GPU, sampled; absent where nothing was.
+  std::optional<double> gpu_utilization_percent = {}, gpu_memory_bytes = {}, gpu_power_w = {}, gpu_clock_mhz = {},
+                        gpu_temperature_c = {}, kv_cache_usage_percent = {}, engine_running = {}, engine_queued = {},
+                        engine_preemptions = {};  // the last: how many within the interval
   bool operator==(const SeriesPoint&) const = default;
 };
 
@@ -109,6 +113,23 @@ struct Instrument {
   bool operator==(const Instrument&) const = default;
 };
 
+struct ThrottleResult {
+  std::string reason = {};    // "power cap"
+  std::uint64_t samples = 0;  // in how many it was seen
+  bool operator==(const ThrottleResult&) const = default;
+};
+
+/// The engine that was started beside the run, and its GPU. What was sampled of them stands in metrics and series.
+struct EngineResult {
+  std::string model = {}, backend_wanted = {};  // "tiny-coder", "auto"
+  std::string backend = {}, device = {};        // what it runs on, as it says: "cpu"; empty: it says nothing
+  std::string gpu = {};                         // the sampled GPU's name; empty: none was sampled
+  std::optional<double> gpu_memory_bytes = {}, gpu_power_limit_w = {};
+  std::uint64_t samples = 0;
+  std::vector<ThrottleResult> throttled = {};
+  bool operator==(const EngineResult&) const = default;
+};
+
 struct Summary {
   int schema_version = kSchemaVersion;
   std::string sluice_version = {};
@@ -132,6 +153,7 @@ struct Summary {
   double series_interval_s = 1;
   std::vector<SeriesPoint> series = {};
   std::vector<HistogramResult> histograms = {};
+  std::optional<EngineResult> engine = {};  // none: another server was tested
   Instrument instrument = {};
   std::map<std::string, double> vllm_compat = {};  // vllm bench serve's keys
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -242,12 +243,15 @@ std::string plain_value(const MetricSummary& metric) {
 }
 
 void print_metrics(Page& page, const Summary& summary) {
-  if (summary.metrics.empty()) return;
+  std::vector<MetricSummary> shown;  // what is of the system stands under ENGINE
+  std::copy_if(summary.metrics.begin(), summary.metrics.end(), std::back_inserter(shown),
+               [](const MetricSummary& metric) { return section_of(metric) != "System"; });
+  if (shown.empty()) return;
   page.heading("METRICS");
   // Selections stand beneath their metric, as in k6: "  { kind:chat }".
   std::vector<std::string> names;
   std::size_t width = 24;
-  for (const MetricSummary& metric : summary.metrics) {
+  for (const MetricSummary& metric : shown) {
     const auto [base, selector] = split_name(metric.name);
     std::string name(base);
     if (!selector.empty()) name = "  { " + std::string(selector.substr(1, selector.size() - 2)) + " }";
@@ -255,13 +259,13 @@ void print_metrics(Page& page, const Summary& summary) {
     width = std::max(width, columns(names.back()) + 7);
   }
   width = std::min(width, page.width() / 2);
-  const std::vector<Column> trends = trend_columns(summary.metrics, page.width() - width - 2);
+  const std::vector<Column> trends = trend_columns(shown, page.width() - width - 2);
 
   bool first = true;
-  for (const std::string_view section : {"HTTP", "Streaming", "Execution", "Network", "Instrument", "System"}) {
+  for (const std::string_view section : {"HTTP", "Streaming", "Execution", "Network", "Instrument"}) {
     bool begun = false;
-    for (std::size_t row = 0; row < summary.metrics.size(); ++row) {
-      const MetricSummary& metric = summary.metrics[row];
+    for (std::size_t row = 0; row < shown.size(); ++row) {
+      const MetricSummary& metric = shown[row];
       if (section_of(metric) != section) continue;
       if (!begun) {
         if (!first) page.line();
@@ -280,6 +284,53 @@ void print_metrics(Page& page, const Summary& summary) {
       }
       page.line();
     }
+  }
+}
+
+/// The engine beside the run, and what was sampled of it and its GPU. Lowest, mean and highest, no percentiles: there
+/// is a sample a second, and they hang together.
+void print_engine(Page& page, const Summary& summary) {
+  std::vector<const MetricSummary*> sampled;
+  for (const MetricSummary& metric : summary.metrics)
+    if (section_of(metric) == "System") sampled.push_back(&metric);
+  if (!summary.engine && sampled.empty()) return;
+  page.heading("ENGINE");
+  if (summary.engine) {
+    const EngineResult& engine = *summary.engine;
+    page.put("    ").put(engine_name(engine), Ink::bold);
+    if (!engine.device.empty() && engine.device != engine.gpu) page.put("  " + engine.device, Ink::faint);
+    page.line();
+    if (!engine.gpu.empty()) {
+      page.put("    ").put(engine.gpu);
+      if (engine.gpu_memory_bytes) page.put(", " + format_bytes(*engine.gpu_memory_bytes), Ink::faint);
+      if (engine.gpu_power_limit_w) page.put(fmt::format(", at most {:.0f} W", *engine.gpu_power_limit_w), Ink::faint);
+      page.line();
+    }
+    for (const ThrottleResult& throttled : engine.throttled)
+      page.put("    ")
+          .put(fmt::format("slowed by {} in {} of {} samples", throttled.reason, throttled.samples, engine.samples),
+               Ink::bad)
+          .line();
+    if (!sampled.empty()) page.line();
+  }
+  constexpr std::array<std::pair<std::string_view, std::optional<double> MetricSummary::*>, 3> kColumns{
+      {{"avg", &MetricSummary::avg}, {"min", &MetricSummary::min}, {"max", &MetricSummary::max}}};
+  std::size_t width = 0;
+  for (const MetricSummary* metric : sampled)
+    for (const auto& [name, member] : kColumns)
+      if (metric->*member) width = std::max(width, columns(format_value(*(metric->*member), metric->unit)));
+  for (const MetricSummary* metric : sampled) {
+    page.dotted("    ", cut(metric->name, 40), 24);
+    if (metric->kind == "trend") {
+      for (const auto& [name, member] : kColumns) {
+        if (!(metric->*member)) continue;
+        page.put(fmt::format("{}=", name), Ink::faint);
+        page.put(padded(format_value(*(metric->*member), metric->unit), width + 1), Ink::accent);
+      }
+    } else {
+      page.put(plain_value(*metric), Ink::accent);
+    }
+    page.line();
   }
 }
 
@@ -383,6 +434,7 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_checks(page, summary);
   print_steps(page, summary);
   print_metrics(page, summary);
+  print_engine(page, summary);
   print_failures(page, summary);
   print_instrument(page, summary);
   print_foot(page, summary);

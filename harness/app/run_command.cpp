@@ -16,10 +16,12 @@
 #include "harness/base/cores.h"
 #include "harness/cohost/engine_process.h"
 #include "harness/cohost/probe.h"
+#include "harness/cohost/system_sampler.h"
 #include "harness/load/run.h"
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
 #include "harness/verdict/judge.h"
+#include "reports/format.h"
 #include "reports/html.h"
 #include "reports/json.h"
 #include "reports/junit.h"
@@ -77,7 +79,15 @@ struct ReadyTarget {
   std::unique_ptr<EngineProcess> engine;  // none when the target is a URL
   std::string url;
   std::string description;
+  MetricsSource metrics;  // of the engine
+  EngineIdentity identity;
 };
+
+/// The model's name as the scenario has it, without the folders before it.
+std::string model_name(const EngineTarget& engine) {
+  const fs::path path(engine.model);
+  return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+}
 
 Result<ReadyTarget> reach_target(const Plan& plan, const Interrupts& interrupts, RunControl& control) {
   ReadyTarget ready;
@@ -90,7 +100,13 @@ Result<ReadyTarget> reach_target(const Plan& plan, const Interrupts& interrupts,
     if (!engine) return engine.error();
     ready.engine = std::move(*engine);
     ready.url = ready.engine->url();
-    ready.description = fmt::format("engine: {} ({}), started beside the run", wanted.model, wanted.backend);
+    ready.metrics = metrics_of_engine(ready.url);
+    ready.identity = identify_engine(ready.metrics);
+    if (ready.identity.model.empty()) ready.identity.model = model_name(wanted);
+    ready.description =
+        fmt::format("engine: {}, started beside the run",
+                    reports::engine_name(
+                        {.model = wanted.model, .backend_wanted = wanted.backend, .backend = ready.identity.backend}));
     return {boost::system::in_place_value, std::move(ready)};
   }
   ready.url = plan.target.url;
@@ -100,6 +116,18 @@ Result<ReadyTarget> reach_target(const Plan& plan, const Interrupts& interrupts,
     return fail(fmt::format("the target {} cannot be reached: {}", plan.target.url, reached.error().message));
   }
   return {boost::system::in_place_value, std::move(ready)};
+}
+
+/// Starts sampling the engine, and the GPU unless the engine says that it uses none.
+std::unique_ptr<SystemSampler> sample_beside(const EngineTarget& wanted, const ReadyTarget& target) {
+  SystemSamplerOptions options;
+  options.metrics = target.metrics;
+  const std::string& backend = target.identity.backend.empty() ? wanted.backend : target.identity.backend;
+  if (backend == "cuda" || backend == "auto") {
+    const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");  // the engine has the same
+    options.gpu = Gpu::open(visible != nullptr ? std::optional<std::string>(visible) : std::nullopt);
+  }
+  return std::make_unique<SystemSampler>(std::move(options));
 }
 
 LiveLine::Mode live_mode(bool quiet) {
@@ -151,8 +179,12 @@ int run_command(const RunCommandOptions& options) {
   run_options.target_url = target->url;
   if (plan->target.engine) run_options.cores = parse_cores(plan->target.engine->harness_cores).value();
   LiveLine live(live_mode(options.quiet), stderr);
+  std::unique_ptr<SystemSampler> sampler;
+  if (target->engine) sampler = sample_beside(*plan->target.engine, *target);
   auto result = run(*plan, run_options, control, [&live](const Progress& progress) { live.show(progress); });
   live.clear();
+  std::optional<SystemSamples> system;
+  if (sampler) system = sampler->stop();
   const auto death = target->engine ? target->engine->death() : std::nullopt;
   const auto log = death ? target->engine->log_tail() : std::string();
   if (target->engine) target->engine->stop();
@@ -163,6 +195,12 @@ int run_command(const RunCommandOptions& options) {
   }
 
   if (!target->description.empty()) result->facts.target = target->description;
+  if (system) {
+    if (system->engine.model.empty()) system->engine.model = target->identity.model;
+    result->facts.backend_wanted = plan->target.engine->backend;
+    result->tally.add_system(*system);
+    result->facts.system = std::move(system);
+  }
   auto summary = summarize(*plan, result->tally, result->facts);
   conclude(summary, judge(*plan, result->tally), result->facts.end, result->aborted_by);
   if (death) {

@@ -48,5 +48,7 @@ inline constexpr std::size_t stream_id_bytes_kept = 128;
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------
 inline constexpr std::size_t engine_log_bytes_kept = 64u << 10;  // the tail that is shown when it fails
+inline constexpr std::size_t local_body_bytes_max = 1u << 20;    // its metrics are some ten kilobytes
+inline constexpr std::size_t system_samples_max = 100'000;       // 27 hours at one a second, some 20 MB
 
 }  // namespace sluice::limits

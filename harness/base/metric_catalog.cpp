@@ -111,6 +111,19 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
     METRIC(loop_lag, trend, milliseconds, "The harness's own delay: how late an event loop's timer woke up."),
     METRIC(sched_lag, trend, milliseconds, "The harness's own delay: t_start - t_sched."),
     METRIC(send_lag, trend, milliseconds, "t_sent - t_sched: connecting and sending included."),
+    METRIC(gpu_utilization, trend, percent,
+           "Share of the time in which the GPU of the co-hosted engine ran a kernel; sampled once a second, as all of "
+           "the system."),
+    METRIC(gpu_memory_used, trend, bytes, "Memory of that GPU in use, by whatever program."),
+    METRIC(gpu_power, trend, watts, "What that GPU draws."),
+    METRIC(gpu_clock, trend, megahertz, "Clock of that GPU's multiprocessors."),
+    METRIC(gpu_temperature, trend, celsius, "Temperature of that GPU's core."),
+    METRIC(kv_cache_usage, trend, percent, "Share of the KV blocks of the co-hosted engine that its requests hold."),
+    METRIC(engine_running, trend, none, "Requests that the co-hosted engine computes at the same time."),
+    METRIC(engine_queued, trend, none, "Requests that the co-hosted engine has taken and not begun."),
+    METRIC(engine_preemptions, counter, none,
+           "Times the co-hosted engine took the KV blocks of a running request, to compute it anew later."),
+    METRIC(engine_steps, counter, none, "Steps of the co-hosted engine: forward passes of its model."),
 });
 #undef METRIC
 
@@ -165,6 +178,12 @@ std::string_view unit_name(Unit unit) {
       return "1/s";
     case Unit::percent:
       return "%";
+    case Unit::watts:
+      return "W";
+    case Unit::megahertz:
+      return "MHz";
+    case Unit::celsius:
+      return "°C";
   }
   return "";
 }

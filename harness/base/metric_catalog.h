@@ -11,7 +11,18 @@
 namespace sluice {
 
 enum class MetricKind : std::uint8_t { counter, gauge, rate, trend };  // k6's four
-enum class Unit : std::uint8_t { none, milliseconds, bytes, characters, tokens, per_second, percent };
+enum class Unit : std::uint8_t {
+  none,
+  milliseconds,
+  bytes,
+  characters,
+  tokens,
+  per_second,
+  percent,
+  watts,
+  megahertz,
+  celsius
+};
 
 enum class Metric : std::uint8_t {
   http_reqs,
@@ -72,6 +83,16 @@ enum class Metric : std::uint8_t {
   loop_lag,
   sched_lag,
   send_lag,
+  gpu_utilization,
+  gpu_memory_used,
+  gpu_power,
+  gpu_clock,
+  gpu_temperature,
+  kv_cache_usage,
+  engine_running,
+  engine_queued,
+  engine_preemptions,
+  engine_steps,
   count_  // how many there are
 };
 inline constexpr std::size_t kMetricCount = static_cast<std::size_t>(Metric::count_);
@@ -89,6 +110,8 @@ std::string_view unit_name(Unit unit);        // "ms"; empty for none
 
 std::span<const MetricInfo> metric_catalog();  // in the order of Metric
 const MetricInfo& info(Metric metric);
+/// Sampled beside the run, of the co-hosted engine and its GPU: no tags, and known only at the run's end.
+constexpr bool is_sampled(Metric metric) { return metric >= Metric::gpu_utilization && metric < Metric::count_; }
 std::optional<Metric> metric_named(std::string_view name);
 
 }  // namespace sluice

@@ -240,6 +240,12 @@ Result<std::unique_ptr<EngineProcess>> EngineProcess::start(const EngineTarget& 
     launch.arguments.emplace_back("--threads");
     launch.arguments.push_back(fmt::format("{}", threads));
   }
+  for (const auto& [option, value] :
+       {std::pair{"--kv-mib", target.kv_mib}, {"--slots", target.slots}, {"--context", target.context}}) {
+    if (value == 0) continue;
+    launch.arguments.emplace_back(option);
+    launch.arguments.push_back(fmt::format("{}", value));
+  }
   launch.arguments.insert(launch.arguments.end(), target.args.begin(), target.args.end());
   for (auto& argument : launch.arguments) launch.argv.push_back(argument.data());
   launch.argv.push_back(nullptr);

@@ -11,9 +11,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <memory>
 #include <string_view>
+
+#include "harness/base/limits.h"
 
 namespace sluice {
 
@@ -53,7 +56,7 @@ class Socket {
   /// Reads until there are `enough` bytes, the other side closes, or the deadline.
   std::string receive(std::size_t enough, Instant deadline) {
     std::string text;
-    std::array<char, 256> block{};
+    std::array<char, 4096> block{};
     while (text.size() < enough && wait(POLLIN, deadline)) {
       const ssize_t got = recv(descriptor_, block.data(), block.size(), 0);
       if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
@@ -97,24 +100,53 @@ Result<void> can_connect(const std::string& host, const std::string& port, Nanos
   return fail(fmt::format("cannot connect to {}:{}: {}", host, port, std::strerror(error)));
 }
 
-int local_http_status(std::uint16_t port, const std::string& path, Nanoseconds limit) {
+namespace {
+
+/// What the server sends to GET `path` until it closes, `enough` bytes are there, or the limit.
+std::string ask_locally(std::uint16_t port, const std::string& path, std::size_t enough, Nanoseconds limit) {
   const Instant deadline = now() + limit.count();
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   Socket socket(AF_INET);
-  if (socket.connect_to(reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline) != 0) return 0;
+  if (socket.connect_to(reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline) != 0) return {};
   if (!socket.send_all(fmt::format("GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", path), deadline))
-    return 0;
-  const std::string head = socket.receive(12, deadline);  // "HTTP/1.1 200"
-  if (head.size() < 12 || !head.starts_with("HTTP/1.")) return 0;
+    return {};
+  return socket.receive(enough, deadline);
+}
+
+/// Of "HTTP/1.1 200 ..."; 0 when it is nothing of the kind.
+int status_of(std::string_view answer) {
+  if (answer.size() < 12 || !answer.starts_with("HTTP/1.")) return 0;
   int status = 0;
-  for (const char c : head.substr(9, 3)) {
+  for (const char c : answer.substr(9, 3)) {
     if (c < '0' || c > '9') return 0;
     status = status * 10 + (c - '0');
   }
   return status;
+}
+
+}  // namespace
+
+LocalAnswer local_http_get(std::uint16_t port, const std::string& path, Nanoseconds limit) {
+  const std::string answer = ask_locally(port, path, limits::local_body_bytes_max, limit);
+  const auto head_end = answer.find("\r\n\r\n");
+  if (head_end == std::string::npos) return {};
+  LocalAnswer read{status_of(answer), answer.substr(head_end + 4)};
+  // Half a number is another number, so what was cut is no answer.
+  constexpr std::string_view kLength = "\r\nContent-Length: ";
+  if (const auto at = answer.find(kLength); at < head_end) {
+    std::size_t length = 0;
+    const char* const digits = answer.data() + at + kLength.size();
+    std::from_chars(digits, answer.data() + head_end, length);
+    if (read.body.size() < length) return {};
+  }
+  return read;
+}
+
+int local_http_status(std::uint16_t port, const std::string& path, Nanoseconds limit) {
+  return status_of(ask_locally(port, path, 12, limit));
 }
 
 }  // namespace sluice

@@ -216,6 +216,72 @@ std::vector<reports::SeriesPoint> series_points(const Series& series, double win
   return points;
 }
 
+/// Puts what was sampled into the intervals in which it happened; several samples of one interval are averaged.
+void add_system(std::vector<reports::SeriesPoint>& points, const SystemSamples& system, const Tally& tally) {
+  if (points.empty()) return;
+  const auto interval_of = [&](const SystemSample& sample) -> std::optional<std::size_t> {
+    const Instant since = middle_of(sample, system.period) - tally.series().origin();
+    if (since < 0) return std::nullopt;
+    const auto index = static_cast<std::size_t>(since / tally.series().interval().count());
+    return index < points.size() ? std::optional(index) : std::nullopt;
+  };
+  struct Gauge {
+    std::optional<double> SystemSample::*from;
+    std::optional<double> reports::SeriesPoint::*to;
+  };
+  using Sample = SystemSample;
+  using Point = reports::SeriesPoint;
+  constexpr std::array<Gauge, 8> kGauges{{{&Sample::gpu_utilization_percent, &Point::gpu_utilization_percent},
+                                          {&Sample::gpu_memory_bytes, &Point::gpu_memory_bytes},
+                                          {&Sample::gpu_power_w, &Point::gpu_power_w},
+                                          {&Sample::gpu_clock_mhz, &Point::gpu_clock_mhz},
+                                          {&Sample::gpu_temperature_c, &Point::gpu_temperature_c},
+                                          {&Sample::kv_cache_usage_percent, &Point::kv_cache_usage_percent},
+                                          {&Sample::engine_running, &Point::engine_running},
+                                          {&Sample::engine_queued, &Point::engine_queued}}};
+  for (const Gauge& gauge : kGauges) {
+    std::vector<double> seen(points.size());
+    for (const SystemSample& sample : system.samples) {
+      const auto index = interval_of(sample);
+      if (!index || !(sample.*gauge.from)) continue;
+      auto& mean = points[*index].*gauge.to;
+      mean = mean.value_or(0) + (*(sample.*gauge.from) - mean.value_or(0)) / ++seen[*index];
+    }
+  }
+  const SystemSample* before = nullptr;
+  for (const SystemSample& sample : system.samples) {
+    if (!sample.engine_preemptions) continue;
+    if (before != nullptr) {
+      const std::uint64_t earlier = std::min(*before->engine_preemptions, *sample.engine_preemptions);
+      auto& count = points[interval_of(sample).value_or(before == &system.samples.front() ? 0 : points.size() - 1)]
+                        .engine_preemptions;
+      count = count.value_or(0) + static_cast<double>(*sample.engine_preemptions - earlier);
+    }
+    before = &sample;
+  }
+}
+
+std::optional<reports::EngineResult> engine_result(const RunFacts& facts) {
+  if (!facts.system) return std::nullopt;
+  const SystemSamples& system = *facts.system;
+  reports::EngineResult result;
+  result.model = system.engine.model;
+  result.backend_wanted = facts.backend_wanted;
+  result.backend = system.engine.backend;
+  result.device = system.engine.device;
+  if (system.gpu) {
+    result.gpu = system.gpu->name;
+    result.gpu_memory_bytes = system.gpu->memory_bytes;
+    result.gpu_power_limit_w = system.gpu->power_limit_w;
+  }
+  result.samples =
+      static_cast<std::uint64_t>(std::count_if(system.samples.begin(), system.samples.end(), [](const SystemSample& s) {
+        return s.gpu_utilization_percent || s.gpu_memory_bytes || s.engine_running;
+      }));
+  for (const auto& [reason, samples] : system.throttle_reasons) result.throttled.push_back({reason, samples});
+  return result;
+}
+
 // ---- the instrument -------------------------------------------------------------------------------------------------
 
 std::optional<double> p99_ms(const Histogram& histogram) {
@@ -554,6 +620,8 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.findings = finding_results(tally);
   summary.series_interval_s = std::chrono::duration<double>(tally.series().interval()).count();
   summary.series = series_points(tally.series(), tally.window_s());
+  if (facts.system) add_system(summary.series, *facts.system, tally);
+  summary.engine = engine_result(facts);
   for (const Metric metric : {Metric::ttft, Metric::icl, Metric::http_req_duration, Metric::stream_chunks})
     if (auto histogram = histogram_result(tally, metric)) summary.histograms.push_back(std::move(*histogram));
   summary.instrument = instrument(plan, tally, facts);

@@ -6,8 +6,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "harness/base/system_sample.h"
 #include "harness/base/time.h"
 #include "harness/metrics/tally.h"
 #include "harness/scenario/plan.h"
@@ -26,6 +28,8 @@ struct RunFacts {
   std::string host, os, cpu;
   std::uint32_t threads = 1;
   Nanoseconds cpu_time{};               // of the harness's own process in the measured window
+  std::string backend_wanted;           // of the co-hosted engine, as the scenario says: "auto"
+  std::optional<SystemSamples> system;  // none: no engine was started, or nothing was sampled
   bool receive_window_stalled = false;  // the kernel's receive buffer was full at least once
 };
 

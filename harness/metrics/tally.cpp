@@ -115,6 +115,7 @@ std::string_view bounded(std::string_view text, std::size_t bytes_max) {
 double ticks_per_unit(Metric metric) {
   const MetricInfo& about = info(metric);
   if (about.unit == Unit::milliseconds) return 1e6;
+  if (about.unit == Unit::percent || about.unit == Unit::watts) return kThousandths;
   return metric == Metric::chunks_per_second || metric == Metric::events_per_read ? kThousandths : 1;
 }
 
@@ -494,6 +495,40 @@ void Tally::set_vus(std::uint32_t scenario, std::uint32_t active, Instant at) {
     ++figures_[static_cast<std::size_t>(metric)].samples;
     for (const TallyLayout::Feed& wanted : layout_->scenario_feeds(scenario, metric)) ++figures_[wanted.figure].samples;
   }
+}
+
+void Tally::add_system(const SystemSamples& system) {
+  const auto add_sample = [this](Metric metric, const std::optional<double>& value) {
+    if (!value) return;
+    Figure& figure = figures_[static_cast<std::size_t>(metric)];
+    ++figure.samples;
+    figure.histogram.add(static_cast<std::uint64_t>(std::llround(*value * ticks_per_unit(metric))));
+  };
+  for (const SystemSample& sample : system.samples) {
+    if (middle_of(sample, system.period) < origin_) continue;  // of the time before the run
+    add_sample(Metric::gpu_utilization, sample.gpu_utilization_percent);
+    add_sample(Metric::gpu_memory_used, sample.gpu_memory_bytes);
+    add_sample(Metric::gpu_power, sample.gpu_power_w);
+    add_sample(Metric::gpu_clock, sample.gpu_clock_mhz);
+    add_sample(Metric::gpu_temperature, sample.gpu_temperature_c);
+    add_sample(Metric::kv_cache_usage, sample.kv_cache_usage_percent);
+    add_sample(Metric::engine_running, sample.engine_running);
+    add_sample(Metric::engine_queued, sample.engine_queued);
+  }
+  const auto add_growth = [&](Metric metric, std::optional<std::uint64_t> SystemSample::*counter) {
+    Figure& figure = figures_[static_cast<std::size_t>(metric)];
+    const SystemSample *first = nullptr, *last = nullptr;
+    for (const SystemSample& sample : system.samples) {
+      if (!(sample.*counter)) continue;
+      if (first == nullptr) first = &sample;
+      last = &sample;
+    }
+    if (first == last) return;  // a single one says nothing of the run
+    ++figure.samples;
+    figure.sum += *(last->*counter) - std::min(*(first->*counter), *(last->*counter));
+  };
+  add_growth(Metric::engine_preemptions, &SystemSample::engine_preemptions);
+  add_growth(Metric::engine_steps, &SystemSample::engine_steps);
 }
 
 void Tally::add_loop_lag(Nanoseconds lag) {

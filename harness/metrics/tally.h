@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "harness/base/system_sample.h"
 #include "harness/base/time.h"
 #include "harness/metrics/histogram.h"
 #include "harness/metrics/record.h"
@@ -54,6 +55,8 @@ class Tally {
   /// VUs of the scenario that this thread runs now.
   void set_vus(std::uint32_t scenario, std::uint32_t active, Instant at);
   void add_loop_lag(Nanoseconds lag);
+  /// What was sampled beside the run: to be added once, to the tally of the whole run.
+  void add_system(const SystemSamples& samples);
   /// The first offending bytes of a rule; the earliest is kept. Must hold no prompt and no secret.
   void add_finding_example(std::uint8_t rule, std::string_view example, Instant at);
   /// Moves the end of the window; all the add functions that know an instant do so too.

@@ -42,6 +42,9 @@ constexpr auto kTarget = std::to_array<KeyInfo>({
 constexpr auto kEngine = std::to_array<KeyInfo>({
     {"model", "text", "A folder with a model, or the name of one under models/.", true},
     {"backend", "words:auto cpu cuda scripted", "Default auto."},
+    {"kv_mib", "whole", "Memory of its KV cache in MiB; 0, the default: the engine chooses."},
+    {"slots", "whole", "Requests it computes at the same time; 0, the default: the backend's."},
+    {"context", "whole", "Tokens of one request, prompt and answer; 0, the default: the model's."},
     {"args", "list:text", "Further arguments for sluice-engine, as they are."},
     {"engine_cores", "text", "Cores the engine is pinned to: 0-3,6."},
     {"harness_cores", "text", "Cores the load threads are pinned to."},

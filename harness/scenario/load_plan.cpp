@@ -185,6 +185,10 @@ class Reader {
     engine.model = scalars_->text(model).value_or("");
     if (model && engine.model.empty()) problems_.add(model->value.place, "model: names no model");
     engine.backend = scalars_->word(section.take("backend"), "engine").value_or("auto");
+    // The bounds are those of sluice-engine's options.
+    engine.kv_mib = scalars_->whole(section.take("kv_mib"), 0, 1u << 22).value_or(0);
+    engine.slots = scalars_->whole(section.take("slots"), 0, 65'536).value_or(0);
+    engine.context = scalars_->whole(section.take("context"), 0, 1u << 24).value_or(0);
     if (const auto* args = section.take("args")) {
       if (!args->value.is_sequence()) problems_.add(args->value.place, "args: must be a list");
       for (const auto& item : args->value.items) {
@@ -828,6 +832,9 @@ class Reader {
       abort = scalars_->truth(section.take("abort_on_fail")).value_or(false);
       const auto* delay_member = section.take("delay_abort_eval");
       delay = scalars_->duration(delay_member).value_or(Nanoseconds{});
+      if (abort && is_sampled(selection.metric))
+        problems_.add(node.place, fmt::format("abort_on_fail: {} is known only at the end of the run",
+                                              info(selection.metric).name));
       if (delay_member && !abort)
         problems_.add(delay_member->place, "delay_abort_eval: has an effect only with abort_on_fail: true");
       if (!inner) return;
@@ -849,6 +856,16 @@ class Reader {
 
   // A selector that nothing can match would fail for want of samples, but only after the whole run.
   void check_selection(const Selection& selection, const YamlMember& entry) {
+    if (is_sampled(selection.metric)) {
+      if (!selection.tags.empty())
+        problems_.add(entry.place,
+                      fmt::format("{} is of the whole engine: it has no tags", info(selection.metric).name));
+      if (!plan_.target.engine && !plan_.target.url.empty())
+        problems_.add(entry.place,
+                      fmt::format("{} is sampled of an engine that the run starts (target.engine), not of a url",
+                                  info(selection.metric).name));
+      return;
+    }
     std::map<std::string, std::set<std::string>> values;
     for (const auto& scenario : plan_.scenarios) {
       values["scenario"].insert(scenario.name);

@@ -32,6 +32,8 @@ using Tags = std::vector<std::pair<std::string, std::string>>;  // sorted by key
 struct EngineTarget {
   std::string model;                        // a folder, or a name under models/
   std::string backend = "auto";             // auto, cpu, cuda, scripted
+  std::uint64_t kv_mib = 0;                 // of the KV cache; 0, here and below: the engine's own choice
+  std::uint64_t slots = 0, context = 0;     // requests at the same time; tokens of one
   std::vector<std::string> args;            // handed to sluice-engine as they are
   std::string engine_cores, harness_cores;  // "0-3,6"; empty: not pinned
   Nanoseconds ready_timeout = std::chrono::seconds(60);

@@ -99,8 +99,45 @@ class EndToEnd(unittest.TestCase):
     def test_streaming_runs_scaled_down(self):
         self.check_scenario("streaming.yaml", time_scale=0.02)
 
+    def check_engine(self, summary, output):
+        """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
+        engine = summary["engine"]
+        self.assertEqual(engine["model"], "tiny-coder")
+        self.assertEqual(engine["backend_wanted"], "auto")
+        self.assertGreater(engine["samples"], 0)
+        for name in ("kv_cache_usage", "engine_running", "engine_queued"):
+            self.assertGreater(summary["metrics"][name]["count"], 0, name)
+        self.assertGreater(summary["metrics"]["engine_steps"]["count"], 0)
+        self.assertTrue(any("kv_cache_usage_percent" in point for point in summary["series"]))
+        on_gpu = engine["gpu"] != ""
+        self.assertEqual("gpu_utilization" in summary["metrics"], on_gpu)
+        self.assertEqual(any("gpu_power_w" in point for point in summary["series"]), on_gpu)
+        page = (self.out / "report.html").read_text()
+        self.assertIn('id="chart-kv"', page)
+        self.assertEqual('id="chart-gpu"' in page, on_gpu)
+        self.assertIn("█ ENGINE", output)
+        if engine["backend"]:
+            self.assertIn(f"tiny-coder on {engine['backend']} (auto)", output, "the run says on what it ran")
+
+    def test_gpu_load_runs_with_whatever_there_is(self):
+        self.check_engine(*self.check_scenario("gpu_load.yaml", time_scale=1))
+
+    def test_gpu_streaming_runs_with_whatever_there_is(self):
+        summary, output = self.check_scenario("gpu_streaming.yaml", time_scale=1)
+        self.check_engine(summary, output)
+        self.assertEqual(summary["metrics"]["stream_findings"]["count"], 0)
+
+    def test_gpu_memory_stress_preempts_and_still_answers_right(self):
+        summary, output = self.check_scenario("gpu_memory_stress.yaml", time_scale=1)
+        self.check_engine(summary, output)
+        self.assertGreater(summary["metrics"]["engine_preemptions"]["count"], 0)
+        self.assertEqual(sum(point.get("engine_preemptions", 0) for point in summary["series"]),
+                         summary["metrics"]["engine_preemptions"]["count"])
+        for check in summary["checks"]:
+            self.assertEqual(check["fails"], 0, check)
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml"}
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):
@@ -165,6 +202,15 @@ class EndToEnd(unittest.TestCase):
         done = run("run", str(file), "--out-dir", str(self.out))
         self.assertEqual(done.returncode, 106, done.stdout)
         self.assertIn("nonexistent-model", done.stdout)
+
+    @unittest.skipIf(pathlib.Path("/dev/nvidiactl").exists(), "there is a GPU")
+    def test_cuda_without_a_gpu_is_said_by_the_engine_and_exits_106(self):
+        done = run("run", "scenarios/gpu_load.yaml", "-e", "BACKEND=cuda", "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 106, done.stdout)
+        self.assertIn("the engine ended with exit code 1 before it was ready; the end of its log:", done.stdout)
+        said = [line for line in done.stdout.splitlines() if line.startswith("sluice-engine: ")]
+        self.assertTrue(any("CUDA" in line for line in said), done.stdout)
+        self.assertFalse((self.out / "report.html").exists(), "there was no run to report")
 
     def test_a_server_that_only_errors_fails_the_run_and_counts_by_cause(self):
         class Refuse(http.server.BaseHTTPRequestHandler):

@@ -72,7 +72,7 @@ TEST(PageAssets, KeepUplotsLicence) {
 }
 
 TEST(Html, CarriesTheWholeSummary) {
-  for (const Summary& summary : {sample_summary(), small_summary(), Summary{}}) {
+  for (const Summary& summary : {sample_summary(), gpu_summary(), small_summary(), Summary{}}) {
     const auto back = from_json(embedded(to_html(summary)));
     ASSERT_TRUE(back) << back.error().message;
     EXPECT_EQ(*back, summary);
@@ -80,7 +80,7 @@ TEST(Html, CarriesTheWholeSummary) {
 }
 
 TEST(Html, ItsTagsCloseInOrder) {
-  for (const Summary& summary : {sample_summary(), small_summary(), Summary{}}) {
+  for (const Summary& summary : {sample_summary(), gpu_summary(), small_summary(), Summary{}}) {
     std::string page = to_html(summary);
     // What stands inside styles and scripts is not markup.
     page = std::regex_replace(page, std::regex("<!doctype html>"), "");
@@ -128,6 +128,8 @@ TEST(Html, TextOfARunIsNeverMarkup) {
   for (auto& h : s.histograms) h.metric = h.unit = evil;
   for (std::size_t i = 0; i < s.metrics.size(); ++i)
     s.metrics[i].name = evil + "{" + std::to_string(i), s.metrics[i].unit = evil;
+  s.engine = EngineResult{
+      .model = evil, .backend_wanted = evil, .backend = evil, .device = evil, .gpu = evil, .throttled = {{evil, 1}}};
   s.instrument.reason = evil;
   s.instrument.verdict = "client-limited";
   const std::string page = to_html(s), clean = to_html(sample_summary());
@@ -166,6 +168,31 @@ TEST(Html, TablesCarryEveryMetricWithoutAScript) {
   EXPECT_THAT(page, HasSubstr("[1.2s]")) << "too few samples: in brackets";
   // One row an interval: "90 s" is the last.
   EXPECT_THAT(page, HasSubstr(">90 s</th>"));
+}
+
+TEST(Html, ShowsTheEngineAndItsGpuOnlyWhereTheyWereSampled) {
+  const std::string page = to_html(gpu_summary()), other = to_html(sample_summary());
+  for (const char* chart : {"chart-gpu", "chart-gpu-memory", "chart-kv", "chart-engine"}) {
+    EXPECT_EQ(count_of(page, "id=\"" + std::string(chart) + "\""), 1u) << chart;
+    EXPECT_EQ(count_of(other, "id=\"" + std::string(chart) + "\""), 0u) << chart;
+  }
+  EXPECT_THAT(page, HasSubstr("Llama-3.2-1B-Instruct on cuda (auto)"));
+  EXPECT_THAT(page, HasSubstr("in 12 of 89 samples"));
+  EXPECT_THAT(page, HasSubstr("GPU power</th>"));
+  EXPECT_THAT(other, Not(HasSubstr("GPU power</th>")));
+  EXPECT_THAT(other, Not(HasSubstr("<h2 id=\"engine\"")));
+
+  Summary on_cpu = gpu_summary();
+  on_cpu.engine = EngineResult{
+      .model = "tiny-coder", .backend_wanted = "auto", .backend = "cpu", .device = "AMD EPYC", .samples = 89};
+  for (SeriesPoint& p : on_cpu.series) {
+    p.gpu_utilization_percent = p.gpu_memory_bytes = p.gpu_power_w = p.gpu_clock_mhz = p.gpu_temperature_c =
+        std::nullopt;
+  }
+  const std::string cpu = to_html(on_cpu);
+  EXPECT_EQ(count_of(cpu, "id=\"chart-gpu\""), 0u);
+  EXPECT_EQ(count_of(cpu, "id=\"chart-kv\""), 1u);
+  EXPECT_THAT(cpu, HasSubstr("tiny-coder on cpu (auto)"));
 }
 
 // ---- in a browser ---------------------------------------------------------------------------------------------------
@@ -221,8 +248,8 @@ TEST(HtmlInABrowser, DrawsEveryChartAndOverflowsNowhere) {
     int width;
     std::size_t charts;
   };
-  for (const Case& c : {Case{sample_summary(), 1280, 7}, Case{sample_summary(), 390, 7}, Case{small_summary(), 500, 2},
-                        Case{Summary{}, 800, 0}}) {
+  for (const Case& c : {Case{sample_summary(), 1280, 7}, Case{sample_summary(), 390, 7}, Case{gpu_summary(), 1280, 11},
+                        Case{gpu_summary(), 420, 11}, Case{small_summary(), 500, 2}, Case{Summary{}, 800, 0}}) {
     const std::string dom = dumped(browser, to_html(c.summary) + kProbe, c.width);
     EXPECT_EQ(count_of(dom, "class=\"uplot"), c.charts) << c.width;
     EXPECT_THAT(dom, HasSubstr("data-charts=\"" + std::to_string(c.charts) + "\"")) << c.width;

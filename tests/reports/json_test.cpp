@@ -22,11 +22,21 @@ std::string replaced(std::string text, const std::string& what, const std::strin
 }
 
 TEST(SummaryJson, ReadsBackWhatItWrote) {
-  for (const Summary& summary : {sample_summary(), small_summary(), Summary{}}) {
+  for (const Summary& summary : {sample_summary(), gpu_summary(), small_summary(), Summary{}}) {
     const auto back = from_json(to_json(summary));
     ASSERT_TRUE(back) << back.error().message;
     EXPECT_EQ(*back, summary);
   }
+}
+
+TEST(SummaryJson, AFileFromBeforeTheEngineWasSampledReadsAsOneWithoutIt) {
+  const std::string text = to_json(sample_summary());
+  for (const char* later : {"\"engine\"", "gpu_", "kv_cache_usage", "engine_preemptions"})
+    EXPECT_EQ(text.find(later), std::string::npos) << later;
+  const auto back = from_json(text);
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_FALSE(back->engine);
+  EXPECT_EQ(back->series[1].gpu_utilization_percent, std::nullopt);
 }
 
 TEST(SummaryJson, EveryDoubleComesBackToTheLastBit) {

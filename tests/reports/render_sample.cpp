@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   const Summary sample = sample_summary(), small = small_summary();
   std::ofstream(dir / "report.html") << to_html(sample);
   std::ofstream(dir / "small.html") << to_html(small);
+  std::ofstream(dir / "gpu.html") << to_html(gpu_summary());
   std::ofstream(dir / "summary.json") << to_json(sample);
   std::ofstream(dir / "junit.xml") << to_junit(sample);
   std::ofstream(dir / "summary.txt") << to_text(sample, {.color = true, .width = 140});

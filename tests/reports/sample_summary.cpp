@@ -163,6 +163,67 @@ Summary sample_summary() {
   return s;
 }
 
+Summary gpu_summary() {
+  Summary s = sample_summary();
+  s.target = "engine: Llama-3.2-1B-Instruct on cuda (auto), started beside the run";
+  s.engine = EngineResult{.model = "Llama-3.2-1B-Instruct",
+                          .backend_wanted = "auto",
+                          .backend = "cuda",
+                          .device = "NVIDIA H100 80GB HBM3",
+                          .gpu = "NVIDIA H100 80GB HBM3",
+                          .gpu_memory_bytes = 85'520'809'984.0,
+                          .gpu_power_limit_w = 700.0,
+                          .samples = 89,
+                          .throttled = {{"power cap", 12}, {"temperature", 1}}};
+  std::mt19937_64 random(5);
+  std::normal_distribution<double> noise(0, 1);
+  struct Spread {
+    double sum = 0, least = 1e300, most = 0;
+    std::uint64_t count = 0;
+    void add(double value) {
+      sum += value;
+      least = std::min(least, value);
+      most = std::max(most, value);
+      ++count;
+    }
+    MetricSummary metric(const std::string& name, const std::string& unit) const {
+      MetricSummary m{.name = name, .kind = "trend", .unit = unit, .count = count};
+      m.sum = sum;
+      m.avg = sum / static_cast<double>(count);
+      m.min = least;
+      m.max = most;
+      return m;
+    }
+  } use, memory, power, clock, temperature, kv, running, queued;
+  std::uint64_t preemptions = 0;
+  for (SeriesPoint& p : s.series) {
+    if (p.t_s == 30 || p.t_s == 90) continue;  // an answer that did not come in time
+    const double load = (p.vus - 1) / 8;
+    use.add(*(p.gpu_utilization_percent = std::clamp(std::round(96 * load + 3 * noise(random)), 0.0, 100.0)));
+    memory.add(*(p.gpu_memory_bytes = p.t_s < 3 ? 6.1e9 : 41.7e9));
+    power.add(*(p.gpu_power_w = 118 + 440 * load + 15 * noise(random)));
+    clock.add(*(p.gpu_clock_mhz = load > 0.9 ? 1755 + 15 * std::round(noise(random)) : 1980));
+    temperature.add(*(p.gpu_temperature_c = std::round(38 + 22 * load)));
+    kv.add(*(p.kv_cache_usage_percent = std::clamp(97 * load + 2 * noise(random), 0.0, 100.0)));
+    running.add(*(p.engine_running = std::round(7 * load)));
+    queued.add(*(p.engine_queued = load > 0.9 ? 1 : 0));
+    p.engine_preemptions = p.t_s >= 46 && p.t_s <= 49 ? 3 : p.t_s == 61 ? 1 : 0;
+    preemptions += static_cast<std::uint64_t>(*p.engine_preemptions);
+  }
+  const MetricSummary system[] = {use.metric("gpu_utilization", "%"),
+                                  memory.metric("gpu_memory_used", "bytes"),
+                                  power.metric("gpu_power", "W"),
+                                  clock.metric("gpu_clock", "MHz"),
+                                  temperature.metric("gpu_temperature", "°C"),
+                                  kv.metric("kv_cache_usage", "%"),
+                                  running.metric("engine_running", ""),
+                                  queued.metric("engine_queued", ""),
+                                  counter("engine_preemptions", "", preemptions, s.duration_s),
+                                  counter("engine_steps", "", 24'117, s.duration_s)};
+  s.metrics.insert(s.metrics.end(), std::begin(system), std::end(system));
+  return s;
+}
+
 Summary small_summary() {
   Summary s;
   s.sluice_version = "0.1.0";

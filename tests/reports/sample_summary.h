@@ -10,5 +10,7 @@ Summary sample_summary();
 
 /// A short run without streams and without failures: what the page shows when much is absent.
 Summary small_summary();
+/// The sample with a co-hosted engine on a GPU, sampled.
+Summary gpu_summary();
 
 }  // namespace sluice::reports

@@ -37,12 +37,13 @@ void expect_golden(const std::string& name, const std::string& text) {
 TEST(Text, LooksAsReviewed) {
   expect_golden("sample_100.txt", to_text(sample_summary()));
   expect_golden("sample_140.txt", to_text(sample_summary(), {.color = false, .width = 140}));
+  expect_golden("gpu_100.txt", to_text(gpu_summary()));
   expect_golden("small_80.txt", to_text(small_summary(), {.color = false, .width = 80}));
 }
 
 TEST(Text, StaysWithinItsWidth) {
   for (const int width : {80, 100, 120, 160})
-    for (const Summary& summary : {sample_summary(), small_summary()})
+    for (const Summary& summary : {sample_summary(), gpu_summary(), small_summary()})
       for (const std::string& line : lines_of(to_text(summary, {.color = false, .width = width})))
         EXPECT_LE(columns(line), static_cast<std::size_t>(width)) << line;
 }

@@ -9,6 +9,9 @@
 //   stubborn         ready, ignores SIGTERM
 //   chatty           ready, after a megabyte of log
 //   cores            ready, after logging the cores it may use
+//   cut              ready; closes in the middle of its metrics
+//
+// Who asks for /metrics gets some.
 #include <arpa/inet.h>
 #include <sched.h>
 #include <signal.h>
@@ -53,9 +56,19 @@ int main(int argc, char** argv) {
     const int client = accept(server, nullptr, nullptr);
     if (client < 0) return 1;
     char head[1024];
-    [[maybe_unused]] const auto got = read(client, head, sizeof head);
+    const auto got = read(client, head, sizeof head);
     if (how == "die" && request == 1) raise(SIGKILL);
     const bool ready = how != "never-ready" && (how != "slow-ready" || request >= 3);
+    if (got > 0 && std::string(head, static_cast<std::size_t>(got)).starts_with("GET /metrics ")) {
+      const std::string text =
+          "sluice_engine_info{backend=\"cpu\",device=\"a fake\",model=\"tiny\"} 1\nsluice_steps_total 1234\n";
+      const std::string all_of_it =
+          "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(text.size()) + "\r\n\r\n" + text;
+      [[maybe_unused]] const auto metrics_sent =
+          write(client, all_of_it.data(), all_of_it.size() - (how == "cut" ? 3 : 0));
+      close(client);
+      continue;
+    }
     const char* answer = ready ? "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
                                : "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
     [[maybe_unused]] const auto sent = write(client, answer, std::strlen(answer));

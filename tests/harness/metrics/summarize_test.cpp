@@ -244,6 +244,108 @@ TEST(Summarize, SeriesGiveRatesAndPercentilesOfEachSecond) {
   EXPECT_EQ(summary.series[2].vus, 1);
 }
 
+SystemSample sample_at(double ms, double kv, std::uint64_t preemptions) {
+  SystemSample sample;
+  sample.at = at_ms(ms);
+  sample.kv_cache_usage_percent = kv;
+  sample.engine_preemptions = preemptions;
+  return sample;
+}
+
+/// A run of four seconds with what was sampled in it.
+Tally four_seconds(const Plan& plan) {
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  tally.add(plain_record(100, 200), kLogin);
+  tally.add(plain_record(3000, 3800), kLogin);
+  tally.advance_to(at_ms(4000));
+  return tally;
+}
+
+TEST(Summarize, PutsWhatWasSampledIntoTheSecondThatItTellsOf) {
+  const Plan plan = small_plan();
+  Tally tally = four_seconds(plan);
+  SystemSamples system;
+  system.engine = {"tiny", "cuda", "a GPU"};
+  system.gpu = GpuIdentity{"a GPU", 80e9, 700.0};
+  system.throttle_reasons = {{"power cap", 2}};
+  SystemSample first, last;  // counters only
+  first.at = at_ms(-30);
+  first.engine_preemptions = 5;
+  last.at = at_ms(4030);
+  last.engine_preemptions = 12;
+  // One a second, each a little before or after it; the answer for 3 s did not come.
+  system.samples = {first, sample_at(970, 10, 5), sample_at(2010, 60, 8), sample_at(3990, 90, 11), last};
+  tally.add_system(system);
+  RunFacts facts;
+  facts.backend_wanted = "auto";
+  facts.system = system;
+  const reports::Summary summary = summarize(plan, tally, facts);
+
+  ASSERT_EQ(summary.series.size(), 4u);
+  EXPECT_EQ(summary.series[0].kv_cache_usage_percent, 10);
+  EXPECT_EQ(summary.series[1].kv_cache_usage_percent, 60);
+  EXPECT_EQ(summary.series[2].kv_cache_usage_percent, std::nullopt);
+  EXPECT_EQ(summary.series[3].kv_cache_usage_percent, 90);
+  EXPECT_EQ(summary.series[0].engine_preemptions, 0);
+  EXPECT_EQ(summary.series[1].engine_preemptions, 3);
+  EXPECT_EQ(summary.series[3].engine_preemptions, 4) << "those of the second that was missed, and of the end, too";
+  EXPECT_EQ(summary.series[0].gpu_power_w, std::nullopt);
+
+  ASSERT_TRUE(summary.engine);
+  EXPECT_EQ(summary.engine->backend_wanted, "auto");
+  EXPECT_EQ(summary.engine->backend, "cuda");
+  EXPECT_EQ(summary.engine->gpu_power_limit_w, 700);
+  ASSERT_EQ(summary.engine->throttled.size(), 1u);
+  EXPECT_EQ(summary.engine->throttled[0].samples, 2u);
+
+  const auto* usage = find(summary, "kv_cache_usage");
+  ASSERT_NE(usage, nullptr);
+  EXPECT_EQ(usage->unit, "%");
+  EXPECT_EQ(usage->count, 3u);
+  EXPECT_EQ(usage->min, 10);
+  EXPECT_NEAR(*usage->avg, 160.0 / 3, 1e-3);
+  EXPECT_EQ(usage->max, 90);
+  const auto* preemptions = find(summary, "engine_preemptions");
+  ASSERT_NE(preemptions, nullptr);
+  EXPECT_EQ(preemptions->count, 7u) << "those of the run, not those before it";
+  EXPECT_EQ(find(summary, "gpu_power"), nullptr);
+  EXPECT_EQ(find(summary, "engine_steps"), nullptr) << "never answered";
+}
+
+TEST(Summarize, SamplesFromBeforeTheRunTellNothingOfIt) {
+  const Plan plan = small_plan();
+  Tally tally = four_seconds(plan);
+  SystemSamples system;
+  system.samples = {sample_at(-900, 99, 1), sample_at(100, 98, 1), sample_at(1100, 7, 1)};
+  tally.add_system(system);
+  RunFacts facts;
+  facts.system = system;
+  const reports::Summary summary = summarize(plan, tally, facts);
+  EXPECT_EQ(find(summary, "kv_cache_usage")->max, 7);
+  EXPECT_EQ(summary.series[0].kv_cache_usage_percent, 7);
+}
+
+TEST(Summarize, SeveralSamplesOfAnIntervalAreAveraged) {
+  const Plan plan = small_plan();
+  Tally tally = four_seconds(plan);
+  SystemSamples system;
+  system.period = std::chrono::milliseconds(250);
+  for (int i = 1; i <= 16; ++i) system.samples.push_back(sample_at(250 * i, i, static_cast<std::uint64_t>(i)));
+  RunFacts facts;
+  facts.system = system;
+  const reports::Summary summary = summarize(plan, tally, facts);
+  EXPECT_EQ(summary.series[0].kv_cache_usage_percent, 2.5);
+  EXPECT_EQ(summary.series[3].kv_cache_usage_percent, 14.5);
+  EXPECT_EQ(summary.series[3].engine_preemptions, 4);
+}
+
+TEST(Summarize, ARunAgainstAnotherServerHasNoEngine) {
+  const Plan plan = small_plan();
+  const reports::Summary summary = summarize(plan, four_seconds(plan), RunFacts{});
+  EXPECT_FALSE(summary.engine);
+  EXPECT_EQ(find(summary, "engine_preemptions"), nullptr);
+}
+
 TEST(Summarize, GivesVllmsKeys) {
   const Plan plan = small_plan();
   Tally tally(TallyLayout::from(plan), kOrigin);

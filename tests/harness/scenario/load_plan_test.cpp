@@ -259,6 +259,10 @@ TEST(LoadPlan, RefusesTargetsThatCannotBe) {
       {"{engine: {}}", "engine needs model:"},
       {"{engine: {model: a, backend: gpu}}", "backend: unknown 'gpu'"},
       {"{engine: {model: a, engine_cores: 3-1}}", "'3-1' is not a list of cores"},
+      {"{engine: {model: a, kv_mib: 1.5}}", "kv_mib: "},
+      {"{engine: {model: a, kv_mib: -1}}", "kv_mib: "},
+      {"{engine: {model: a, slots: many}}", "slots: "},
+      {"{engine: {model: a, context: 99999999}}", "context: "},
       {"{engine: {model: a, args: x}}", "args: must be a list"},
       {"{url: 'http://h', dialect: anthropic}", "dialect: unknown 'anthropic'"},
       {"{url: 'http://h', request_timeout: 0s}", "request_timeout: must be longer than 0s"},
@@ -451,13 +455,16 @@ TEST(LoadPlan, AnEngineIsATargetAndAUrlWins) {
   };
   const std::string both =
       "  url: ${BASE_URL}\n  engine: {model: tiny, backend: cpu, args: [--threads, 2], engine_cores: 0-1, "
-      "harness_cores: '3', ready_timeout: 5s}";
+      "harness_cores: '3', ready_timeout: 5s, kv_mib: 4, slots: 8}";
   const auto started = target(both);
   ASSERT_TRUE(started.engine);
   EXPECT_EQ(started.engine->model, "tiny");
   EXPECT_EQ(started.engine->backend, "cpu");
   EXPECT_THAT(started.engine->args, ElementsAre("--threads", "2"));
   EXPECT_EQ(started.engine->engine_cores, "0-1");
+  EXPECT_EQ(started.engine->kv_mib, 4u);
+  EXPECT_EQ(started.engine->slots, 8u);
+  EXPECT_EQ(started.engine->context, 0u) << "the engine's own choice";
   EXPECT_EQ(started.engine->ready_timeout, seconds(5));
   auto options = quiet_options();
   options.overrides = {{"BASE_URL", "https://api.example/base/v1/"}};
@@ -678,12 +685,13 @@ TEST(Scenarios, EachFileOfTheProjectIsValid) {
     }
     EXPECT_TRUE(plan->target.engine) << entry.path() << " runs without anything else";
     EXPECT_FALSE(plan->thresholds.empty()) << entry.path();
+    if (!plan->env.contains("BASE_URL")) continue;  // it is about the engine itself
     options.overrides = {{"BASE_URL", "http://127.0.0.1:1"}};
     const auto remote = load_plan(entry.path().string(), options);
     ASSERT_TRUE(remote) << entry.path();
     EXPECT_EQ(remote->target.url, "http://127.0.0.1:1") << entry.path();
   }
-  EXPECT_GE(files, 3u);
+  EXPECT_GE(files, 6u);
 }
 
 TEST(Scenarios, TheExamplesOfTheDocumentsAreValid) {
@@ -731,6 +739,27 @@ TEST(Scenarios, LoadAndStreamingHaveTheStagesThatWereAskedFor) {
 TEST(Scenarios, MissingFilesAreAProblem) {
   EXPECT_EQ(load_plan("/nowhere/x.yaml").error().text(), "/nowhere/x.yaml: there is no such file\n");
   EXPECT_EQ(load_plan("/tmp").error().text(), "/tmp: this is a folder\n");
+}
+
+TEST(LoadPlan, ThresholdsOnWhatIsSampledAreJudgedAtTheEndOfARunWithItsOwnEngine) {
+  const auto with = [](const std::string& target, const std::string& threshold) {
+    return fmt::format(
+        "name: t\ntarget: {}\nscenarios: {{a: {{executor: constant-vus, duration: 1s, flow: [{{sleep: 1s}}]}}}}\n"
+        "thresholds:\n  {}\n",
+        target, threshold);
+  };
+  const std::string engine = "{engine: {model: a}}";
+  const auto plan = plan_of(with(engine, "kv_cache_usage: [max < 90%, avg < 50]"));
+  ASSERT_EQ(plan.thresholds.size(), 2u);
+  EXPECT_EQ(plan.thresholds[0].limit, 90);
+  EXPECT_EQ(plan.thresholds[1].limit, 50);
+  EXPECT_EQ(plan_of(with(engine, "gpu_memory_used: max < 70GB")).thresholds[0].limit, 70e9);
+  EXPECT_THAT(problems_of(with(engine, "engine_preemptions: {threshold: count < 1, abort_on_fail: true}")),
+              HasSubstr("abort_on_fail: engine_preemptions is known only at the end of the run"));
+  EXPECT_THAT(problems_of(with(engine, "'gpu_power{scenario:a}': max < 700")),
+              HasSubstr("gpu_power is of the whole engine: it has no tags"));
+  EXPECT_THAT(problems_of(with("{url: 'http://h:1'}", "gpu_power: max < 700")),
+              HasSubstr("gpu_power is sampled of an engine that the run starts"));
 }
 
 // ---- the schema

@@ -27,6 +27,14 @@
     if (s < 3600) return `${Math.floor(s / 60)}:${two(s % 60)}`;
     return `${Math.floor(s / 3600)}:${two(Math.floor((s % 3600) / 60))}:${two(s % 60)}`;
   };
+  const bytes = (v) => {
+    const units = ["B", "kB", "MB", "GB", "TB"];
+    let unit = 0;
+    while (Math.abs(v) >= 999.5 && unit + 1 < units.length) { v /= 1000; ++unit; }
+    return trim(v, Math.abs(v) < 10 ? 1 : 0) + " " + units[unit];
+  };
+  const percent = (v) => trim(v, v < 10 ? 1 : 0) + "%";
+  const watts = (v) => trim(v, 0) + " W";
   const byUnit = (unit) => (unit === "ms" ? ms : number);
 
   // ---- one legend for all charts: values beneath the cursor, else nothing but the names
@@ -60,13 +68,13 @@
   });
 
   const plots = [];
-  const draw = (element, options, data, entries, texts) => {
+  const draw = (element, options, data, entries, texts, sync) => {
     const label = legend(element, entries);
     const width = () => Math.max(element.clientWidth, 200);
     const plot = new uPlot(
       {
         width: width(), height: 210, legend: {show: false},
-        cursor: {drag: {x: false, y: false}, points: {size: 6}},
+        cursor: {drag: {x: false, y: false}, points: {size: 6}, ...(sync ? {sync: {key: sync, setSeries: false}} : {})},
         hooks: {setCursor: [(u) => label.show(u.cursor.idx == null ? [] : texts(u.cursor.idx))]},
         ...options,
       },
@@ -90,7 +98,7 @@
     for (const line of lines) {
       const scale = line.scale ?? "y";
       if (scales[scale]) continue;
-      scales[scale] = {range: (u, low, high) => [0, high > 0 ? high * 1.08 : 1]};
+      scales[scale] = {range: line.range ?? ((u, low, high) => [0, high > 0 ? high * 1.08 : 1])};
       axes.push(axis({
         scale, size: 58, side: scale === "y" ? 3 : 1, values: (u, ticks) => ticks.map(line.format),
         grid: {show: scale === "y", stroke: () => color("--line"), width: 1},
@@ -108,7 +116,7 @@
     }, data, entries, (i) => lines.map((line, k) => {
       const value = data[k + 1][i];
       return value == null ? "–" : line.format(value);
-    }));
+    }), "time");  // what happened at the instant pointed at, in every chart
   };
   overTime("chart-latency", [
     {name: "duration_p50_ms", label: "p50", color: "--accent-soft", format: ms},
@@ -127,6 +135,26 @@
   overTime("chart-tokens", [
     {name: "output_tokens_per_s", label: "output tokens/s", color: "--accent", format: number, width: 2},
     {name: "gap_p95_ms", label: "chunk gap p95 (right)", color: "--second", format: ms, scale: "gap", dash: [5, 4]},
+  ]);
+
+  // The engine beside the run and its GPU: on the same axis of time as the latencies.
+  const wholeShare = () => [0, 100];
+  overTime("chart-gpu", [
+    {name: "gpu_utilization_percent", label: "GPU use", color: "--accent", format: percent, width: 2, range: wholeShare},
+    {name: "gpu_power_w", label: "power (right)", color: "--second", format: watts, scale: "power", dash: [5, 4]},
+  ]);
+  overTime("chart-gpu-memory", [
+    {name: "gpu_memory_bytes", label: "memory in use", color: "--accent", format: bytes, width: 2},
+    {name: "gpu_clock_mhz", label: "clock, MHz (right)", color: "--third", format: number, scale: "clock", dash: [5, 4]},
+  ]);
+  overTime("chart-kv", [
+    {name: "kv_cache_usage_percent", label: "KV cache held", color: "--accent", format: percent, width: 2, range: wholeShare},
+    {name: "engine_preemptions", label: "preemptions (right)", color: "--bad", format: number, scale: "preemptions", dash: [5, 4],
+      range: (u, low, high) => [0, Math.max(high * 1.08, 5)]},
+  ]);
+  overTime("chart-engine", [
+    {name: "engine_running", label: "running", color: "--accent", format: number, width: 2},
+    {name: "engine_queued", label: "queued", color: "--second", format: number, dash: [5, 4]},
   ]);
 
   // ---- histograms: a bar stands between two ticks, which are its edges

@@ -1,0 +1,1 @@
+sluice_fuzzer(engine_metrics SOURCES engine_metrics_fuzz.cpp LIBRARIES sluice_cohost)
