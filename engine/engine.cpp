@@ -94,7 +94,11 @@ struct Engine::Impl {
         scheduler({.blocks = executor->info().blocks,
                    .slots_max = executor->info().slots_max,
                    .rows_max = executor->info().rows_max,
-                   .context_max = executor->info().context_max}),
+                   .context_max = executor->info().context_max,
+                   .steps_ahead = executor->info().steps_ahead,
+                   .step_limit_ns = static_cast<double>(options.step_limit.count()),
+                   .step_base_ns = executor->info().step_base_ns,
+                   .step_row_ns = executor->info().step_row_ns}),
         by_slot(executor->info().slots_max) {
     progress(Clock::now());
   }
@@ -115,6 +119,10 @@ struct Engine::Impl {
     const auto tokens_max = request.tokens_max.value_or(static_cast<std::uint32_t>(all - prompt));
     const auto now = Clock::now();
     const std::lock_guard lock(mutex);
+    if (failed) {
+      refused.fetch_add(1, std::memory_order_relaxed);
+      return Refusal{Refusal::Reason::failed, failure};
+    }
     if (draining) {
       refused.fetch_add(1, std::memory_order_relaxed);
       return Refusal{Refusal::Reason::draining, "the server is shutting down"};
@@ -142,7 +150,7 @@ struct Engine::Impl {
   }
 
   bool ready(Clock::time_point now) const {
-    if (draining.load()) return false;
+    if (draining.load() || failed.load()) return false;
     if (active.load() == 0) return true;
     const Clock::time_point moved(Clock::duration(progress_ns.load())), due(Clock::duration(expected_ns.load()));
     return now <= std::max(moved, due) + options.stall_limit;
@@ -153,15 +161,19 @@ struct Engine::Impl {
   void run() {
     // Scripted instants are microseconds apart; the kernel's default slack of 50 us would be our own error.
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+    const bool computes_in_submit = executor->info().steps_ahead == 1;
     while (take_messages()) {
+      // Asked before the results are taken, so that those of a step that has just made room are among them.
+      const bool room = !executor->busy();
       bool worked = take_results();
-      // Before the step: on the CPU the step is computed within submit(), and the text would wait for it.
+      if (computes_in_submit) flush();  // or the text would wait for the step
+      if (room && !failed) worked |= step();
       flush();
-      if (!executor->busy()) worked |= step();
+      if (look_for_failure()) continue;
       show();
       if (!worked) wait();
     }
-    end_all();
+    end_all(FinishReason::cancelled, {});
     flush();
     show();
   }
@@ -180,11 +192,12 @@ struct Engine::Impl {
     }
     for (auto& live : arrived) {
       accepted.add(1);
+      const auto tokens_max = live->tokens_max;
       auto sampling = live->request.sampling;
       if (live->request.ignore_eos) {
         sampling.banned.insert(sampling.banned.end(), options.end_tokens.begin(), options.end_tokens.end());
       }
-      scheduler.add(live->id, std::move(live->request.prompt), std::move(sampling));
+      scheduler.add(live->id, std::move(live->request.prompt), std::move(sampling), tokens_max);
       lives.emplace(live->id, std::move(live));
     }
     arrived.clear();
@@ -193,18 +206,19 @@ struct Engine::Impl {
       if (found != lives.end()) end(*found->second, FinishReason::cancelled, {}, {});
     }
     cancelled.clear();
-    if (everything) end_all();
+    if (everything) end_all(FinishReason::cancelled, {});
+    if (failed) end_all(FinishReason::error, failure);  // accepted just before it was known
     return true;
   }
 
   bool take_results() {
     results.clear();
-    if (executor->poll(results) == 0) return false;
+    if (failed || executor->poll(results) == 0) return false;
     const auto now = Clock::now();
     progress(now);
     for (const Sampled& result : results) {
       const Sequence* sequence = scheduler.running(result.slot);
-      if (sequence == nullptr || !sequence->awaiting) continue;  // it has ended meanwhile
+      if (sequence == nullptr || sequence->due == 0) continue;  // it has ended meanwhile
       take_token(*by_slot[result.slot], *sequence, result, now);
     }
     return true;
@@ -300,8 +314,25 @@ struct Engine::Impl {
     lives.erase(lives.find(live.id));
   }
 
-  void end_all() {
-    while (!lives.empty()) end(*lives.begin()->second, FinishReason::cancelled, {}, {});
+  void end_all(FinishReason reason, const std::string& error) {
+    while (!lives.empty()) end(*lives.begin()->second, reason, {}, error);
+  }
+
+  /// True when it has been found just now: everything that ran has ended.
+  bool look_for_failure() {
+    if (failed) return false;
+    std::string sentence = executor->failure();
+    if (sentence.empty()) return false;
+    {
+      const std::lock_guard lock(mutex);
+      failure = std::move(sentence);
+      failed = true;
+    }
+    end_all(FinishReason::error, failure);
+    flush();
+    show();
+    if (options.failed) options.failed(failure);
+    return true;
   }
 
   void flush() {
@@ -324,7 +355,7 @@ struct Engine::Impl {
     const auto called = [this] { return stopping || cancelling_all || !arrivals.empty() || !cancels.empty(); };
     if (due) {
       wake.wait_until(lock, *due, called);
-    } else if (scheduler.running_count() > 0) {
+    } else if (!lives.empty()) {
       // Results are on their way and the executor cannot say when: look again soon.
       wake.wait_for(lock, std::chrono::microseconds(20), called);
     } else {
@@ -356,6 +387,8 @@ struct Engine::Impl {
   // Shown to everybody.
   std::atomic<std::uint32_t> queued{0}, active{0};
   std::atomic<bool> draining{false};  // set under `mutex`, so that no request slips in behind it
+  std::atomic<bool> failed{false};    // likewise; by the engine thread
+  std::string failure;                // written once, before `failed` is set
   std::atomic<Clock::rep> progress_ns{0}, expected_ns{0};
   std::atomic<std::uint64_t> refused{0};
   Shown<std::uint64_t> steps, rows, prompt_tokens, generation_tokens, prefix_queries, prefix_hits, preemptions,
