@@ -43,6 +43,8 @@ ApiError refused_error(const Refusal& refusal) {
       return {.message = refusal.message, .param = "messages", .code = "context_length_exceeded"};
     case Refusal::Reason::queue_full:
       return {.status = 429, .message = refusal.message, .type = "rate_limit_error", .param = {}, .code = "queue_full"};
+    case Refusal::Reason::failed:
+      return {.status = 503, .message = refusal.message, .type = "server_error", .param = {}, .code = "engine_failed"};
     case Refusal::Reason::draining:
       break;
   }
@@ -483,7 +485,8 @@ void Connection::route(const HttpRequest& request, std::optional<Api>& generatio
                    metrics_text(service_.stats, stats ? &*stats : nullptr, model ? model->text.id : std::string()));
   }
   if (*path == "/ready") {
-    const char* why = service_.draining                     ? "draining"
+    const char* why = service_.failed                       ? "failed"
+                      : service_.draining                   ? "draining"
                       : !model                              ? "loading"
                       : !model->engine->ready(Clock::now()) ? "stuck"
                                                             : nullptr;

@@ -90,6 +90,7 @@ struct Service {
   std::uint64_t boot_seed = 0;     // for ids, and for requests without a seed
   std::uint64_t last_id = 0;
   bool draining = false;
+  bool failed = false;  // the device: what is left is to say so
   std::function<void()> on_connection_closed;
 
   std::uint64_t draw();       // a new number each time

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/serve/emit_log.h"
+#include "tests/engine/sched/fake_executor.h"
 #include "tests/engine/serve/http_client.h"
 #include "tests/engine/serve/test_server.h"
 
@@ -487,6 +488,53 @@ TEST(Server, AStuckEngineIsNotReadyThoughItLives) {
   EXPECT_EQ(client.reply().status, 200u);
   let_go.set_value();
   asking.close();
+}
+
+TEST(Server, WhenTheDeviceFailsEachClientIsToldAndTheServerEndsWithAnError) {
+  auto owned = std::make_unique<PipelinedExecutor>(pipelined_info(2, 64, 2, 100));
+  PipelinedExecutor& device = *owned;
+  std::mutex mutex;
+  std::string log;
+  TestServerOptions options;
+  options.server.log = [&](const std::string& line) {
+    const std::lock_guard lock(mutex);
+    log += line + "\n";
+  };
+  TestServer server(std::move(owned), std::move(options));
+  Client stream(server.port()), whole(server.port()), queued(server.port()), idle(server.port());
+  stream.post(kChat, kAsk);
+  ASSERT_TRUE(stream.read_until("assistant"));
+  whole.post(kCompletions, R"({"prompt":"hi"})");
+  queued.post(kCompletions, R"({"prompt":"hi","stream":true})");
+  device.allow(2);
+  while (server.engine().active() < 3) std::this_thread::yield();
+  device.fail("the GPU has fallen off the bus");
+  const Reply streamed = stream.reply();
+  EXPECT_TRUE(streamed.whole);
+  EXPECT_THAT(streamed.body, testing::EndsWith("data: {\"error\":{\"message\":\"the GPU has fallen off the bus\","
+                                               "\"type\":\"server_error\",\"param\":null,"
+                                               "\"code\":\"engine_error\"}}\n\n"));
+  const Reply answered = whole.reply();
+  EXPECT_EQ(answered.status, 500u);
+  EXPECT_THAT(answered.body, HasSubstr("fallen off the bus"));
+  EXPECT_THAT(queued.reply().body, HasSubstr("fallen off the bus"));
+  EXPECT_EQ(server.join(), 1);
+  const std::lock_guard lock(mutex);
+  EXPECT_THAT(log, HasSubstr("the GPU has fallen off the bus"));
+}
+
+TEST(Server, WhenTheDeviceFailsAClientThatDoesNotReadIsNotWaitedFor) {
+  auto owned = std::make_unique<PipelinedExecutor>(pipelined_info(2, 64, 2, 100, 100'000));
+  PipelinedExecutor& device = *owned;
+  TestServerOptions options;
+  options.server.send_buffer_bytes = 4096;
+  TestServer server(std::move(owned), std::move(options));
+  Client client(server.port(), 4096);
+  client.post(kChat, kAsk);  // and never reads
+  device.allow(1000);
+  while (device.count_steps() < 1000) std::this_thread::yield();
+  device.fail("gone");
+  EXPECT_EQ(server.join(), 1);
 }
 
 TEST(Server, DrainingFinishesWhatRunsAndTakesNothingNew) {
