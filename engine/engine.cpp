@@ -66,6 +66,7 @@ struct Live {
         stop(std::move(request.stop)),
         arrived(now) {
     usage.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size());
+    if (request.logprobs) trail.emplace();
   }
 
   RequestId id;
@@ -73,7 +74,8 @@ struct Live {
   Sink sink;
   Detokenizer detokenizer;
   StopMatcher stop;
-  std::uint32_t tokens_max = 0;  // of the output
+  std::optional<TokenTrail> trail;  // for a request with logprobs
+  std::uint32_t tokens_max = 0;     // of the output
   std::uint32_t drawn = 0;
   Usage usage;
   bool admitted = false;
@@ -240,22 +242,33 @@ struct Engine::Impl {
     live.usage.logits_hash = chain(live.usage.logits_hash, result.logits_hash);
 
     if (is_end(live, result.token)) {
-      auto [text, stopped] = live.stop.push(live.detokenizer.finish());
-      if (!stopped) text += live.stop.finish();
-      return end(live, FinishReason::stop, std::move(text), {});
+      return end(live, FinishReason::stop, last_text(live), {});
     }
     ++live.usage.completion_tokens;
     generation_tokens.add(1);
-    auto [text, stopped] = live.stop.push(live.detokenizer.push(result.token));
+    std::string whole = live.detokenizer.push(result.token);
+    if (live.trail) {
+      const std::size_t size = tokenizer.is_special(result.token) ? 0 : tokenizer.bytes(result.token).size();
+      live.trail->push(result, size, whole, live.detokenizer.unfinished_bytes());
+    }
+    auto [text, stopped] = live.stop.push(std::move(whole));
     if (stopped) return end(live, FinishReason::stop, std::move(text), {});
     if (live.drawn == live.tokens_max) {
-      auto [rest, stopped_at_last] = live.stop.push(live.detokenizer.finish());
-      text += rest;
-      if (!stopped_at_last) text += live.stop.finish();
+      text += last_text(live);
       return end(live, FinishReason::length, std::move(text), {});
     }
     scheduler.append(result.slot, result.token);
-    if (!text.empty()) send(live, {.text = std::move(text), .finish = {}, .usage = live.usage, .error = {}});
+    if (!text.empty())
+      send(live, {.text = std::move(text), .finish = {}, .usage = live.usage, .error = {}, .tokens = {}});
+  }
+
+  /// What code points and stop strings had held back.
+  std::string last_text(Live& live) {
+    std::string rest = live.detokenizer.finish();
+    if (live.trail) live.trail->finish(rest);
+    auto [text, stopped] = live.stop.push(std::move(rest));
+    if (!stopped) text += live.stop.finish();
+    return std::move(text);
   }
 
   bool is_end(const Live& live, TokenId token) const {
@@ -295,6 +308,7 @@ struct Engine::Impl {
 
   void send(Live& live, Chunk&& chunk) {
     sent = true;
+    if (live.trail) chunk.tokens = live.trail->take(chunk.text.size(), chunk.finish != FinishReason::none);
     live.sink(std::move(chunk));
   }
 
@@ -310,7 +324,8 @@ struct Engine::Impl {
     finished[static_cast<std::size_t>(reason)].add(1);
     active.fetch_sub(1);  // before the sink: whoever has seen the last chunk finds the engine without the request
     show();
-    send(live, {.text = std::move(text), .finish = reason, .usage = live.usage, .error = std::move(error)});
+    send(live,
+         {.text = std::move(text), .finish = reason, .usage = live.usage, .error = std::move(error), .tokens = {}});
     lives.erase(lives.find(live.id));
   }
 
@@ -415,7 +430,7 @@ Engine::~Engine() {
   impl_->thread.join();
   // Accepted and never taken up: they too end with exactly one chunk.
   for (auto& live : impl_->arrivals) {
-    live->sink({.text = {}, .finish = FinishReason::cancelled, .usage = live->usage, .error = {}});
+    live->sink({.text = {}, .finish = FinishReason::cancelled, .usage = live->usage, .error = {}, .tokens = {}});
   }
 }
 

@@ -23,6 +23,7 @@
 #include "engine/exec/executor.h"
 #include "engine/sched/scheduler.h"
 #include "engine/text/tokenizer.h"
+#include "engine/token_trail.h"
 
 namespace sluice::engine {
 
@@ -33,6 +34,7 @@ struct Request {
   std::vector<std::string> stop;            // not part of the output
   std::vector<TokenId> stop_tokens;         // beside the model's end tokens
   bool ignore_eos = false;                  // end tokens are never drawn
+  bool logprobs = false;                    // chunks carry their tokens
 };
 
 struct Usage {
@@ -47,6 +49,7 @@ struct Chunk {
   FinishReason finish = FinishReason::none;  // not none: this is the last chunk
   Usage usage;                               // of the request so far
   std::string error;                         // a sentence, when finish is error
+  std::vector<OutputToken> tokens;           // with Request::logprobs: those whose text ends in this chunk (TokenTrail)
 };
 
 /// Called on the engine thread; must not block.

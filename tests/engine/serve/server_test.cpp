@@ -156,6 +156,45 @@ TEST(Server, EachOfSeveralChoicesEndsOnce) {
   EXPECT_THAT(body, HasSubstr(R"("choices":[],"usage":{"prompt_tokens":9,"completion_tokens":6,)"));
 }
 
+TEST(Server, LogprobsTravelWithTheTextTheyBelongTo) {
+  // Four bytes of a code point and "xy", which is held back as it may become the stop string "xyz".
+  TestServer server(saying("\xf0\x9f\x98\x80xyab", 8));
+  Client client(server.port());
+  client.post(kChat, R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"logprobs":true,"top_logprobs":2,)"
+                     R"("stop":["xyz"]})");
+  const auto body = client.reply().body;
+  std::vector<std::string> frames;
+  const std::regex pattern(R"re("delta":\{"content":"([^"]*)"\},"logprobs":(null|\{.*?"refusal":null\}),)re");
+  for (std::sregex_iterator it(body.begin(), body.end(), pattern), end; it != end; ++it) {
+    std::string bytes;
+    const std::string logprobs = (*it)[2];
+    const std::regex token(
+        R"re("bytes":\[([0-9]+)\],"top_logprobs":\[\{"token":"[^"]*","logprob":0,"bytes":\[\1\]\}\])re");
+    for (std::sregex_iterator at(logprobs.begin(), logprobs.end(), token), last; at != last; ++at) {
+      bytes += (bytes.empty() ? "" : " ") + (*at)[1].str();
+    }
+    frames.push_back((*it)[1].str() + ": " + bytes);
+  }
+  EXPECT_THAT(frames, testing::ElementsAre("\xf0\x9f\x98\x80: 240 159 152 128", "xya: 120 121 97", "b: 98"));
+  EXPECT_THAT(body, HasSubstr(R"("delta":{},"logprobs":null,"finish_reason":"stop")"));
+}
+
+TEST(Server, LogprobsOfSeveralChoicesStayApart) {
+  TestServer server(saying("ab", 4));
+  Client client(server.port());
+  client.post(kCompletions, R"({"prompt":"hi","logprobs":1,"n":3})");
+  const auto body = client.reply().body;
+  const std::string one =
+      R"("text":"abab","logprobs":{"tokens":["a","b","a","b"],"token_logprobs":[0,0,0,0],)"
+      R"("top_logprobs":[{"a":0},{"b":0},{"a":0},{"b":0}],"text_offset":[0,1,2,3]},"finish_reason":"stop"})";
+  EXPECT_THAT(body,
+              HasSubstr(R"("choices":[{"index":0,)" + one + R"(,{"index":1,)" + one + R"(,{"index":2,)" + one + "],"));
+  // Of what a stop string has cut off nothing is said.
+  client.post(kCompletions, R"({"prompt":"hi","logprobs":0,"stop":"ba"})");
+  EXPECT_THAT(client.reply().body, HasSubstr(R"("text":"a","logprobs":{"tokens":["a"],"token_logprobs":[0],)"
+                                             R"("top_logprobs":[{"a":0}],"text_offset":[0]},"finish_reason":"stop")"));
+}
+
 TEST(Server, ErrorsHaveOpenAiShapeAndTheConnectionGoesOn) {
   TestServerOptions options;
   options.context = 100;
