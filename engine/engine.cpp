@@ -218,6 +218,7 @@ struct Engine::Impl {
     if (failed || executor->poll(results) == 0) return false;
     const auto now = Clock::now();
     progress(now);
+    results_interval = now - std::exchange(results_at, now);
     for (const Sampled& result : results) {
       const Sequence* sequence = scheduler.running(result.slot);
       if (sequence == nullptr || sequence->due == 0) continue;  // it has ended meanwhile
@@ -371,9 +372,13 @@ struct Engine::Impl {
     if (due) {
       wake.wait_until(lock, *due, called);
     } else if (!lives.empty()) {
-      // Results are on their way and the executor cannot say when: look again soon.
-      wake.wait_for(lock, std::chrono::microseconds(20), called);
+      // Results are on their way and the executor cannot say when. Steps last about as long as the one before, so the
+      // time to look closely is towards the end of that; waking up costs microseconds of a core.
+      constexpr auto kClose = std::chrono::microseconds(20), kFar = std::chrono::microseconds(200);
+      const auto quiet = results_at + (results_interval - results_interval / 16) - Clock::now();
+      wake.wait_for(lock, std::clamp<Clock::duration>(quiet, kClose, kFar), called);
     } else {
+      results_interval = {};  // the time without work says nothing about the next step's
       wake.wait(lock, called);
     }
   }
@@ -397,7 +402,9 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Live>> arrived;
   std::vector<RequestId> cancelled;
   std::vector<Sampled> results;
-  bool sent = false;  // to a sink, since the last flush
+  bool sent = false;                   // to a sink, since the last flush
+  Clock::time_point results_at{};      // when some last came
+  Clock::duration results_interval{};  // between those and the ones before
 
   // Shown to everybody.
   std::atomic<std::uint32_t> queued{0}, active{0};
