@@ -165,11 +165,13 @@ struct Engine::Impl {
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
     const bool computes_in_submit = executor->info().steps_ahead == 1;
     while (take_messages()) {
-      // Asked before the results are taken, so that those of a step that has just made room are among them.
-      const bool room = !executor->busy();
       bool worked = take_results();
       if (computes_in_submit) flush();  // or the text would wait for the step
-      if (room && !failed) worked |= step();
+      if (!failed && !executor->busy()) {
+        // Again: the results of what has just made room must be known, or their sequences would miss this step.
+        if (!computes_in_submit) worked |= take_results();
+        worked |= step();
+      }
       flush();
       if (look_for_failure()) continue;
       show();
