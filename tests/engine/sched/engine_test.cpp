@@ -569,6 +569,12 @@ TEST(EngineAhead, ARequestThatComesWhileOnlyForgottenStepsRunIsServed) {
   pipelined.engine->cancel(*id);
   first.wait();
   ASSERT_TRUE(pipelined.engine->submit(request_of(20, 5, 3), second.sink()));
+  const auto deadline = Clock::now() + kLong;
+  while (pipelined.engine->stats().accepted < 2 && Clock::now() < deadline) std::this_thread::yield();
+  // Taken up, and there is no room for its step: the engine must look again by itself.
+  const auto polls = pipelined.executor->count_polls();
+  while (pipelined.executor->count_polls() < polls + 3 && Clock::now() < deadline) std::this_thread::yield();
+  EXPECT_GE(pipelined.executor->count_polls(), polls + 3);
   pipelined.open();
   second.wait();
   EXPECT_EQ(second.text, answer_text(20, 5, 3));

@@ -111,7 +111,7 @@ class FakeExecutor : public Executor {
 
 /// The same model on a device that runs steps behind the engine's back: results come only once the test has let the
 /// device finish a step, up to steps_ahead steps are under way, and a token may be named as drawn before.
-/// All but allow(), fail() and count_steps() belong to the engine thread, or to the test that takes its place.
+/// All but allow(), fail() and the counts belong to the engine thread, or to the test that takes its place.
 class PipelinedExecutor : public Executor {
  public:
   explicit PipelinedExecutor(ExecutorInfo info)
@@ -124,6 +124,7 @@ class PipelinedExecutor : public Executor {
   void allow(std::uint64_t count) { allowed_.fetch_add(count); }
   /// Steps handed over so far.
   std::uint64_t count_steps() const { return steps_.load(); }
+  std::uint64_t count_polls() const { return polls_.load(); }
   /// From now on nothing runs any more.
   void fail(std::string sentence) {
     const std::lock_guard lock(mutex_);
@@ -179,6 +180,7 @@ class PipelinedExecutor : public Executor {
   bool busy() const override { return flying_.size() >= info_.steps_ahead; }
 
   std::size_t poll(std::vector<Sampled>& out) override {
+    polls_.fetch_add(1);
     const std::size_t before = out.size();
     while (!flying_.empty() && allowed_.load() > 0 && failure().empty()) {
       if (hesitation && (*hesitation)() % 2 == 0) break;
@@ -245,7 +247,7 @@ class PipelinedExecutor : public Executor {
   std::vector<Slot> slots_;
   std::deque<Step> flying_;
   std::map<std::pair<SlotId, std::uint64_t>, TokenId> drawn_;  // by the step that ran last
-  std::atomic<std::uint64_t> allowed_{0}, steps_{0};
+  std::atomic<std::uint64_t> allowed_{0}, steps_{0}, polls_{0};
   mutable std::mutex mutex_;
   std::string failure_;
 };

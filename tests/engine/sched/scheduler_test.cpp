@@ -361,6 +361,30 @@ TEST(StepsAhead, ASequenceDecodesBeforeItsTokensHaveArrived) {
   EXPECT_THAT(driver.scheduler.find(1)->output(), testing::ElementsAreArray(fake_answer(prompt_of(10), 3)));
 }
 
+TEST(StepsAhead, WhoMissedAStepWaitsUntilItsTokensHaveArrived) {
+  Scheduler scheduler({.blocks = 64, .slots_max = 4, .rows_max = 100, .context_max = 500, .steps_ahead = 2});
+  const auto shape = [&] {
+    Shape out;
+    for (const Slice& slice : scheduler.next().step.slices) {
+      out.emplace_back(scheduler.running(slice.slot)->id, slice.tokens.size());
+    }
+    return out;
+  };
+  scheduler.add(1, prompt_of(10), {});
+  EXPECT_EQ(shape(), (Shape{{1, 10}}));
+  EXPECT_EQ(shape(), (Shape{{1, 1}}));
+  scheduler.add(2, prompt_of(80, 500), {});
+  EXPECT_EQ(shape(), (Shape{{2, 80}})) << "two of its draws are under way";
+  const SlotId slot = *scheduler.find(1)->slot;
+  scheduler.append(slot, 'x');
+  EXPECT_EQ(shape(), (Shape{{2, 1}})) << "the step just before drew nothing for it";
+  scheduler.append(slot, 'y');
+  const auto& slices = scheduler.next().step.slices;
+  ASSERT_EQ(slices.size(), 1u);
+  EXPECT_EQ(slices[0].slot, slot);
+  EXPECT_EQ(slices[0].tokens[0], 'y');
+}
+
 TEST(StepsAhead, NothingIsComputedBeyondTheLimitOfTheRequestOrTheContext) {
   for (const std::uint32_t ahead : {1u, 2u, 3u}) {
     for (const std::size_t limit : {1, 2, 3, 7}) {
