@@ -66,6 +66,7 @@ struct Live {
         stop(std::move(request.stop)),
         arrived(now) {
     usage.prompt_tokens = static_cast<std::uint32_t>(request.prompt.size());
+    if (request.logprobs) trail.emplace();
   }
 
   RequestId id;
@@ -73,7 +74,8 @@ struct Live {
   Sink sink;
   Detokenizer detokenizer;
   StopMatcher stop;
-  std::uint32_t tokens_max = 0;  // of the output
+  std::optional<TokenTrail> trail;  // for a request with logprobs
+  std::uint32_t tokens_max = 0;     // of the output
   std::uint32_t drawn = 0;
   Usage usage;
   bool admitted = false;
@@ -94,7 +96,11 @@ struct Engine::Impl {
         scheduler({.blocks = executor->info().blocks,
                    .slots_max = executor->info().slots_max,
                    .rows_max = executor->info().rows_max,
-                   .context_max = executor->info().context_max}),
+                   .context_max = executor->info().context_max,
+                   .steps_ahead = executor->info().steps_ahead,
+                   .step_limit_ns = static_cast<double>(options.step_limit.count()),
+                   .step_base_ns = executor->info().step_base_ns,
+                   .step_row_ns = executor->info().step_row_ns}),
         by_slot(executor->info().slots_max) {
     progress(Clock::now());
   }
@@ -115,6 +121,10 @@ struct Engine::Impl {
     const auto tokens_max = request.tokens_max.value_or(static_cast<std::uint32_t>(all - prompt));
     const auto now = Clock::now();
     const std::lock_guard lock(mutex);
+    if (failed) {
+      refused.fetch_add(1, std::memory_order_relaxed);
+      return Refusal{Refusal::Reason::failed, failure};
+    }
     if (draining) {
       refused.fetch_add(1, std::memory_order_relaxed);
       return Refusal{Refusal::Reason::draining, "the server is shutting down"};
@@ -142,7 +152,7 @@ struct Engine::Impl {
   }
 
   bool ready(Clock::time_point now) const {
-    if (draining.load()) return false;
+    if (draining.load() || failed.load()) return false;
     if (active.load() == 0) return true;
     const Clock::time_point moved(Clock::duration(progress_ns.load())), due(Clock::duration(expected_ns.load()));
     return now <= std::max(moved, due) + options.stall_limit;
@@ -153,15 +163,21 @@ struct Engine::Impl {
   void run() {
     // Scripted instants are microseconds apart; the kernel's default slack of 50 us would be our own error.
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+    const bool computes_in_submit = executor->info().steps_ahead == 1;
     while (take_messages()) {
       bool worked = take_results();
-      // Before the step: on the CPU the step is computed within submit(), and the text would wait for it.
+      if (computes_in_submit) flush();  // or the text would wait for the step
+      if (!failed && !executor->busy()) {
+        // Again: the results of what has just made room must be known, or their sequences would miss this step.
+        if (!computes_in_submit) worked |= take_results();
+        worked |= step();
+      }
       flush();
-      if (!executor->busy()) worked |= step();
+      if (look_for_failure()) continue;
       show();
       if (!worked) wait();
     }
-    end_all();
+    end_all(FinishReason::cancelled, {});
     flush();
     show();
   }
@@ -180,11 +196,12 @@ struct Engine::Impl {
     }
     for (auto& live : arrived) {
       accepted.add(1);
+      const auto tokens_max = live->tokens_max;
       auto sampling = live->request.sampling;
       if (live->request.ignore_eos) {
         sampling.banned.insert(sampling.banned.end(), options.end_tokens.begin(), options.end_tokens.end());
       }
-      scheduler.add(live->id, std::move(live->request.prompt), std::move(sampling));
+      scheduler.add(live->id, std::move(live->request.prompt), std::move(sampling), tokens_max);
       lives.emplace(live->id, std::move(live));
     }
     arrived.clear();
@@ -193,18 +210,20 @@ struct Engine::Impl {
       if (found != lives.end()) end(*found->second, FinishReason::cancelled, {}, {});
     }
     cancelled.clear();
-    if (everything) end_all();
+    if (everything) end_all(FinishReason::cancelled, {});
+    if (failed) end_all(FinishReason::error, failure);  // accepted just before it was known
     return true;
   }
 
   bool take_results() {
     results.clear();
-    if (executor->poll(results) == 0) return false;
+    if (failed || executor->poll(results) == 0) return false;
     const auto now = Clock::now();
     progress(now);
+    results_interval = now - std::exchange(results_at, now);
     for (const Sampled& result : results) {
       const Sequence* sequence = scheduler.running(result.slot);
-      if (sequence == nullptr || !sequence->awaiting) continue;  // it has ended meanwhile
+      if (sequence == nullptr || sequence->due == 0) continue;  // it has ended meanwhile
       take_token(*by_slot[result.slot], *sequence, result, now);
     }
     return true;
@@ -226,22 +245,33 @@ struct Engine::Impl {
     live.usage.logits_hash = chain(live.usage.logits_hash, result.logits_hash);
 
     if (is_end(live, result.token)) {
-      auto [text, stopped] = live.stop.push(live.detokenizer.finish());
-      if (!stopped) text += live.stop.finish();
-      return end(live, FinishReason::stop, std::move(text), {});
+      return end(live, FinishReason::stop, last_text(live), {});
     }
     ++live.usage.completion_tokens;
     generation_tokens.add(1);
-    auto [text, stopped] = live.stop.push(live.detokenizer.push(result.token));
+    std::string whole = live.detokenizer.push(result.token);
+    if (live.trail) {
+      const std::size_t size = tokenizer.is_special(result.token) ? 0 : tokenizer.bytes(result.token).size();
+      live.trail->push(result, size, whole, live.detokenizer.unfinished_bytes());
+    }
+    auto [text, stopped] = live.stop.push(std::move(whole));
     if (stopped) return end(live, FinishReason::stop, std::move(text), {});
     if (live.drawn == live.tokens_max) {
-      auto [rest, stopped_at_last] = live.stop.push(live.detokenizer.finish());
-      text += rest;
-      if (!stopped_at_last) text += live.stop.finish();
+      text += last_text(live);
       return end(live, FinishReason::length, std::move(text), {});
     }
     scheduler.append(result.slot, result.token);
-    if (!text.empty()) send(live, {.text = std::move(text), .finish = {}, .usage = live.usage, .error = {}});
+    if (!text.empty())
+      send(live, {.text = std::move(text), .finish = {}, .usage = live.usage, .error = {}, .tokens = {}});
+  }
+
+  /// What code points and stop strings had held back.
+  std::string last_text(Live& live) {
+    std::string rest = live.detokenizer.finish();
+    if (live.trail) live.trail->finish(rest);
+    auto [text, stopped] = live.stop.push(std::move(rest));
+    if (!stopped) text += live.stop.finish();
+    return std::move(text);
   }
 
   bool is_end(const Live& live, TokenId token) const {
@@ -281,6 +311,7 @@ struct Engine::Impl {
 
   void send(Live& live, Chunk&& chunk) {
     sent = true;
+    if (live.trail) chunk.tokens = live.trail->take(chunk.text.size(), chunk.finish != FinishReason::none);
     live.sink(std::move(chunk));
   }
 
@@ -296,12 +327,30 @@ struct Engine::Impl {
     finished[static_cast<std::size_t>(reason)].add(1);
     active.fetch_sub(1);  // before the sink: whoever has seen the last chunk finds the engine without the request
     show();
-    send(live, {.text = std::move(text), .finish = reason, .usage = live.usage, .error = std::move(error)});
+    send(live,
+         {.text = std::move(text), .finish = reason, .usage = live.usage, .error = std::move(error), .tokens = {}});
     lives.erase(lives.find(live.id));
   }
 
-  void end_all() {
-    while (!lives.empty()) end(*lives.begin()->second, FinishReason::cancelled, {}, {});
+  void end_all(FinishReason reason, const std::string& error) {
+    while (!lives.empty()) end(*lives.begin()->second, reason, {}, error);
+  }
+
+  /// True when it has been found just now: everything that ran has ended.
+  bool look_for_failure() {
+    if (failed) return false;
+    std::string sentence = executor->failure();
+    if (sentence.empty()) return false;
+    {
+      const std::lock_guard lock(mutex);
+      failure = std::move(sentence);
+      failed = true;
+    }
+    end_all(FinishReason::error, failure);
+    flush();
+    show();
+    if (options.failed) options.failed(failure);
+    return true;
   }
 
   void flush() {
@@ -324,10 +373,14 @@ struct Engine::Impl {
     const auto called = [this] { return stopping || cancelling_all || !arrivals.empty() || !cancels.empty(); };
     if (due) {
       wake.wait_until(lock, *due, called);
-    } else if (scheduler.running_count() > 0) {
-      // Results are on their way and the executor cannot say when: look again soon.
-      wake.wait_for(lock, std::chrono::microseconds(20), called);
+    } else if (!lives.empty()) {
+      // Results are on their way and the executor cannot say when. Steps last about as long as the one before, so the
+      // time to look closely is towards the end of that; waking up costs microseconds of a core.
+      constexpr auto kClose = std::chrono::microseconds(20), kFar = std::chrono::microseconds(200);
+      const auto quiet = results_at + (results_interval - results_interval / 16) - Clock::now();
+      wake.wait_for(lock, std::clamp<Clock::duration>(quiet, kClose, kFar), called);
     } else {
+      results_interval = {};  // the time without work says nothing about the next step's
       wake.wait(lock, called);
     }
   }
@@ -351,11 +404,15 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Live>> arrived;
   std::vector<RequestId> cancelled;
   std::vector<Sampled> results;
-  bool sent = false;  // to a sink, since the last flush
+  bool sent = false;                   // to a sink, since the last flush
+  Clock::time_point results_at{};      // when some last came
+  Clock::duration results_interval{};  // between those and the ones before
 
   // Shown to everybody.
   std::atomic<std::uint32_t> queued{0}, active{0};
   std::atomic<bool> draining{false};  // set under `mutex`, so that no request slips in behind it
+  std::atomic<bool> failed{false};    // likewise; by the engine thread
+  std::string failure;                // written once, before `failed` is set
   std::atomic<Clock::rep> progress_ns{0}, expected_ns{0};
   std::atomic<std::uint64_t> refused{0};
   Shown<std::uint64_t> steps, rows, prompt_tokens, generation_tokens, prefix_queries, prefix_hits, preemptions,
@@ -382,7 +439,7 @@ Engine::~Engine() {
   impl_->thread.join();
   // Accepted and never taken up: they too end with exactly one chunk.
   for (auto& live : impl_->arrivals) {
-    live->sink({.text = {}, .finish = FinishReason::cancelled, .usage = live->usage, .error = {}});
+    live->sink({.text = {}, .finish = FinishReason::cancelled, .usage = live->usage, .error = {}, .tokens = {}});
   }
 }
 

@@ -6,6 +6,7 @@
 // second step after it.
 //
 // Every accepted request ends with exactly one chunk whose `finish` is not none; nothing reaches its sink afterwards.
+// That holds when the device fails too: each then ends with the device's sentence, and no further one is accepted.
 #pragma once
 
 #include <array>
@@ -22,6 +23,7 @@
 #include "engine/exec/executor.h"
 #include "engine/sched/scheduler.h"
 #include "engine/text/tokenizer.h"
+#include "engine/token_trail.h"
 
 namespace sluice::engine {
 
@@ -32,6 +34,7 @@ struct Request {
   std::vector<std::string> stop;            // not part of the output
   std::vector<TokenId> stop_tokens;         // beside the model's end tokens
   bool ignore_eos = false;                  // end tokens are never drawn
+  bool logprobs = false;                    // chunks carry their tokens
 };
 
 struct Usage {
@@ -46,13 +49,14 @@ struct Chunk {
   FinishReason finish = FinishReason::none;  // not none: this is the last chunk
   Usage usage;                               // of the request so far
   std::string error;                         // a sentence, when finish is error
+  std::vector<OutputToken> tokens;           // with Request::logprobs: those whose text ends in this chunk (TokenTrail)
 };
 
 /// Called on the engine thread; must not block.
 using Sink = std::function<void(Chunk&&)>;
 
 struct Refusal {
-  enum class Reason : std::uint8_t { too_large, queue_full, draining };
+  enum class Reason : std::uint8_t { too_large, queue_full, draining, failed };
   Reason reason;
   std::string message;
 };
@@ -85,7 +89,13 @@ struct EngineOptions {
   std::vector<TokenId> end_tokens;  // the model's
   std::chrono::nanoseconds stall_limit =
       std::chrono::seconds(20);  // no progress for so long with work at hand: not ready
-  std::function<void()> flush;   // after the chunks of one step have gone to their sinks; engine thread
+  // How long a step with decodes in it may last, by the executor's own measure; 0: as long as it takes. Bounds the
+  // prompt rows that ride along, and so how much a long prompt delays everybody's next token.
+  std::chrono::nanoseconds step_limit{0};
+  std::function<void()> flush;  // after the chunks of one step have gone to their sinks; engine thread
+  /// Once, when the executor has failed, with its sentence; after flush() has been called for the requests that this
+  /// ended. Engine thread.
+  std::function<void(const std::string&)> failed;
 };
 
 class Engine {
@@ -109,8 +119,8 @@ class Engine {
   /// Requests accepted and not yet ended.
   std::uint32_t active() const;
 
-  /// False when steps stand still with work at hand (a scripted or known waiting time is no standstill), or when
-  /// draining.
+  /// False when steps stand still with work at hand (a scripted or known waiting time is no standstill), when
+  /// draining, or when the device has failed.
   bool ready(Clock::time_point now) const;
   EngineStats stats() const;
   const ExecutorInfo& info() const;

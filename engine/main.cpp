@@ -48,6 +48,7 @@ struct Options {
   std::uint32_t slots = 0;
   std::uint32_t context = 0;
   std::uint32_t rows = 0;
+  std::uint32_t step_ms = 60;
   std::string shape;  // random weights of this shape instead of a model
   std::uint32_t queue = 1024;
   std::string script;
@@ -239,7 +240,7 @@ Result<std::unique_ptr<Executor>> make_computing(const Options& options, const s
   return make_cpu(options, folder, config);
 }
 
-Result<ServedModel> load(const Options& options, std::function<void()> flush, const Log& log, Loaded& into) {
+Result<ServedModel> load(const Options& options, Server& server, const Log& log, Loaded& into) {
   const auto began = Clock::now();
   const bool scripted = options.backend == "scripted";
   std::optional<fs::path> folder;
@@ -283,7 +284,9 @@ Result<ServedModel> load(const Options& options, std::function<void()> flush, co
 
   EngineOptions engine_options;
   engine_options.queued_max = options.queue;
-  engine_options.flush = std::move(flush);
+  engine_options.flush = server.flush_hook();
+  engine_options.failed = server.failed_hook();
+  engine_options.step_limit = std::chrono::milliseconds(options.step_ms);
   if (config) engine_options.end_tokens = config->eos;
   auto executor = scripted
                       ? make_scripted(options, *into.tokenizer, config ? &*config : nullptr, engine_options.end_tokens)
@@ -356,7 +359,7 @@ int serve(Options options) {
   Loaded loaded;
   std::atomic<bool> loading{true};
   std::jthread loader([&] {
-    auto model = load(options, server.flush_hook(), log, loaded);
+    auto model = load(options, server, log, loaded);
     if (model) {
       server.publish(std::move(*model));
     } else {
@@ -405,6 +408,11 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 65536));
   app.add_option("--context", options.context, "tokens of one sequence; 0: the model's")->check(CLI::Range(0, 1 << 24));
   app.add_option("--rows", options.rows, "tokens of one step; 0: the backend's default")->check(CLI::Range(0, 65536));
+  app.add_option("--step-ms", options.step_ms,
+                 "how long a step with decodes may take, as measured at load: prompts ride along in chunks that keep to it; 0: "
+                 "no bound")
+      ->check(CLI::Range(0, 60000))
+      ->capture_default_str();
   app.add_option("--shape", options.shape,
                  "random weights of tiny-15m, tiny-coder, llama3.2-1b, llama3-8b or qwen3-8b");
   app.add_option("--queue", options.queue, "requests that may wait for a slot; one more gets 429")

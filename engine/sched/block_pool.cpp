@@ -109,6 +109,11 @@ PrefixId BlockPool::publish(BlockId id, PrefixId parent, BlockTokens tokens) {
   return block.prefix;
 }
 
+void BlockPool::withdraw(BlockId id) {
+  SLUICE_ENGINE_CHECK(at(id).references > 0);
+  if (at(id).cached) forget(id);
+}
+
 void BlockPool::forget(BlockId id) {
   Block& block = at(id);
   BlockId* link = &buckets_[block.hash & (buckets_.size() - 1)];

@@ -49,6 +49,9 @@ class BlockPool {
   /// Returns the prefix's name; when another block has the same contents already, that one stays the cached one.
   PrefixId publish(BlockId block, PrefixId parent, BlockTokens tokens);
 
+  /// What the held block contains is not to be trusted: nobody will find it any more.
+  void withdraw(BlockId block);
+
   std::uint32_t references(BlockId block) const { return at(block).references; }
 
   /// CHECKs that every list and count agrees with every block. Linear; for tests and for idle moments.

@@ -14,15 +14,20 @@ std::size_t blocks_for(std::size_t tokens) { return (tokens + kBlock - 1) / kBlo
 
 bool older(const Sequence* a, const Sequence* b) { return a->age < b->age; }
 
+void insert_by_age(std::vector<Sequence*>& list, Sequence* sequence) {
+  list.insert(std::upper_bound(list.begin(), list.end(), sequence, older), sequence);
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), pool_(limits.blocks) {
   SLUICE_ENGINE_CHECK(limits.blocks > 0 && limits.rows_max > 0 && limits.slots_max > 0 && limits.context_max > 1);
+  SLUICE_ENGINE_CHECK(limits.steps_ahead > 0);
   // Every running sequence must fit a step with one row, or the younger ones would starve.
   limits_.slots_max = std::min(limits.slots_max, limits.rows_max);
   slots_.resize(limits_.slots_max);
   for (SlotId slot = limits_.slots_max; slot-- > 0;) free_slots_.push_back(slot);
-  for (auto* list : {&ready_, &prefilling_, &stepped_}) list->reserve(limits_.slots_max);
+  for (auto* list : {&decoding_, &prefilling_, &stepped_}) list->reserve(limits_.slots_max);
   next_.step.slices.reserve(limits_.slots_max);
   next_.bound.reserve(limits_.slots_max);
   next_.released.reserve(limits_.slots_max);
@@ -32,13 +37,16 @@ std::size_t Scheduler::tokens_max() const {
   return std::min<std::size_t>(limits_.context_max, std::size_t{limits_.blocks} * kBlock);
 }
 
-void Scheduler::add(RequestId id, std::vector<TokenId> prompt, SamplingParams sampling) {
+void Scheduler::add(RequestId id, std::vector<TokenId> prompt, SamplingParams sampling,
+                    std::optional<std::size_t> output_max) {
   SLUICE_ENGINE_CHECK(!prompt.empty() && prompt.size() < tokens_max());
+  SLUICE_ENGINE_CHECK(!output_max || (*output_max > 0 && *output_max <= tokens_max() - prompt.size()));
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
   sequence->age = ++last_age_;
   sequence->sampling = std::move(sampling);
   sequence->prompt_tokens = prompt.size();
+  sequence->tokens_max = output_max ? prompt.size() + *output_max : tokens_max();
   sequence->tokens = std::move(prompt);
   waiting_.emplace(sequence->age, sequence.get());
   const bool inserted = sequences_.emplace(id, std::move(sequence)).second;
@@ -57,10 +65,10 @@ const Sequence* Scheduler::find(RequestId id) const {
 
 void Scheduler::append(SlotId slot, TokenId token) {
   Sequence* sequence = running(slot);
-  SLUICE_ENGINE_CHECK(sequence != nullptr && sequence->awaiting);
-  sequence->awaiting = false;
+  SLUICE_ENGINE_CHECK(sequence != nullptr && sequence->due > 0);
+  SLUICE_ENGINE_CHECK(sequence->tokens.size() < sequence->tokens_max);
+  --sequence->due;
   sequence->tokens.push_back(token);
-  ready_.push_back(sequence);
 }
 
 const ScheduledStep& Scheduler::next() {
@@ -73,30 +81,53 @@ const ScheduledStep& Scheduler::next() {
 
   std::size_t rows = limits_.rows_max;
   decode(rows);
+  rows = prompt_rows(rows);
   prefill(rows);
   // Who was preempted just now would be admitted again and preempted again.
   if (next_.released.empty()) admit(rows);
+  if (!next_.step.slices.empty()) ++steps_;
   return next_;
 }
 
+bool Scheduler::may_decode(const Sequence& sequence) const {
+  if (sequence.due >= limits_.steps_ahead) return false;
+  if (sequence.tokens.size() + sequence.due >= sequence.tokens_max) return false;  // its last token is drawn already
+  // kDrawnBefore means the step just before: who missed one waits until it knows.
+  return sequence.due == 0 || sequence.last_step == steps_;
+}
+
 void Scheduler::decode(std::size_t& rows) {
-  std::sort(ready_.begin(), ready_.end(), older);
-  for (Sequence* sequence : ready_) {
-    // A victim of an older one, or nothing left: the youngest is the victim, so it has no slice in this step yet.
-    if (!sequence->slot || !grow(*sequence)) continue;
-    const std::size_t position = sequence->tokens.size() - 1;
-    SLUICE_ENGINE_CHECK(sequence->computed == position && rows > 0);
-    next_.step.slices.push_back({.slot = *sequence->slot,
-                                 .position = static_cast<std::uint32_t>(position),
-                                 .tokens = std::span(sequence->tokens).subspan(position),
-                                 .blocks = sequence->blocks,
-                                 .sample = true});
-    sequence->computed = sequence->tokens.size();
-    sequence->awaiting = true;
-    stepped_.push_back(sequence);
+  static constexpr TokenId kUnknown = kDrawnBefore;
+  for (std::size_t i = 0; i < decoding_.size();) {
+    Sequence& sequence = *decoding_[i];
+    if (!may_decode(sequence)) {
+      ++i;
+      continue;
+    }
+    // Nothing left and itself the youngest: it has just left the list, of which it was the last.
+    if (!grow(sequence)) continue;
+    SLUICE_ENGINE_CHECK(sequence.computed + 1 == sequence.tokens.size() + sequence.due && rows > 0);
+    next_.step.slices.push_back(
+        {.slot = *sequence.slot,
+         .position = static_cast<std::uint32_t>(sequence.computed),
+         .tokens = sequence.due == 0 ? std::span<const TokenId>(sequence.tokens).last(1) : std::span(&kUnknown, 1),
+         .blocks = sequence.blocks,
+         .sample = true});
+    ++sequence.computed;
+    ++sequence.due;
+    sequence.last_step = steps_ + 1;
+    stepped_.push_back(&sequence);
     --rows;
+    ++i;
   }
-  ready_.clear();
+}
+
+std::size_t Scheduler::prompt_rows(std::size_t rows) const {
+  const std::size_t decodes = next_.step.slices.size();
+  if (decodes == 0 || limits_.step_limit_ns <= 0 || limits_.step_row_ns <= 0) return rows;
+  const double in_all = (limits_.step_limit_ns - limits_.step_base_ns) / limits_.step_row_ns;
+  const double left = std::max(static_cast<double>(kBlock), in_all - static_cast<double>(decodes));
+  return left < static_cast<double>(rows) ? static_cast<std::size_t>(left) : rows;
 }
 
 bool Scheduler::grow(Sequence& sequence) {
@@ -119,21 +150,29 @@ void Scheduler::prefill(std::size_t& rows) {
     if (rows == 0) break;
     prefill_chunk(*sequence, rows);
   }
-  std::erase_if(prefilling_, [](const Sequence* sequence) { return sequence->awaiting; });
+  std::erase_if(prefilling_, [](const Sequence* sequence) { return sequence->due > 0; });
 }
 
+/// Takes from `rows`; with the prompt's last token the sequence begins to decode.
 void Scheduler::prefill_chunk(Sequence& sequence, std::size_t& rows) {
-  const std::size_t count = std::min(rows, sequence.tokens.size() - sequence.computed);
-  const bool last = sequence.computed + count == sequence.tokens.size();
+  const std::size_t left = sequence.tokens.size() - sequence.computed;
+  std::size_t count = std::min(rows, left);
+  const bool last = count == left;
+  // Whole blocks, so that later chunks begin where the kernels' tiles do; part of one where rows do not go so far.
+  const std::size_t past_border = (sequence.computed + count) % kBlock;
+  if (!last && past_border < count) count -= past_border;
   next_.step.slices.push_back({.slot = *sequence.slot,
                                .position = static_cast<std::uint32_t>(sequence.computed),
                                .tokens = std::span(sequence.tokens).subspan(sequence.computed, count),
                                .blocks = sequence.blocks,
                                .sample = last});
   sequence.computed += count;
-  sequence.awaiting = last;
+  sequence.last_step = steps_ + 1;
   stepped_.push_back(&sequence);
   rows -= count;
+  if (!last) return;
+  sequence.due = 1;
+  insert_by_age(decoding_, &sequence);
 }
 
 void Scheduler::admit(std::size_t& rows) {
@@ -148,9 +187,7 @@ void Scheduler::admit(std::size_t& rows) {
     ++running_;
     next_.bound.push_back(&sequence);
     prefill_chunk(sequence, rows);
-    if (!sequence.awaiting) {
-      prefilling_.insert(std::upper_bound(prefilling_.begin(), prefilling_.end(), &sequence, older), &sequence);
-    }
+    if (sequence.due == 0) insert_by_age(prefilling_, &sequence);
   }
 }
 
@@ -187,7 +224,7 @@ Sequence& Scheduler::youngest() {
 void Scheduler::preempt(Sequence& sequence) {
   next_.released.push_back(*sequence.slot);
   leave_slot(sequence);
-  // A block still being written by a step on its way holds nothing to share; what was computed before it does.
+  // Its blocks may still be written by steps in flight; whoever is given one, or finds it by its prefix, comes after.
   release_blocks(sequence, true);
   ++sequence.preemptions;
   ++counters_.preemptions;
@@ -198,14 +235,17 @@ void Scheduler::leave_slot(Sequence& sequence) {
   slots_[*sequence.slot] = nullptr;
   free_slots_.push_back(*sequence.slot);
   sequence.slot.reset();
-  sequence.awaiting = false;
+  sequence.due = 0;
   --running_;
+  std::erase(decoding_, &sequence);
   std::erase(prefilling_, &sequence);
   std::erase(stepped_, &sequence);
 }
 
 void Scheduler::publish(Sequence& sequence) {
-  for (; (sequence.published + 1) * kBlock <= sequence.computed; ++sequence.published) {
+  // Of a block that holds a token which has not arrived nobody could say what is in it.
+  const std::size_t known = std::min(sequence.computed, sequence.tokens.size());
+  for (; (sequence.published + 1) * kBlock <= known; ++sequence.published) {
     const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(sequence.published * kBlock).first<kBlock>();
     sequence.prefix = pool_.publish(sequence.blocks[sequence.published], sequence.prefix, tokens);
   }
@@ -228,9 +268,11 @@ std::optional<SlotId> Scheduler::remove(RequestId id, bool keep_prefix) {
   const auto slot = sequence.slot;
   if (slot) {
     leave_slot(sequence);
-    std::erase(ready_, &sequence);
   } else {
     waiting_.erase(sequence.age);
+  }
+  if (!keep_prefix) {
+    for (const BlockId block : sequence.blocks) pool_.withdraw(block);
   }
   release_blocks(sequence, keep_prefix);
   sequences_.erase(found);

@@ -1,10 +1,14 @@
 // Which tokens of which sequences the next step computes.
 //
-// Continuous batching: every sequence whose token has arrived decodes; then prompts are prefilled, oldest first, in
+// Continuous batching: every sequence whose prompt is computed decodes; then prompts are prefilled, oldest first, in
 // chunks as far as the step's rows go; then waiting sequences are admitted in order of arrival. A prompt's cached
 // prefix is shared, except its last token, which is always computed. When blocks run out the youngest running sequence
 // is preempted: it waits again and is computed anew, prompt and output, which by the numerics contract gives the same
 // bits. The oldest is never preempted, so there is always progress.
+//
+// Steps in flight (docs/decisions/0003-steps-in-flight.md): with steps_ahead over 1 a sequence decodes before its last
+// token has arrived; the plan says kDrawnBefore and the executor knows which. Never beyond the sequence's own limit.
+// Tokens still due when it is preempted or removed are forgotten: they will be drawn again, the same.
 //
 // A value that is stepped from outside: no clock, no threads, no executor. The engine carries out what a plan says.
 #pragma once
@@ -30,18 +34,27 @@ struct SchedulerLimits {
   std::uint32_t slots_max = 0;    // sequences running at once
   std::uint32_t rows_max = 0;     // tokens of one step; at least 1
   std::uint32_t context_max = 0;  // tokens of one sequence, prompt and output
+  std::uint32_t steps_ahead = 1;  // ExecutorInfo's: draws of one sequence that may be under way at once
+
+  // How long a step with decodes in it may last: prompt rows ride along while base + rows * row stays below, but a
+  // block's worth always, so that prompts make progress. No bound when one of step_limit_ns and step_row_ns is 0.
+  double step_limit_ns = 0, step_base_ns = 0, step_row_ns = 0;
 };
 
 struct Sequence {
   RequestId id = 0;
   std::uint64_t age = 0;  // order of arrival; lower is older
   SamplingParams sampling;
-  std::vector<TokenId> tokens;  // prompt, then output
+  std::vector<TokenId> tokens;  // prompt, then output as far as it has arrived
   std::size_t prompt_tokens = 0;
-  std::size_t computed = 0;  // prefix of `tokens` whose keys and values are in the cache, or will be after this step
+  std::size_t tokens_max = 0;  // never more, prompt and output
+  // Positions whose keys and values are in the cache once the steps handed out have run. While it decodes:
+  // tokens.size() + due - 1, so one or more of them may belong to tokens that have not arrived yet.
+  std::size_t computed = 0;
+  std::uint32_t due = 0;          // drawn by steps handed out, not yet arrived
+  std::uint64_t last_step = 0;    // the last that it was in
   std::size_t cached_tokens = 0;  // of the prompt, found in the cache when first admitted
   std::optional<SlotId> slot;     // empty while it waits
-  bool awaiting = false;          // a sampled token is on its way
   std::uint32_t preemptions = 0;
   std::vector<BlockId> blocks;     // table, in order of position
   std::size_t published = 0;       // leading blocks offered to the prefix cache
@@ -71,8 +84,11 @@ class Scheduler {
   /// Tokens, prompt and output, that one sequence may have here: the context, or the whole pool where that is smaller.
   std::size_t tokens_max() const;
 
-  /// REQUIRES: `id` is new, the prompt is not empty, and the sequence will never grow past tokens_max().
-  void add(RequestId id, std::vector<TokenId> prompt, SamplingParams sampling);
+  /// `output_max` tokens of output are all it wants: so far and no further is computed ahead.
+  /// REQUIRES: `id` is new, the prompt is not empty, and prompt and output fit into tokens_max(); no `output_max`: as
+  /// much as fits.
+  void add(RequestId id, std::vector<TokenId> prompt, SamplingParams sampling,
+           std::optional<std::size_t> output_max = {});
 
   /// The next step. The sequences in it count as computed from here on.
   const ScheduledStep& next();
@@ -81,7 +97,7 @@ class Scheduler {
   Sequence* running(SlotId slot);
   const Sequence* find(RequestId id) const;
 
-  /// A sampled token has arrived. REQUIRES: running(slot) awaits one.
+  /// A sampled token has arrived, the oldest that is due. REQUIRES: running(slot) has one due.
   void append(SlotId slot, TokenId token);
 
   /// Ends a sequence in whatever phase it is and frees what it held. Returns the slot to release, if it was running.
@@ -99,6 +115,8 @@ class Scheduler {
 
  private:
   void decode(std::size_t& rows);
+  bool may_decode(const Sequence& sequence) const;
+  std::size_t prompt_rows(std::size_t rows) const;
   void prefill(std::size_t& rows);
   void admit(std::size_t& rows);
   bool try_admit(Sequence& sequence);
@@ -116,11 +134,12 @@ class Scheduler {
   std::map<std::uint64_t, Sequence*> waiting_;  // by age
   std::vector<Sequence*> slots_;                // by slot; null: free
   std::vector<SlotId> free_slots_;
-  std::vector<Sequence*> ready_;       // their token has arrived: they decode next
-  std::vector<Sequence*> prefilling_;  // admitted, prompt not yet wholly computed; by age
+  std::vector<Sequence*> decoding_;    // whose prompt is computed; by age
+  std::vector<Sequence*> prefilling_;  // the other running ones; by age
   std::vector<Sequence*> stepped_;     // in the last step: their full blocks can be shared from now on
   std::size_t running_ = 0;
   std::uint64_t last_age_ = 0;
+  std::uint64_t steps_ = 0;  // handed out and not empty
   SchedulerCounters counters_;
   ScheduledStep next_;
 };

@@ -273,18 +273,35 @@ void refuse_unsupported(Reader& reader, Api api) {
       return reader.fail(unsupported("response_format", "leave it out, or give {\"type\": \"text\"}"));
     }
   }
-  if (const auto logprobs = reader.take("logprobs")) {
-    if (as_bool(*logprobs) != false) return reader.fail(unsupported("logprobs", "leave it out"));
-  }
-  if (const auto top = reader.take("top_logprobs")) {
-    if (as_integer(*top) != 0) return reader.fail(unsupported("top_logprobs", "leave it out"));
-  }
   if (api == Api::chat) return;
   if (const auto echo = reader.take("echo")) {
     if (as_bool(*echo) != false) return reader.fail(unsupported("echo", "put the prompt before the answer yourself"));
   }
   if (const auto suffix = reader.take("suffix")) {
     if (as_string(*suffix) != "") return reader.fail(unsupported("suffix", "leave it out"));
+  }
+}
+
+/// Chat: "logprobs": true and "top_logprobs": 3. Completions: "logprobs": 3.
+void read_logprobs(Reader& reader, ApiRequest& out) {
+  constexpr std::int64_t kMost = limits::top_logprobs_max;
+  if (out.api == Api::chat) {
+    reader.boolean("logprobs", out.logprobs);
+    const auto top = reader.integer("top_logprobs", 0, kMost);
+    if (top.value_or(0) > 0 && !out.logprobs) {
+      return reader.fail(bad("top_logprobs", "'top_logprobs' may only be given with 'logprobs': true"));
+    }
+    out.sampling.top_logprobs = static_cast<std::int32_t>(top.value_or(0));
+    return;
+  }
+  if (const auto top = reader.take("top_logprobs"); top && as_integer(*top) != 0) {
+    return reader.fail(unsupported("top_logprobs", "say it with 'logprobs': a number"));
+  }
+  const auto value = reader.take("logprobs");
+  if (!value || as_bool(*value) == false) return;
+  if (const auto top = reader.integer("logprobs", 0, kMost)) {
+    out.logprobs = true;
+    out.sampling.top_logprobs = static_cast<std::int32_t>(*top);
   }
 }
 
@@ -314,6 +331,7 @@ std::optional<ApiError> read_request(Reader& reader, ApiRequest& out) {
     out.has_seed = true;
   }
   read_logit_bias(reader, sampling.logit_bias);
+  read_logprobs(reader, out);
   read_stop(reader, out.stop);
   read_stop_tokens(reader, out.stop_tokens);
   reader.boolean("ignore_eos", out.ignore_eos);

@@ -40,6 +40,7 @@ struct ApiRequest {
   std::vector<TokenId> stop_tokens;
   bool ignore_eos = false;
   std::uint32_t choices = 1;  // n
+  bool logprobs = false;      // of each token; sampling.top_logprobs says how many others beside it
   bool stream = false;
   bool include_usage = false;     // a frame with the usage at the end
   bool continuous_usage = false;  // and the usage so far in every frame

@@ -43,6 +43,8 @@ ApiError refused_error(const Refusal& refusal) {
       return {.message = refusal.message, .param = "messages", .code = "context_length_exceeded"};
     case Refusal::Reason::queue_full:
       return {.status = 429, .message = refusal.message, .type = "rate_limit_error", .param = {}, .code = "queue_full"};
+    case Refusal::Reason::failed:
+      return {.status = 503, .message = refusal.message, .type = "server_error", .param = {}, .code = "engine_failed"};
     case Refusal::Reason::draining:
       break;
   }
@@ -68,9 +70,10 @@ bool is_plain_id(std::string_view id) {
 
 }  // namespace
 
-Exchange::Exchange(AnswerHead answer, const ApiRequest& request)
+Exchange::Exchange(AnswerHead answer, const ApiRequest& request, const Tokenizer* words)
     : head(std::move(answer)),
-      frames(head, request.include_usage, request.continuous_usage),
+      tokenizer(request.logprobs ? words : nullptr),
+      frames(head, request.include_usage, request.continuous_usage, tokenizer),
       stream(request.stream),
       include_usage(request.include_usage),
       choices(request.choices),
@@ -483,7 +486,8 @@ void Connection::route(const HttpRequest& request, std::optional<Api>& generatio
                    metrics_text(service_.stats, stats ? &*stats : nullptr, model ? model->text.id : std::string()));
   }
   if (*path == "/ready") {
-    const char* why = service_.draining                     ? "draining"
+    const char* why = service_.failed                       ? "failed"
+                      : service_.draining                   ? "draining"
                       : !model                              ? "loading"
                       : !model->engine->ready(Clock::now()) ? "stuck"
                                                             : nullptr;
@@ -538,7 +542,7 @@ asio::awaitable<void> Connection::generate(HttpRequest& request, Api api) {
   request.body = {};
   if (!*prepared) co_return respond_error(request, prepared->error());
 
-  const auto exchange = std::make_shared<Exchange>(new_head(api), (*prepared)->request);
+  const auto exchange = std::make_shared<Exchange>(new_head(api), (*prepared)->request, service_.model->text.tokenizer);
   if (request.id.empty()) request.id = exchange->head.id;
   const auto refusal = submit(exchange, std::move(**prepared));
   if (refusal) co_return respond_refusal(request, *refusal, api);
@@ -557,7 +561,7 @@ asio::awaitable<void> Connection::generate(HttpRequest& request, Api api) {
   if (!exchange->ended()) co_return abort();
   if (exchange->stream) co_return;
   if (exchange->failure) co_return respond_error(request, *exchange->failure);
-  respond(request, 200, kJson, answer_body(exchange->head, exchange->choices, exchange->usage));
+  respond(request, 200, kJson, answer_body(exchange->head, exchange->choices, exchange->usage, exchange->tokenizer));
 }
 
 AnswerHead Connection::new_head(Api api) {
@@ -586,7 +590,8 @@ std::optional<Refusal> Connection::submit(const std::shared_ptr<Exchange>& excha
                     .tokens_max = asked.tokens_max,
                     .stop = asked.stop,
                     .stop_tokens = asked.stop_tokens,
-                    .ignore_eos = asked.ignore_eos};
+                    .ignore_eos = asked.ignore_eos,
+                    .logprobs = asked.logprobs};
     const auto id = engine.submit(std::move(request), [outbox = service_.outbox, exchange, choice](Chunk&& chunk) {
       outbox->stage(exchange, choice, std::move(chunk));
     });
@@ -648,12 +653,14 @@ void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk
     }
   }
   if (!exchange.stream) {
-    exchange.choices[choice].text += chunk.text;
-    exchange.choices[choice].finish = chunk.finish;
+    Answer& answer = exchange.choices[choice];
+    answer.text += chunk.text;
+    std::ranges::move(chunk.tokens, std::back_inserter(answer.tokens));
+    answer.finish = chunk.finish;
   } else {
-    if (!chunk.text.empty()) {
+    if (!chunk.text.empty() || !chunk.tokens.empty()) {
       scratch_.clear();
-      exchange.frames.content(scratch_, choice, chunk.text, chunk.usage);
+      exchange.frames.content(scratch_, choice, chunk.text, chunk.tokens, chunk.usage);
       put_event(exchange, true, false);
     }
     if (exchange.failure) {

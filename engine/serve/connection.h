@@ -34,14 +34,15 @@ class Connection;
 /// One generation request between a connection and the engine. Owned by the connection's coroutine and by the engine's
 /// sinks, whichever lives longer.
 struct Exchange {
-  Exchange(AnswerHead answer, const ApiRequest& request);
+  Exchange(AnswerHead answer, const ApiRequest& request, const Tokenizer* tokenizer);
 
   Connection* connection = nullptr;  // null before the start and after the connection has left
   AnswerHead head;
+  const Tokenizer* tokenizer;  // for the spelling of tokens; null: no log probabilities were asked for
   Frames frames;
   bool stream, include_usage;
   std::vector<RequestId> ids;   // one a choice
-  std::vector<Answer> choices;  // their text only where it is not streamed
+  std::vector<Answer> choices;  // their text and tokens only where it is not streamed
   std::size_t open;             // choices that have not ended
   Usage usage;                  // summed over the ended choices
   std::optional<ApiError> failure;
@@ -90,6 +91,7 @@ struct Service {
   std::uint64_t boot_seed = 0;     // for ids, and for requests without a seed
   std::uint64_t last_id = 0;
   bool draining = false;
+  bool failed = false;  // the device: what is left is to say so
   std::function<void()> on_connection_closed;
 
   std::uint64_t draw();       // a new number each time

@@ -130,6 +130,18 @@ struct Server::Impl {
     stop_when_drained();
   }
 
+  /// Clients have their errors once what is rendered has been written; who does not read is not waited for long.
+  void fail(const std::string& sentence) {
+    if (std::exchange(service.failed, true)) return;
+    if (service.options.log) service.options.log("the device has failed, ending: " + sentence);
+    exit_code = 1;
+    drain();
+    drain_timer.expires_after(kLastMoment);  // instead of the limit for work that would still finish
+    drain_timer.async_wait([this](error_code error) {
+      if (!error) stop(exit_code);
+    });
+  }
+
   void stop_when_drained() {
     if (service.draining && service.connections.empty()) service.io.stop();
   }
@@ -177,6 +189,12 @@ std::uint16_t Server::port() const { return impl_->acceptor.local_endpoint().por
 std::function<void()> Server::flush_hook() {
   return [impl = impl_.get()] {
     if (impl->service.outbox->hand_over()) asio::post(impl->service.io, [impl] { impl->deliver(); });
+  };
+}
+
+std::function<void(const std::string&)> Server::failed_hook() {
+  return [impl = impl_.get()](const std::string& sentence) {
+    asio::post(impl->service.io, [impl, sentence] { impl->fail(sentence); });
   };
 }
 

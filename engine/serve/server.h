@@ -3,7 +3,8 @@
 // Binds first and answers /health from then on; /ready and the API follow once publish() has handed over a model. One
 // thread, the caller of run(), serves every socket; the engine's chunks reach it through flush_hook(), one wake-up a
 // step. A client that goes away cancels its requests; one that does not read is dropped when its backlog passes a
-// limit. SIGTERM and SIGINT drain: nothing new is accepted, what runs may finish; the second signal ends at once.
+// limit. SIGTERM and SIGINT drain: nothing new is accepted, what runs may finish; the second signal ends at once. When
+// the engine's device has failed the server tells its clients and ends with exit code 1.
 #pragma once
 
 #include <chrono>
@@ -55,6 +56,8 @@ class Server {
 
   /// For EngineOptions::flush: brings the chunks of a step to the sockets. The server outlives the engine.
   std::function<void()> flush_hook();
+  /// For EngineOptions::failed: the errors still reach their clients, then run() returns 1.
+  std::function<void(const std::string&)> failed_hook();
 
   /// Serves until drained or stopped. Returns the exit code.
   int run();

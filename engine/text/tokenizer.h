@@ -56,6 +56,8 @@ class Detokenizer {
   std::string push(TokenId token);
   /// What is left at the end: an unfinished code point as U+FFFD.
   std::string finish();
+  /// Bytes at the end that push() has not given out yet.
+  std::size_t unfinished_bytes() const { return pending_.size(); }
 
  private:
   const Tokenizer* tokenizer_;

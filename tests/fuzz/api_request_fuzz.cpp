@@ -32,6 +32,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     must(request->stop.size() <= limits::stop_strings_max && request->messages.size() <= limits::messages_max);
     must(request->sampling.top_p > 0 && request->sampling.top_p <= 1);
     must(request->sampling.temperature >= 0 && request->sampling.temperature <= 2);
+    const auto top = request->sampling.top_logprobs;
+    must(top >= 0 && top <= static_cast<int>(limits::top_logprobs_max) && (top == 0 || request->logprobs));
+    must(request->sampling.logit_bias.size() <= limits::logit_bias_max);
     must(api == Api::completions || !request->messages.empty());
     for (const TokenId token : request->prompt_tokens) must(token >= 0);
   }

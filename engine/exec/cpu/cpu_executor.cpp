@@ -527,6 +527,10 @@ void CpuExecutor::sample() {
     results[i].token = drawn.token;
     results[i].logprob = drawn.logprob;
     results[i].finite = drawn.finite;
+    if (drawn.finite) {
+      results[i].top_count =
+          sampler_.rank(heads_[i].slot, {logits_.data() + i * vocab, model_.vocab}, stats, results[i].top);
+    }
   });
 }
 

@@ -122,6 +122,28 @@ Drawn Sampler::draw(SlotId id, std::span<const float> logits, const RowStats& st
   return {.token = token, .logprob = static_cast<float>(logit - static_cast<double>(stats.maximum) - stats.log_sum)};
 }
 
+std::uint32_t Sampler::rank(SlotId id, std::span<const float> logits, const RowStats& stats,
+                            std::span<TokenLogprob, limits::top_logprobs_max> top) const {
+  const std::size_t wanted = std::min<std::size_t>(
+      {static_cast<std::size_t>(std::max(0, slots_[id].params.top_logprobs)), top.size(), logits.size()});
+  if (wanted == 0) return 0;
+  // The best so far, in order; most of the row falls at the first comparison. In order of id, so that among equals the
+  // lower one stays in front.
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const float logit = logits[i];
+    if (count == wanted && logit <= top[count - 1].logprob) continue;
+    std::size_t at = count < wanted ? count++ : count - 1;
+    for (; at > 0 && top[at - 1].logprob < logit; --at) top[at] = top[at - 1];
+    top[at] = {.token = static_cast<TokenId>(i), .logprob = logit};
+  }
+  for (TokenLogprob& one : top.first(count)) {
+    one.logprob =
+        static_cast<float>(static_cast<double>(one.logprob) - static_cast<double>(stats.maximum) - stats.log_sum);
+  }
+  return static_cast<std::uint32_t>(count);
+}
+
 TokenId Sampler::draw_from_all(const Slot&, const Scratch& scratch, double u) const {
   double total = 0;
   for (const float sum : scratch.block_sums) total += static_cast<double>(sum);

@@ -14,6 +14,7 @@
 
 #include "engine/core/types.h"
 #include "engine/exec/cpu/kernels.h"
+#include "engine/exec/executor.h"
 
 namespace sluice::engine::cpu {
 
@@ -48,6 +49,10 @@ class Sampler {
   /// Draws the token that will stand at `position` from edited logits, whose stats are given, and counts it as output.
   Drawn draw(SlotId slot, std::span<const float> logits, const RowStats& stats, std::uint32_t position,
              unsigned thread);
+  /// The slot's top_logprobs most probable tokens of edited logits, best first, ties to the lower id, into `top`.
+  /// Returns how many: fewer only where the vocabulary is so small.
+  std::uint32_t rank(SlotId slot, std::span<const float> logits, const RowStats& stats,
+                     std::span<TokenLogprob, limits::top_logprobs_max> top) const;
 
  private:
   struct Slot {

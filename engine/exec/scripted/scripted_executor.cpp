@@ -35,6 +35,7 @@ class ScriptedExecutor final : public Executor {
     state.index = 0;
     state.due = Clock::now() + scripted_delay(options_.script, state.key, 0);
     const auto& banned = sampling.banned;
+    state.tops = sampling.top_logprobs > 0;
     state.ends = options_.end >= 0 && std::find(banned.begin(), banned.end(), options_.end) == banned.end();
   }
 
@@ -84,6 +85,7 @@ class ScriptedExecutor final : public Executor {
   struct Slot {
     bool bound = false;
     bool ends = false;
+    bool tops = false;  // top_logprobs were asked for
     std::uint32_t generation = 0;
     std::uint32_t index = 0;  // of the next token
     std::uint64_t key = 0;
@@ -107,7 +109,10 @@ class ScriptedExecutor final : public Executor {
     if (!state.ends || state.index != options_.script.tokens) {
       state.due += scripted_delay(options_.script, state.key, state.index);
     }
-    return {.slot = slot, .token = token, .logprob = 0, .logits_hash = 0, .finite = true};
+    // What is said is certain, and there is nothing beside it.
+    Sampled out{.slot = slot, .token = token};
+    if (state.tops) out.top[out.top_count++] = {.token = token, .logprob = 0};
+    return out;
   }
 
   ScriptedOptions options_;

@@ -94,6 +94,24 @@ test("text completions", async () => {
   assert.equal(text, words.slice(0, 2).join(""));
 });
 
+test("log probabilities, whole, streamed and gathered by the helper", async () => {
+  const tokens = (choice) => choice.logprobs.content.map((one) => [one.token, Buffer.from(one.bytes).toString(), one.logprob]);
+  const expected = words.map((word) => [word, word, 0]);
+  const answer = await client.chat.completions.create(ask({ logprobs: true, top_logprobs: 2, n: 2 }));
+  for (const choice of answer.choices) {
+    assert.deepEqual(tokens(choice), expected);
+    assert.deepEqual(choice.logprobs.content[0].top_logprobs.map((one) => one.token), [words[0]]);
+  }
+  const gathered = await client.chat.completions.stream(ask({ logprobs: true })).finalChatCompletion();
+  assert.deepEqual(tokens(gathered.choices[0]), expected);
+  const text = await client.completions.create({ model: "scripted", prompt: "hi", logprobs: 1, max_tokens: 3 });
+  const { tokens: said, token_logprobs, top_logprobs, text_offset } = text.choices[0].logprobs;
+  assert.deepEqual(said, words.slice(0, 3));
+  assert.deepEqual(token_logprobs, [0, 0, 0]);
+  assert.deepEqual(top_logprobs, said.map((word) => ({ [word]: 0 })));
+  assert.deepEqual(text_offset, [0, words[0].length, words[0].length + words[1].length]);
+});
+
 test("errors are the package's own kinds, with param and code", async () => {
   await assert.rejects(client.chat.completions.create(ask({ temperature: 9 })), (error) => {
     assert.ok(error instanceof OpenAI.BadRequestError);

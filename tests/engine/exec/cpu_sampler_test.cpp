@@ -258,6 +258,58 @@ TEST_P(SamplerOf, NeverDrawsABannedTokenAndGivesUpWhenAllAre) {
   EXPECT_FALSE(draw(sampler, std::vector<float>(vocab, 1.0f), 0).finite);
 }
 
+TEST_P(SamplerOf, RanksTheMostProbableTokensAsASortByTheEditedLogitsDoes) {
+  std::mt19937 random(5);
+  for (const std::uint32_t vocab : {7u, 300u, 9000u}) {
+    Sampler sampler(kernels(), vocab, 1, 1);
+    for (const std::int32_t wanted : {0, 1, 5, 20}) {
+      std::vector<float> logits(padded(vocab));
+      // Few different values, so that there are ties.
+      for (auto& logit : logits) logit = static_cast<float>(random() % 50) / 4;
+      SamplingParams params;
+      params.top_logprobs = wanted;
+      params.temperature = 0.3f;  // plays no part
+      params.frequency_penalty = 1.0f;
+      params.logit_bias = {{3, 20.0f}};
+      params.banned = {5};
+      sampler.bind(0, params, {});
+      sampler.resume(0, std::vector<TokenId>{1, 1, 2});
+      sampler.edit(0, logits.data());
+      std::vector<LogitStats> chunks;
+      for (std::size_t i = 0; i < logits.size(); i += kStatsChunk) {
+        kernels().logit_stats(logits.data() + i, std::min(kStatsChunk, logits.size() - i), &chunks.emplace_back());
+      }
+      const RowStats stats = merge_stats(chunks);
+      Sampled out;
+      out.top_count = sampler.rank(0, {logits.data(), vocab}, stats, out.top);
+      ASSERT_EQ(out.top_count, std::min(static_cast<std::uint32_t>(wanted), vocab));
+
+      std::vector<TokenId> order(vocab);
+      std::iota(order.begin(), order.end(), 0);
+      const auto logit = [&](TokenId id) { return static_cast<double>(logits[static_cast<std::size_t>(id)]); };
+      std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) { return logit(a) > logit(b); });
+      double sum = 0;
+      for (const TokenId id : order) sum += std::exp(logit(id) - logit(order[0]));
+      for (std::uint32_t i = 0; i < out.top_count; ++i) {
+        EXPECT_EQ(out.top[i].token, order[i]) << vocab << " " << i;
+        if (order[i] != 5) {
+          EXPECT_NEAR(out.top[i].logprob, logit(order[i]) - logit(order[0]) - std::log(sum), 2e-5);
+        }
+      }
+      if (wanted > 0) {
+        EXPECT_EQ(out.top[0].token, 3) << "the bias counts";
+      }
+      const Drawn drawn = sampler.draw(0, {logits.data(), vocab}, stats, 10, 0);
+      for (std::uint32_t i = 0; i < out.top_count; ++i) {
+        if (out.top[i].token == drawn.token) {
+          EXPECT_EQ(out.top[i].logprob, drawn.logprob) << "one figure for one token";
+        }
+      }
+      sampler.release(0);
+    }
+  }
+}
+
 TEST_P(SamplerOf, FlagsARowThatHoldsNanOrInfinityAnywhere) {
   for (const std::size_t vocab : {5u, 64u, 5000u})
     for (const float bad : {std::nanf(""), INFINITY, -INFINITY})

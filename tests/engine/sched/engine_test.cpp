@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -408,6 +409,243 @@ TEST(Engine, ManyThreadsMayAskAndCancelAtOnce) {
   while (ended < accepted && Clock::now() < deadline) std::this_thread::yield();
   EXPECT_EQ(ended, accepted);
   EXPECT_EQ(engine.stats().blocks_held, 0u);
+}
+
+// ---- steps in flight
+// ------------------------------------------------------------------------------------------------------
+
+/// An engine over a device that finishes a step when the test says so.
+struct Pipelined {
+  explicit Pipelined(const ExecutorInfo& info, EngineOptions options = {},
+                     const std::function<void(PipelinedExecutor&)>& prepare = {}) {
+    auto owned = std::make_unique<PipelinedExecutor>(info);
+    executor = owned.get();
+    if (prepare) prepare(*owned);
+    engine = std::make_unique<Engine>(std::move(owned), bytes(), std::move(options));
+  }
+  void open() { executor->allow(std::uint64_t{1} << 60); }
+  /// Waits until so many steps have been handed over.
+  void reach(std::uint64_t count) {
+    const auto deadline = Clock::now() + kLong;
+    while (executor->count_steps() < count && Clock::now() < deadline) std::this_thread::yield();
+    ASSERT_GE(executor->count_steps(), count);
+  }
+
+  PipelinedExecutor* executor = nullptr;
+  std::unique_ptr<Engine> engine;
+};
+
+TEST(EngineAhead, HandsOverAsManyStepsAsFitBeforeAnyTokenHasArrived) {
+  Pipelined pipelined(pipelined_info(3, 64, 8, 100));
+  Collector got;
+  ASSERT_TRUE(pipelined.engine->submit(request_of(20, 30), got.sink()));
+  pipelined.reach(3);
+  EXPECT_EQ(got.chunks, 0u);
+  pipelined.executor->allow(1);
+  pipelined.reach(4);
+  pipelined.open();
+  got.wait();
+  EXPECT_EQ(got.text, answer_text(20, 30));
+  EXPECT_EQ(got.usage.completion_tokens, 30u);
+  EXPECT_EQ(pipelined.executor->count_steps(), 30u);
+}
+
+// Each request is asked for once with one step in flight, two and three: texts, reasons and counts are the same.
+TEST(EngineAhead, SaysTheSameAsWithOneStepAtATime) {
+  struct Asked {
+    Request request;
+    bool cancelled = false;
+  };
+  struct Said {
+    std::string text;
+    FinishReason finish;
+    std::uint32_t tokens;
+    std::uint64_t hash;
+    bool operator==(const Said&) const = default;
+  };
+  std::uint64_t preemptions = 0;
+  for (std::uint32_t seed = 1; seed <= 10; ++seed) {
+    std::mt19937 random(seed);
+    std::vector<Asked> asked;
+    for (int i = 0; i < 60; ++i) {
+      Asked one{.request = request_of(1 + random() % 110, 1 + random() % 90, static_cast<TokenId>(random() % 3 * 40))};
+      const auto answer = answer_text(one.request.prompt.size(), 90, one.request.prompt.front());
+      if (random() % 3 == 0) one.request.stop = {answer.substr(random() % 80, 1 + random() % 4)};
+      if (random() % 5 == 0) one.request.stop_tokens = {'a' + static_cast<TokenId>(random() % 26)};
+      if (random() % 6 == 0) one.request.tokens_max.reset();
+      one.request.ignore_eos = random() % 4 != 0;
+      one.cancelled = random() % 8 == 0;
+      asked.push_back(std::move(one));
+    }
+    std::vector<std::vector<Said>> by_depth;
+    for (const std::uint32_t ahead : {1u, 2u, 3u}) {
+      EngineOptions options;
+      options.end_tokens = {'q'};
+      // So few blocks that sequences are preempted.
+      Pipelined pipelined(pipelined_info(ahead, 6, 5, 70, 220), options,
+                          [&](PipelinedExecutor& executor) { executor.hesitation.emplace(seed); });
+      pipelined.open();
+      std::vector<std::unique_ptr<Collector>> got;
+      for (const auto& one : asked) {
+        got.push_back(std::make_unique<Collector>());
+        const auto id = pipelined.engine->submit(one.request, got.back()->sink());
+        ASSERT_TRUE(id);
+        if (one.cancelled) pipelined.engine->cancel(*id);
+      }
+      for (auto& one : got) one->wait();
+      EXPECT_EQ(pipelined.engine->stats().blocks_held, 0u);
+      preemptions += pipelined.engine->stats().preemptions;
+      auto& said = by_depth.emplace_back();
+      for (std::size_t i = 0; i < asked.size(); ++i) {
+        // How far one comes that is given up is chance; that it ends is not.
+        if (asked[i].cancelled) continue;
+        said.push_back({got[i]->text, got[i]->finish, got[i]->usage.completion_tokens, got[i]->usage.logits_hash});
+      }
+    }
+    EXPECT_EQ(by_depth[0], by_depth[1]) << "seed " << seed;
+    EXPECT_EQ(by_depth[0], by_depth[2]) << "seed " << seed;
+  }
+  EXPECT_GT(preemptions, 30u);
+}
+
+TEST(EngineAhead, ACancelFreesItsBlocksBeforeTheSecondStepAfterIt) {
+  for (const std::uint32_t ahead : {2u, 3u}) {
+    Pipelined pipelined(pipelined_info(ahead, 64, 8, 100));
+    Collector got, other;
+    const auto id = pipelined.engine->submit(request_of(20, 200), got.sink());
+    ASSERT_TRUE(id);
+    ASSERT_TRUE(pipelined.engine->submit(request_of(20, 60, 7), other.sink()));
+    pipelined.reach(ahead);
+    pipelined.executor->allow(5);
+    pipelined.reach(ahead + 5);
+    // The device stands still with all its steps in flight; the blocks are free all the same.
+    pipelined.engine->cancel(*id);
+    got.wait();
+    EXPECT_EQ(got.finish, FinishReason::cancelled);
+    EXPECT_EQ(pipelined.engine->stats().blocks_held, 1u);
+    EXPECT_EQ(pipelined.executor->count_steps(), ahead + 5);
+    pipelined.open();
+    other.wait();
+    EXPECT_EQ(other.text, answer_text(20, 60, 7));
+  }
+}
+
+TEST(EngineAhead, AResultThatIsNotFiniteEndsOnlyItsRequest) {
+  auto poison = prompt_of(20, 90);
+  for (int i = 0; i < 3; ++i) poison.push_back(fake_next(poison));
+  Pipelined pipelined(pipelined_info(2, 64, 8, 100), {},
+                      [&](PipelinedExecutor& executor) { executor.poisoned = poison; });
+  pipelined.open();
+  Collector bad, good;
+  ASSERT_TRUE(pipelined.engine->submit(request_of(20, 30, 90), bad.sink()));
+  ASSERT_TRUE(pipelined.engine->submit(request_of(20, 30), good.sink()));
+  bad.wait();
+  good.wait();
+  EXPECT_EQ(bad.finish, FinishReason::error);
+  EXPECT_EQ(bad.text, answer_text(20, 3, 90));
+  EXPECT_EQ(good.text, answer_text(20, 30));
+}
+
+TEST(EngineAhead, IsNotReadyWhenTheDeviceDoesNotFinishItsSteps) {
+  EngineOptions options;
+  options.stall_limit = 5s;
+  Pipelined pipelined(pipelined_info(2, 64, 8, 100), options);
+  Collector got;
+  ASSERT_TRUE(pipelined.engine->submit(request_of(20, 30), got.sink()));
+  pipelined.reach(2);
+  EXPECT_TRUE(pipelined.engine->ready(Clock::now()));
+  EXPECT_FALSE(pipelined.engine->ready(Clock::now() + 6s));
+  pipelined.open();
+  got.wait();
+  EXPECT_TRUE(pipelined.engine->ready(Clock::now() + 6s));
+}
+
+TEST(EngineAhead, ARequestThatComesWhileOnlyForgottenStepsRunIsServed) {
+  Pipelined pipelined(pipelined_info(2, 64, 8, 100));
+  Collector first, second;
+  const auto id = pipelined.engine->submit(request_of(20, 200), first.sink());
+  ASSERT_TRUE(id);
+  pipelined.reach(2);
+  pipelined.engine->cancel(*id);
+  first.wait();
+  ASSERT_TRUE(pipelined.engine->submit(request_of(20, 5, 3), second.sink()));
+  const auto deadline = Clock::now() + kLong;
+  while (pipelined.engine->stats().accepted < 2 && Clock::now() < deadline) std::this_thread::yield();
+  // Taken up, and there is no room for its step: the engine must look again by itself.
+  const auto polls = pipelined.executor->count_polls();
+  while (pipelined.executor->count_polls() < polls + 3 && Clock::now() < deadline) std::this_thread::yield();
+  EXPECT_GE(pipelined.executor->count_polls(), polls + 3);
+  pipelined.open();
+  second.wait();
+  EXPECT_EQ(second.text, answer_text(20, 5, 3));
+}
+
+TEST(EngineFailure, EndsEveryRequestWithTheDevicesSentenceOnceAndTakesNoMore) {
+  for (const std::uint32_t ahead : {1u, 2u}) {
+    std::atomic<int> calls{0}, flushes{0};
+    std::promise<std::pair<std::string, int>> told;  // the sentence, and the flushes before it
+    EngineOptions options;
+    options.flush = [&] { ++flushes; };
+    options.failed = [&](const std::string& sentence) {
+      if (++calls == 1) told.set_value({sentence, flushes.load()});
+    };
+    Pipelined pipelined(pipelined_info(ahead, 64, 2, 100), options);
+    std::vector<std::unique_ptr<Collector>> got;
+    for (int i = 0; i < 6; ++i) {  // two of them run, the others wait
+      got.push_back(std::make_unique<Collector>());
+      ASSERT_TRUE(pipelined.engine->submit(request_of(20, 200), got.back()->sink()));
+    }
+    pipelined.executor->allow(4);
+    pipelined.reach(4 + ahead);
+    EXPECT_TRUE(pipelined.engine->ready(Clock::now()));
+    pipelined.executor->fail("the GPU has fallen off the bus");
+    for (auto& one : got) {
+      one->wait();
+      EXPECT_EQ(one->finish, FinishReason::error);
+      EXPECT_EQ(one->error, "the GPU has fallen off the bus");
+    }
+    auto future = told.get_future();
+    ASSERT_EQ(future.wait_for(kLong), std::future_status::ready);
+    const auto [sentence, flushes_before] = future.get();
+    EXPECT_EQ(sentence, "the GPU has fallen off the bus");
+    EXPECT_GT(flushes_before, 0);
+    EXPECT_FALSE(pipelined.engine->ready(Clock::now()));
+    const auto refused = pipelined.engine->submit(request_of(20, 5), [](Chunk&&) { FAIL(); });
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().reason, Refusal::Reason::failed);
+    EXPECT_THAT(refused.error().message, testing::HasSubstr("fallen off the bus"));
+    EXPECT_EQ(pipelined.engine->active(), 0u);
+    EXPECT_EQ(pipelined.engine->stats().blocks_held, 0u);
+    pipelined.engine.reset();
+    EXPECT_EQ(calls, 1);
+  }
+}
+
+// Requests that arrive just as it is found out: refused, or ended with the sentence; none is forgotten.
+TEST(EngineFailure, LosesNoRequestThatArrivesMeanwhile) {
+  for (int round = 0; round < 20; ++round) {
+    Pipelined pipelined(pipelined_info(2, 64, 4, 100));
+    pipelined.open();
+    std::atomic<int> accepted{0}, ended{0};
+    std::jthread asking([&] {
+      for (;;) {
+        const auto id = pipelined.engine->submit(request_of(20, 50), [&](Chunk&& chunk) {
+          if (chunk.finish != FinishReason::none) ++ended;
+        });
+        if (id) {
+          ++accepted;
+        } else if (id.error().reason == Refusal::Reason::failed) {
+          return;
+        }
+      }
+    });
+    pipelined.reach(static_cast<std::uint64_t>(round) * 3);
+    pipelined.executor->fail("gone");
+    asking.join();
+    const auto deadline = Clock::now() + kLong;
+    while (ended < accepted && Clock::now() < deadline) std::this_thread::yield();
+    EXPECT_EQ(ended, accepted);
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/core/limits.h"
+#include "engine/exec/scripted/scripted_executor.h"
 #include "engine/serve/frames.h"
 #include "engine/serve/target.h"
 
@@ -120,7 +121,12 @@ TEST(ApiRequest, RefusesWhatIsWrongByName) {
       {ALSO(R"("model":5)"), "model", "must be a string"},
       {ALSO(R"("tools":[{"type":"function"}])"), "tools", "not supported"},
       {ALSO(R"("response_format":{"type":"json_object"})"), "response_format", "not supported"},
-      {ALSO(R"("logprobs":true)"), "logprobs", "not supported"},
+      {ALSO(R"("logprobs":2)"), "logprobs", "true or false"},
+      {ALSO(R"("logprobs":true,"top_logprobs":21)"), "top_logprobs", "from 0 to 20"},
+      {ALSO(R"("logprobs":true,"top_logprobs":-1)"), "top_logprobs", "from 0 to 20"},
+      {ALSO(R"("logprobs":true,"top_logprobs":"3")"), "top_logprobs", "whole number"},
+      {ALSO(R"("top_logprobs":3)"), "top_logprobs", "only be given with 'logprobs'"},
+      {ALSO(R"("logprobs":false,"top_logprobs":1)"), "top_logprobs", "only be given with 'logprobs'"},
       {ALSO(R"("ignore_eos":0)"), "ignore_eos", "true or false"},
       {ALSO(R"("best_of":2)"), "best_of", "not supported"},
       {ALSO(R"("stop_token_ids":["a"])"), "stop_token_ids", "token ids"},
@@ -137,6 +143,41 @@ TEST(ApiRequest, RefusesWhatIsWrongByName) {
     const auto request = parse_api_request(std::string(R"({"prompt":)") + prompt + "}", Api::completions);
     ASSERT_FALSE(request) << prompt;
     EXPECT_EQ(request.error().param, "prompt");
+  }
+}
+
+TEST(ApiRequest, ReadsLogprobsAsEachApiSaysThem) {
+  struct Case {
+    Api api;
+    const char* fields;
+    bool logprobs;
+    std::int32_t top;
+  };
+  const Case cases[] = {
+      {Api::chat, R"("user":"u")", false, 0},
+      {Api::chat, R"("logprobs":null,"top_logprobs":null)", false, 0},
+      {Api::chat, R"("logprobs":false,"top_logprobs":0)", false, 0},
+      {Api::chat, R"("logprobs":true)", true, 0},
+      {Api::chat, R"("logprobs":true,"top_logprobs":20)", true, 20},
+      {Api::completions, R"("user":"u")", false, 0},
+      {Api::completions, R"("logprobs":null)", false, 0},
+      {Api::completions, R"("logprobs":false)", false, 0},
+      {Api::completions, R"("logprobs":0)", true, 0},
+      {Api::completions, R"("logprobs":5)", true, 5},
+      {Api::completions, R"("logprobs":20)", true, 20},
+  };
+  for (const auto& [api, fields, logprobs, top] : cases) {
+    const auto request = parse_api_request(
+        std::string(R"({"prompt":"a","messages":[{"role":"user","content":"a"}],)") + fields + "}", api);
+    ASSERT_TRUE(request) << fields;
+    EXPECT_EQ(request->logprobs, logprobs) << fields;
+    EXPECT_EQ(request->sampling.top_logprobs, top) << fields;
+  }
+  for (const char* wrong : {R"("logprobs":true)", R"("logprobs":21)", R"("logprobs":-1)", R"("logprobs":1.5)",
+                            R"("logprobs":"1")", R"("top_logprobs":2)"}) {
+    const auto request = parse_api_request(std::string(R"({"prompt":"a",)") + wrong + "}", Api::completions);
+    ASSERT_FALSE(request) << wrong;
+    EXPECT_THAT(request.error().param, HasSubstr("logprobs"));
   }
 }
 
@@ -178,7 +219,7 @@ TEST(Frames, AreByteForByteTheContract) {
                      R"({"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]})"
                      "\n\n");
   out.clear();
-  plain.content(out, 1, "a\"b\n\xc3\xa9", usage);
+  plain.content(out, 1, "a\"b\n\xc3\xa9", {}, usage);
   EXPECT_EQ(
       out,
       start +
@@ -188,7 +229,7 @@ TEST(Frames, AreByteForByteTheContract) {
   EXPECT_EQ(out, start + R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}]})"
                          "\n\n");
   out.clear();
-  with.content(out, 0, "x", usage);
+  with.content(out, 0, "x", {}, usage);
   EXPECT_EQ(out, start + R"({"index":0,"delta":{"content":"x"},"logprobs":null,"finish_reason":null}],"usage":null})"
                          "\n\n");
   out.clear();
@@ -197,12 +238,55 @@ TEST(Frames, AreByteForByteTheContract) {
       R"({"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":1}})";
   EXPECT_EQ(out, start + R"(],"usage":)" + figures + "}\n\n");
   out.clear();
-  continuous.content(out, 0, "x", usage);
+  continuous.content(out, 0, "x", {}, usage);
   EXPECT_EQ(out, start + R"({"index":0,"delta":{"content":"x"},"logprobs":null,"finish_reason":null}],"usage":)" +
                      figures + "}\n\n");
   out.clear();
   Frames::done(out);
   EXPECT_EQ(out, "data: [DONE]\n\n");
+}
+
+/// Tokens are bytes: "é" is two of them.
+std::vector<OutputToken> some_tokens() {
+  return {{.token = 'a', .logprob = -0.25f, .text_offset = 0, .top = {{'a', -0.25f}, {'"', -1.5f}}},
+          {.token = 0xc3, .logprob = -1e30f, .text_offset = 1, .top = {{'b', 0.0f}, {0xc3, -2.0f}}},
+          {.token = 0xa9, .logprob = -3.0f, .text_offset = 1, .top = {}}};
+}
+
+constexpr const char* kChatLogprobs =
+    R"({"content":[{"token":"a","logprob":-0.25,"bytes":[97],"top_logprobs":[)"
+    R"({"token":"a","logprob":-0.25,"bytes":[97]},{"token":"\"","logprob":-1.5,"bytes":[34]}]},)"
+    "{\"token\":\"\xef\xbf\xbd\",\"logprob\":-9999,\"bytes\":[195],\"top_logprobs\":["
+    R"({"token":"b","logprob":0,"bytes":[98]},)"
+    "{\"token\":\"\xef\xbf\xbd\",\"logprob\":-2,\"bytes\":[195]}]},"
+    "{\"token\":\"\xef\xbf\xbd\",\"logprob\":-3,\"bytes\":[169],\"top_logprobs\":[]}],\"refusal\":null}";
+
+// The drawn one stands beside the most probable ones unless it is among them, and no key twice.
+constexpr const char* kCompletionLogprobs =
+    R"({"tokens":["a","bytes:\\xc3","bytes:\\xa9"],"token_logprobs":[-0.25,-9999,-3],)"
+    R"("top_logprobs":[{"a":-0.25,"\"":-1.5},{"b":0,"bytes:\\xc3":-2},{"bytes:\\xa9":-3}],"text_offset":[0,1,1]})";
+
+TEST(Frames, CarryLogprobsInOpenAiShape) {
+  const auto tokenizer = Tokenizer::parse(scripted_tokenizer_json(), "test").value();
+  const auto tokens = some_tokens();
+  const auto frame = [&](Api api) {
+    const AnswerHead head{.api = api, .id = "ID", .model = "m", .created_s = 5};
+    std::string out;
+    Frames(head, false, false, &tokenizer).content(out, 1, "a\xc3\xa9", tokens, {});
+    const auto at = out.find("\"logprobs\":") + 11;
+    return out.substr(at, out.find(",\"finish_reason\"") - at);
+  };
+  EXPECT_EQ(frame(Api::chat), kChatLogprobs);
+  EXPECT_EQ(frame(Api::completions), kCompletionLogprobs);
+  // A whole answer has the same; who did not ask has null, and so has a finish frame.
+  const Answer answer{.text = "a\xc3\xa9", .finish = FinishReason::stop, .tokens = tokens};
+  const AnswerHead head{.api = Api::chat, .id = "ID", .model = "m", .created_s = 5};
+  EXPECT_THAT(answer_body(head, {&answer, 1}, {}, &tokenizer),
+              HasSubstr(std::string("\"logprobs\":") + kChatLogprobs + ",\"finish_reason\":\"stop\""));
+  EXPECT_THAT(answer_body(head, {&answer, 1}, {}), HasSubstr("\"logprobs\":null"));
+  std::string finish;
+  Frames(head, false, false, &tokenizer).finish(finish, 0, FinishReason::stop, {});
+  EXPECT_THAT(finish, HasSubstr("\"logprobs\":null"));
 }
 
 TEST(Target, IsADecodedPathOrNothing) {

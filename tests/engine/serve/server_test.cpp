@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/serve/emit_log.h"
+#include "tests/engine/sched/fake_executor.h"
 #include "tests/engine/serve/http_client.h"
 #include "tests/engine/serve/test_server.h"
 
@@ -153,6 +154,45 @@ TEST(Server, EachOfSeveralChoicesEndsOnce) {
     EXPECT_EQ(count(start + R"(},"logprobs":null,"finish_reason":"stop")"), 1u);
   }
   EXPECT_THAT(body, HasSubstr(R"("choices":[],"usage":{"prompt_tokens":9,"completion_tokens":6,)"));
+}
+
+TEST(Server, LogprobsTravelWithTheTextTheyBelongTo) {
+  // Four bytes of a code point and "xy", which is held back as it may become the stop string "xyz".
+  TestServer server(saying("\xf0\x9f\x98\x80xyab", 8));
+  Client client(server.port());
+  client.post(kChat, R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"logprobs":true,"top_logprobs":2,)"
+                     R"("stop":["xyz"]})");
+  const auto body = client.reply().body;
+  std::vector<std::string> frames;
+  const std::regex pattern(R"re("delta":\{"content":"([^"]*)"\},"logprobs":(null|\{.*?"refusal":null\}),)re");
+  for (std::sregex_iterator it(body.begin(), body.end(), pattern), end; it != end; ++it) {
+    std::string bytes;
+    const std::string logprobs = (*it)[2];
+    const std::regex token(
+        R"re("bytes":\[([0-9]+)\],"top_logprobs":\[\{"token":"[^"]*","logprob":0,"bytes":\[\1\]\}\])re");
+    for (std::sregex_iterator at(logprobs.begin(), logprobs.end(), token), last; at != last; ++at) {
+      bytes += (bytes.empty() ? "" : " ") + (*at)[1].str();
+    }
+    frames.push_back((*it)[1].str() + ": " + bytes);
+  }
+  EXPECT_THAT(frames, testing::ElementsAre("\xf0\x9f\x98\x80: 240 159 152 128", "xya: 120 121 97", "b: 98"));
+  EXPECT_THAT(body, HasSubstr(R"("delta":{},"logprobs":null,"finish_reason":"stop")"));
+}
+
+TEST(Server, LogprobsOfSeveralChoicesStayApart) {
+  TestServer server(saying("ab", 4));
+  Client client(server.port());
+  client.post(kCompletions, R"({"prompt":"hi","logprobs":1,"n":3})");
+  const auto body = client.reply().body;
+  const std::string one =
+      R"("text":"abab","logprobs":{"tokens":["a","b","a","b"],"token_logprobs":[0,0,0,0],)"
+      R"("top_logprobs":[{"a":0},{"b":0},{"a":0},{"b":0}],"text_offset":[0,1,2,3]},"finish_reason":"stop"})";
+  EXPECT_THAT(body,
+              HasSubstr(R"("choices":[{"index":0,)" + one + R"(,{"index":1,)" + one + R"(,{"index":2,)" + one + "],"));
+  // Of what a stop string has cut off nothing is said.
+  client.post(kCompletions, R"({"prompt":"hi","logprobs":0,"stop":"ba"})");
+  EXPECT_THAT(client.reply().body, HasSubstr(R"("text":"a","logprobs":{"tokens":["a"],"token_logprobs":[0],)"
+                                             R"("top_logprobs":[{"a":0}],"text_offset":[0]},"finish_reason":"stop")"));
 }
 
 TEST(Server, ErrorsHaveOpenAiShapeAndTheConnectionGoesOn) {
@@ -487,6 +527,53 @@ TEST(Server, AStuckEngineIsNotReadyThoughItLives) {
   EXPECT_EQ(client.reply().status, 200u);
   let_go.set_value();
   asking.close();
+}
+
+TEST(Server, WhenTheDeviceFailsEachClientIsToldAndTheServerEndsWithAnError) {
+  auto owned = std::make_unique<PipelinedExecutor>(pipelined_info(2, 64, 2, 100));
+  PipelinedExecutor& device = *owned;
+  std::mutex mutex;
+  std::string log;
+  TestServerOptions options;
+  options.server.log = [&](const std::string& line) {
+    const std::lock_guard lock(mutex);
+    log += line + "\n";
+  };
+  TestServer server(std::move(owned), std::move(options));
+  Client stream(server.port()), whole(server.port()), queued(server.port()), idle(server.port());
+  stream.post(kChat, kAsk);
+  ASSERT_TRUE(stream.read_until("assistant"));
+  whole.post(kCompletions, R"({"prompt":"hi"})");
+  queued.post(kCompletions, R"({"prompt":"hi","stream":true})");
+  device.allow(2);
+  while (server.engine().active() < 3) std::this_thread::yield();
+  device.fail("the GPU has fallen off the bus");
+  const Reply streamed = stream.reply();
+  EXPECT_TRUE(streamed.whole);
+  EXPECT_THAT(streamed.body, testing::EndsWith("data: {\"error\":{\"message\":\"the GPU has fallen off the bus\","
+                                               "\"type\":\"server_error\",\"param\":null,"
+                                               "\"code\":\"engine_error\"}}\n\n"));
+  const Reply answered = whole.reply();
+  EXPECT_EQ(answered.status, 500u);
+  EXPECT_THAT(answered.body, HasSubstr("fallen off the bus"));
+  EXPECT_THAT(queued.reply().body, HasSubstr("fallen off the bus"));
+  EXPECT_EQ(server.join(), 1);
+  const std::lock_guard lock(mutex);
+  EXPECT_THAT(log, HasSubstr("the GPU has fallen off the bus"));
+}
+
+TEST(Server, WhenTheDeviceFailsAClientThatDoesNotReadIsNotWaitedFor) {
+  auto owned = std::make_unique<PipelinedExecutor>(pipelined_info(2, 64, 2, 100, 100'000));
+  PipelinedExecutor& device = *owned;
+  TestServerOptions options;
+  options.server.send_buffer_bytes = 4096;
+  TestServer server(std::move(owned), std::move(options));
+  Client client(server.port(), 4096);
+  client.post(kChat, kAsk);  // and never reads
+  device.allow(1000);
+  while (device.count_steps() < 1000) std::this_thread::yield();
+  device.fail("gone");
+  EXPECT_EQ(server.join(), 1);
 }
 
 TEST(Server, DrainingFinishesWhatRunsAndTakesNothingNew) {

@@ -88,6 +88,7 @@ class TestServer {
   void start(std::unique_ptr<Executor> executor, TestServerOptions options) {
     options.engine.end_tokens = {*tokenizer_.id_of(kScriptedEnd)};
     options.engine.flush = server_->flush_hook();
+    options.engine.failed = server_->failed_hook();
     engine_ = std::make_unique<Engine>(std::move(executor), tokenizer_, std::move(options.engine));
     port_ = server_->port();
     if (options.publish) publish();
