@@ -45,40 +45,47 @@ struct Arguments {
   std::size_t out_stride;
 };
 
-/// Steps of k16 over boxes of 64 k that lie one behind the other: a warp's 16 columns times its rows. Fragments are
-/// loaded ahead of the chain of products, which is bound by the latency of one.
-template <int Parts, int Rows, int Steps>
-__device__ __forceinline__ void multiply(float (&sums)[Parts][4], std::uint32_t w, std::uint32_t a, std::uint32_t lane) {
-  const auto piece = [](std::uint32_t at, std::uint32_t row, std::uint32_t number) {
-    return at + row * 128 + ((number ^ (row & 7)) << 4);
-  };
-  std::uint32_t columns[Steps][4];
+/// Operands of four k16 steps: a warp's 16 columns and its rows.
+template <int Parts>
+struct Fragments {
+  std::uint32_t columns[4][4];
+  std::uint32_t rows[Parts == 1 ? 2 : 4 * (Parts / 2)][4];
+
+  /// From a box of weights and one of rows.
+  __device__ __forceinline__ void load(std::uint32_t w, std::uint32_t a, std::uint32_t lane) {
+    const auto piece = [](std::uint32_t at, std::uint32_t row, std::uint32_t number) {
+      return at + row * 128 + ((number ^ (row & 7)) << 4);
+    };
 #pragma unroll
-  for (int k = 0; k < Steps; ++k)
-    load_matrix_x4(columns[k], piece(w + k / 4 * kTileBytes, lane & 15, k % 4 * 2 + (lane >> 4)));
-  if constexpr (Parts == 1) {
-    std::uint32_t rows[Steps / 2][4];
+    for (int k = 0; k < 4; ++k) load_matrix_x4(columns[k], piece(w, lane & 15, k * 2 + (lane >> 4)));
+    if constexpr (Parts == 1) {
 #pragma unroll
-    for (int k = 0; k < Steps; k += 2)
-      load_matrix_x4(rows[k / 2], piece(a + k / 4 * Rows * 128, lane & 7, k % 4 * 2 + (lane >> 3)));
+      for (int k = 0; k < 2; ++k) load_matrix_x4(rows[k], piece(a, lane & 7, k * 4 + (lane >> 3)));
+    } else {
 #pragma unroll
-    for (int k = 0; k < Steps; ++k) mma_16816(sums[0], columns[k], rows[k / 2][k % 2 * 2], rows[k / 2][k % 2 * 2 + 1]);
-  } else {
+      for (int k = 0; k < 4; ++k)
 #pragma unroll
-    for (int k = 0; k < Steps; ++k) {
-      std::uint32_t rows[Parts / 2][4];
+        for (int part = 0; part < Parts; part += 2)
+          load_matrix_x4(rows[k * (Parts / 2) + part / 2],
+                         piece(a, part * 8 + (lane & 7) + (lane >> 4) * 8, k * 2 + ((lane >> 3) & 1)));
+    }
+  }
+  __device__ __forceinline__ void multiply(float (&sums)[Parts][4]) const {
 #pragma unroll
-      for (int part = 0; part < Parts; part += 2)
-        load_matrix_x4(rows[part / 2], piece(a + k / 4 * Rows * 128, part * 8 + (lane & 7) + (lane >> 4) * 8,
-                                             k % 4 * 2 + ((lane >> 3) & 1)));
+    for (int k = 0; k < 4; ++k) {
+      if constexpr (Parts == 1) {
+        mma_16816(sums[0], columns[k], rows[k / 2][k % 2 * 2], rows[k / 2][k % 2 * 2 + 1]);
+      } else {
 #pragma unroll
-      for (int part = 0; part < Parts; part += 2) {
-        mma_16816(sums[part], columns[k], rows[part / 2][0], rows[part / 2][1]);
-        mma_16816(sums[part + 1], columns[k], rows[part / 2][2], rows[part / 2][3]);
+        for (int part = 0; part < Parts; part += 2) {
+          const auto& r = rows[k * (Parts / 2) + part / 2];
+          mma_16816(sums[part], columns[k], r[0], r[1]);
+          mma_16816(sums[part + 1], columns[k], r[2], r[3]);
+        }
       }
     }
   }
-}
+};
 
 template <int Rows>
 __global__ void __launch_bounds__(Shape<Rows>::kThreads)
@@ -152,19 +159,36 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
     const std::uint32_t tile = pass_begin(pass) + tile_of_pass;
     const bool active = tile < pass_begin(pass + 1);
     float sums[S::kParts][4] = {};
-    for (std::uint32_t step = 0; step < steps; ++step) {
-      barrier_wait(full + 8 * stage, phase);
+    // Of few rows, operands are loaded one box ahead of the products, whose chain is bound by the latency of one; of
+    // more, there are products enough to hide behind, and registers would keep the next kernel's block out.
+    constexpr bool kAhead = Rows <= 32;
+    Fragments<S::kParts> fragments[kAhead ? 2 : 1];
+    const std::uint32_t boxes = args.k / 64;
+    const auto take = [&](Fragments<S::kParts>& into, std::uint32_t box) {
+      if (box % kBoxes == 0) barrier_wait(full + 8 * stage, phase);
       if (active) {
-        const std::uint32_t w = ring + stage * stage_bytes + tile_of_pass * kBoxes * kTileBytes;
-        const std::uint32_t a = ring + stage * stage_bytes + weights_bytes + first_row * 128;
-        if (args.k - step * kStageK >= kStageK)
-          multiply<S::kParts, Rows, kStageK / 16>(sums, w, a, lane);
-        else
-          multiply<S::kParts, Rows, 4>(sums, w, a, lane);
+        const std::uint32_t at = ring + stage * stage_bytes;
+        into.load(at + (tile_of_pass * kBoxes + box % kBoxes) * kTileBytes,
+                  at + weights_bytes + box % kBoxes * Rows * 128 + first_row * 128, lane);
       }
+      if (box % kBoxes != kBoxes - 1 && box + 1 != boxes) return;
       __syncwarp();
       if (lane == 0) barrier_arrive(empty + 8 * stage);
       if (++stage == args.stages) stage = 0, phase ^= 1;
+    };
+    if constexpr (kAhead) {
+      take(fragments[0], 0);
+      for (std::uint32_t box = 0; box < boxes; box += 2) {
+        if (box + 1 < boxes) take(fragments[1], box + 1);
+        if (active) fragments[0].multiply(sums);
+        if (box + 2 < boxes) take(fragments[0], box + 2);
+        if (active && box + 1 < boxes) fragments[1].multiply(sums);
+      }
+    } else {
+      for (std::uint32_t box = 0; box < boxes; ++box) {
+        take(fragments[0], box);
+        if (active) fragments[0].multiply(sums);
+      }
     }
     if (!active) continue;
     const std::uint32_t column = tile * 16 + lane / 4;

@@ -144,6 +144,7 @@ void Products::tune(const std::vector<const Matrix*>& matrices, const RowsBuffer
   Block<std::uint32_t> differences(1, "tuning");
   fill_random(stream, a.data, a.rows, a.k, a.k, 1.0f, 99);
   std::string note = fmt::format("{} x {}:", w.n, w.k);
+  std::vector<std::pair<Key, float>> times;
   for (std::uint32_t rows = 8; rows <= bucket(rows_max); rows = bucket(rows + 1)) {
     const Key key{w.n, w.k, kind, rows};
     if (plans_.contains(key)) continue;
@@ -190,9 +191,18 @@ void Products::tune(const std::vector<const Matrix*>& matrices, const RowsBuffer
       if (ms < best_ms * (rows <= 128 && best == nullptr ? 0.93f : 1.0f)) best_ms = ms, best = plan;
     }
     if (best != nullptr) plans_.emplace(key, best);
+    times.emplace_back(key, best_ms);
     if (rows <= 256 || rows == bucket(rows_max))
       note += fmt::format(" {}: {} {:.1f} us{};", rows, best != nullptr ? "cublas" : "own", best_ms * 1e3,
                           best != nullptr && rows <= 512 ? fmt::format(" (own {:.1f})", own_ms * 1e3) : std::string());
+  }
+  // A few more rows can be faster, where the library has a better algorithm for them.
+  for (std::size_t i = times.size(); i-- > 1;) {
+    auto& [key, ms] = times[i - 1];
+    const auto larger = plans_.find(times[i].first);
+    if (larger == plans_.end() || times[i].second >= 0.97f * ms) continue;
+    plans_[key] = larger->second;
+    ms = times[i].second;
   }
   notes_.push_back(std::move(note));
 }
