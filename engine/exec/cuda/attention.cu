@@ -57,6 +57,11 @@ __device__ Rescale rescale(float& maximum, float seen) {
   return {shift, keep};
 }
 
+/// 2^(score * scale - shift): the weight of a key, before it is divided by the sum.
+__device__ float weight_of(float score, float scale, const Rescale& change) {
+  return exp2_fast(fmaf(score, scale, -change.shift));
+}
+
 // ---- decode ---------------------------------------------------------------------------------------------------------
 
 constexpr int kDecodeWarps = 4;
@@ -209,9 +214,8 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const std::int32_t key = tile * 64 + static_cast<std::int32_t>(warp * 16 + n * 8 + pair * 2 + (i & 1));
-          scores[n][i] = tile < u.end_tile && visible(key, u.item.position, static_cast<std::int32_t>(job.window))
-                             ? scores[n][i] * job.scale
-                             : SLUICE_MINUS_INFINITY;
+          if (tile >= u.end_tile || !visible(key, u.item.position, static_cast<std::int32_t>(job.window)))
+            scores[n][i] = SLUICE_MINUS_INFINITY;
           seen[i / 2] = fmaxf(seen[i / 2], scores[n][i]);
         }
 #pragma unroll
@@ -227,12 +231,12 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
         float all = state.maxima[parity][0][row + 8 * r];
 #pragma unroll
         for (int w = 1; w < kDecodeWarps; ++w) all = fmaxf(all, state.maxima[parity][w][row + 8 * r]);
-        change[r] = rescale(maximum[r], all);
+        change[r] = rescale(maximum[r], all * job.scale);
 #pragma unroll
         for (int n = 0; n < 2; ++n)
           *reinterpret_cast<std::uint32_t*>(&state.weights[parity][row + 8 * r][warp * 16 + n * 8 + pair * 2]) =
-              pack_bf16(exp2_fast(scores[n][2 * r] - change[r].shift),
-                        exp2_fast(scores[n][2 * r + 1] - change[r].shift));
+              pack_bf16(weight_of(scores[n][2 * r], job.scale, change[r]),
+                        weight_of(scores[n][2 * r + 1], job.scale, change[r]));
       }
       named_barrier(1, 32 * kDecodeWarps);
 #pragma unroll
@@ -463,29 +467,33 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJo
           }
       }
       const bool whole = tile * 64 + 63 <= warp_oldest && (window == 0 || tile * 64 > warp_newest - window);
+      if (!whole)
+#pragma unroll
+        for (int n = 0; n < 8; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const std::int32_t key = tile * 64 + static_cast<std::int32_t>(n * 8 + pair * 2 + (i & 1));
+            if (!visible(key, position[i / 2], window)) scores[n][i] = SLUICE_MINUS_INFINITY;
+          }
       float seen[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
 #pragma unroll
       for (int n = 0; n < 8; ++n)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const std::int32_t key = tile * 64 + static_cast<std::int32_t>(n * 8 + pair * 2 + (i & 1));
-          scores[n][i] =
-              whole || visible(key, position[i / 2], window) ? scores[n][i] * job.scale : SLUICE_MINUS_INFINITY;
-          seen[i / 2] = fmaxf(seen[i / 2], scores[n][i]);
-        }
+        for (int i = 0; i < 4; ++i) seen[i / 2] = fmaxf(seen[i / 2], scores[n][i]);
       Rescale change[2];
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         seen[r] = fmaxf(seen[r], __shfl_xor_sync(0xffffffffu, seen[r], 1));
         seen[r] = fmaxf(seen[r], __shfl_xor_sync(0xffffffffu, seen[r], 2));
-        change[r] = rescale(maximum[r], seen[r]);
+        change[r] = rescale(maximum[r], seen[r] * job.scale);
       }
+      if (__any_sync(0xffffffffu, change[0].keep != 1.0f || change[1].keep != 1.0f))
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        sum[i] *= change[i / 2].keep;
+        for (int i = 0; i < 4; ++i) {
+          sum[i] *= change[i / 2].keep;
 #pragma unroll
-        for (int n = 0; n < D / 8; ++n) out[n][i] *= change[i / 2].keep;
-      }
+          for (int n = 0; n < D / 8; ++n) out[n][i] *= change[i / 2].keep;
+        }
       // An accumulator of scores has the layout of an operand of weights: two n8 tiles are one k16 step.
       std::uint32_t weights[4][4];
 #pragma unroll
@@ -493,8 +501,8 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJo
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int n = 2 * k + i / 2, r = i % 2;
-          weights[k][i] = pack_bf16(exp2_fast(scores[n][2 * r] - change[r].shift),
-                                    exp2_fast(scores[n][2 * r + 1] - change[r].shift));
+          weights[k][i] = pack_bf16(weight_of(scores[n][2 * r], job.scale, change[r]),
+                                    weight_of(scores[n][2 * r + 1], job.scale, change[r]));
         }
       if constexpr (Wide) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

@@ -136,24 +136,24 @@ __device__ __forceinline__ void bulk_copy(std::uint32_t to, const void* from, st
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
 }
-/// A box of a two-dimensional tensor map at (column, row).
-__device__ __forceinline__ void tensor_copy(std::uint32_t to, const void* map, int column, int row,
+/// A box of a three-dimensional tensor map: rows from `row`, boxes of 64 columns from `box`.
+__device__ __forceinline__ void tensor_copy(std::uint32_t to, const void* map, int row, int box,
                                             std::uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
-          to),
-      "l"(map), "r"(column), "r"(row), "r"(barrier)
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {0, %2, %3}], [%4];" ::
+          "r"(to),
+      "l"(map), "r"(row), "r"(box), "r"(barrier)
       : "memory");
 }
 /// The same for what is read once: it need not push other data out of the L2 cache.
-__device__ __forceinline__ void tensor_copy_streaming(std::uint32_t to, const void* map, int column, int row,
+__device__ __forceinline__ void tensor_copy_streaming(std::uint32_t to, const void* map, int row, int box,
                                                       std::uint32_t barrier) {
   constexpr std::uint64_t kEvictFirst = 0x12F0000000000000ull;
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, "
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {0, %2, "
       "%3}], "
       "[%4], %5;" ::"r"(to),
-      "l"(map), "r"(column), "r"(row), "r"(barrier), "l"(kEvictFirst)
+      "l"(map), "r"(row), "r"(box), "r"(barrier), "l"(kEvictFirst)
       : "memory");
 }
 __device__ __forceinline__ void tensor_map_prefetch(const void* map) {
