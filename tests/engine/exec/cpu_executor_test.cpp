@@ -221,11 +221,15 @@ TEST(CpuExecutorMake, SaysWhatItCannotRun) {
     std::function<void(ModelConfig&, CpuOptions&)> spoil;
   };
   const std::vector<Bad> bad{
-      {"layer norm", [](ModelConfig& c, CpuOptions&) { c.norm = Norm::layer; }},
-      {"silu", [](ModelConfig& c, CpuOptions&) { c.activation = Activation::gelu; }},
-      {"gate", [](ModelConfig& c, CpuOptions&) { c.gated = false; }},
-      {"biases", [](ModelConfig& c, CpuOptions&) { c.qkv_bias = true; }},
-      {"head_dim is 15", [](ModelConfig& c, CpuOptions&) { c.head_dim = 15; }},
+      {"a norm's bias", [](ModelConfig& c, CpuOptions&) { c.norm = Norm::layer; }},
+      {"positions, which the weights lack", [](ModelConfig& c, CpuOptions&) { c.learned_positions = true; }},
+      {"biases of queries", [](ModelConfig& c, CpuOptions&) { c.qkv_bias = true; }},
+      {"norms of queries", [](ModelConfig& c, CpuOptions&) { c.qk_norm = true; }},
+      {"output", [](ModelConfig& c, CpuOptions&) { c.o_bias = true; }},
+      {"a gate", [](ModelConfig& c, CpuOptions&) { c.mlp_bias = true; }},
+      {"turn 15 of 15 dimensions", [](ModelConfig& c, CpuOptions&) { c.head_dim = 15; }},
+      {"turn 18 of 16 dimensions", [](ModelConfig& c, CpuOptions&) { c.rope_dims = 18; }},
+      {"head_dim is 600", [](ModelConfig& c, CpuOptions&) { c.head_dim = 600; }},
       {"3 key heads", [](ModelConfig& c, CpuOptions&) { c.kv_heads = 3; }},
       {"layers", [](ModelConfig& c, CpuOptions&) { c.layers = 5; }},
       {"rows_max is 8", [](ModelConfig&, CpuOptions& o) { o.rows_max = 8; }},

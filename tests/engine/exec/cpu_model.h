@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/exec/cpu/cpu_executor.h"
+#include "tests/engine/exec/normalized_error.h"
 
 namespace sluice::engine::test {
 
@@ -99,7 +100,7 @@ inline std::vector<std::vector<double>> reference_logits(const ModelConfig& conf
     for (std::size_t i = 0; i < x.size(); ++i) y[i] = x[i] * scale * at(view, i);
     return y;
   };
-  const std::vector<float> frequencies = rope_frequencies(config);
+  const std::vector<float> frequencies = rope_angles(config, config.context_max).frequencies;
   const std::size_t dim = config.head_dim;
   const auto rotate = [&](std::vector<double>& x, std::size_t position) {
     for (std::size_t head = 0; head < x.size() / dim; ++head)
@@ -165,19 +166,6 @@ inline std::vector<TokenId> random_tokens(std::size_t count, std::uint32_t vocab
   std::vector<TokenId> tokens(count);
   for (TokenId& token : tokens) token = static_cast<TokenId>(random() % vocab);
   return tokens;
-}
-
-/// The mean squared error over the mean square.
-template <class A, class B>
-double normalized_error(const A& measured, const B& expected) {
-  double error = 0;
-  double power = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double difference = static_cast<double>(measured[i]) - static_cast<double>(expected[i]);
-    error += difference * difference;
-    power += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
-  }
-  return error / power;
 }
 
 /// One sequence's share of the next step.
