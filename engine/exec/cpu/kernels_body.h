@@ -128,24 +128,33 @@ Vec apply(Vec x) {
 }
 
 /// Up to 12 rows of one group's sums -> what the next product reads.
-template <Unit unit>
+template <Unit unit, bool gated>
 void activate(const Product& p, const Group& group, const float* tile, std::size_t first_row, std::size_t rows) {
+  constexpr std::size_t kStep = gated ? 2 * kLanes : kLanes;
   const std::size_t width = std::size_t{group.vectors} * kLanes;
-  const float* bias = p.bias == nullptr ? nullptr : p.bias + group.column;
-  for (std::size_t i = 0; i < rows; ++i) {
-    Bf16* out = p.out_bf16 + (first_row + i) * p.ldo + (p.gated ? group.column / 2 : group.column);
-    for (std::size_t v = 0; v < width; v += p.gated ? 2 * kLanes : kLanes, out += kLanes) {
-      const float* from = tile + i * width + v;
-      Vec x = load(from);
+  const std::size_t ldo = p.ldo;  // out may alias p, for all the compiler knows
+  const float* const bias = p.bias == nullptr ? nullptr : p.bias + group.column;
+  Bf16* out = p.out_bf16 + first_row * ldo + (gated ? group.column / 2 : group.column);
+  for (std::size_t i = 0; i < rows; ++i, out += ldo, tile += width)
+    for (std::size_t v = 0; v < width; v += kStep) {
+      Vec x = load(tile + v);
       if (bias != nullptr) x = add(x, load(bias + v));
       x = apply<unit>(x);
-      if (p.gated) {
-        const Vec up = load(from + kLanes);
+      if constexpr (gated) {
+        const Vec up = load(tile + v + kLanes);
         x = mul(x, bias == nullptr ? up : add(up, load(bias + v + kLanes)));
       }
-      store_bf16(out, x);
+      store_bf16(out + v * kLanes / kStep, x);
     }
-  }
+}
+
+using Activate = void (*)(const Product&, const Group&, const float*, std::size_t, std::size_t);
+
+template <bool gated>
+Activate activate_of(Unit unit) {
+  if (unit == Unit::gelu) return activate<Unit::gelu, gated>;
+  if (unit == Unit::gelu_tanh) return activate<Unit::gelu_tanh, gated>;
+  return activate<Unit::silu, gated>;
 }
 
 inline void add_bias(const Product& p, const Group& group) {
@@ -167,9 +176,7 @@ void product(const Product& p) {
       if (p.bias != nullptr) add_bias(p, group);
       continue;
     }
-    const auto unit = p.unit == Unit::silu   ? activate<Unit::silu>
-                      : p.unit == Unit::gelu ? activate<Unit::gelu>
-                                             : activate<Unit::gelu_tanh>;
+    const Activate unit = p.gated ? activate_of<true>(p.unit) : activate_of<false>(p.unit);
     const std::size_t width = std::size_t{group.vectors} * kLanes;
     const std::size_t rows_max = rows_at_once(static_cast<int>(group.vectors <= kColumns ? group.vectors : kColumns));
     const std::size_t parts = (p.rows + rows_max - 1) / rows_max;
