@@ -135,7 +135,9 @@ constexpr Names kGpt2Names{.prefix = "transformer.",
                            .transposed = true};
 
 /// Buffers that older files carry; they follow from config.json.
-constexpr std::array<std::string_view, 3> kBuffers{".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"};
+bool is_buffer(std::string_view name) {
+  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+}
 
 const Names& names_of(const ModelConfig& config) {
   if (config.architecture == "GPT2LMHeadModel") return kGpt2Names;
@@ -292,7 +294,7 @@ Result<Weights> load_weights(const std::filesystem::path& folder, const ModelCon
   fill(weights, config, names, bare ? "" : names.prefix, take, matrix);
   for (const auto& [name, view] : found) {
     if (config.tied_head && name == "lm_head.weight") continue;  // transformers ties whatever the file holds
-    if (std::any_of(kBuffers.begin(), kBuffers.end(), [&](auto ending) { return name.ends_with(ending); })) continue;
+    if (is_buffer(name)) continue;
     taker.problem(name, "has no place in this architecture: config.json does not fit these weights");
   }
   if (!taker.problems().empty()) return fail(fmt::format("{}", fmt::join(taker.problems(), "\n")));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <ostream>
 
 #include "tests/engine/exec/cpu_model.h"
 #include "tests/engine/exec/golden_family.h"
@@ -18,6 +19,8 @@ struct FamilyCase {
   cpu::Isa isa;
   std::string family;
 };
+
+void PrintTo(const FamilyCase& each, std::ostream* out) { *out << to_string(each.isa) << ' ' << each.family; }
 
 std::vector<FamilyCase> family_cases() {
   std::vector<FamilyCase> all;
