@@ -14,6 +14,7 @@
 #include "engine/exec/cpu/packed_matrix.h"
 #include "engine/exec/cpu/sampler.h"
 #include "engine/exec/cpu/thread_pool.h"
+#include "engine/model/tensor_values.h"
 
 namespace sluice::engine {
 namespace cpu {
@@ -26,60 +27,11 @@ constexpr std::uint64_t kKvBytesDefault = std::uint64_t{256} << 20;
 
 // ---- reading weights ------------------------------------------------------------------------------------------------
 
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const int exponent = (half >> 10) & 0x1f;
-  const std::uint32_t fraction = half & 0x3ffu;
-  if (exponent == 0) {
-    const float magnitude = std::ldexp(static_cast<float>(fraction), -24);
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const std::uint32_t biased = exponent == 31 ? 255u : static_cast<std::uint32_t>(exponent - 15 + 127);
-  const std::uint32_t bits = sign | biased << 23 | fraction << 13;
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-
-Bf16 to_bf16(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  if (value != value) return 0x7fc0;
-  return static_cast<Bf16>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-float to_float(Bf16 value) {
-  const std::uint32_t bits = std::uint32_t{value} << 16;
-  float result;
-  std::memcpy(&result, &bits, 4);
-  return result;
-}
-
-float element(const TensorView& tensor, std::uint64_t i) {
-  if (tensor.dtype == Dtype::f32) {
-    float value;
-    std::memcpy(&value, tensor.data.data() + i * 4, 4);
-    return value;
-  }
-  std::uint16_t bits;
-  std::memcpy(&bits, tensor.data.data() + i * 2, 2);
-  return tensor.dtype == Dtype::bf16 ? to_float(bits) : half_to_float(bits);
-}
-
-/// `count` values of a tensor from `first`, as bf16.
-void read_bf16(const TensorView& tensor, std::uint64_t first, std::uint32_t count, Bf16* out) {
-  if (tensor.dtype == Dtype::bf16) {
-    std::memcpy(out, tensor.data.data() + first * 2, std::size_t{count} * 2);
-    return;
-  }
-  for (std::uint32_t i = 0; i < count; ++i) out[i] = to_bf16(element(tensor, first + i));
-}
-
 /// A norm's weights or a bias, padded with zeros; empty where the graph has none.
 std::vector<float> read_vector(const TensorView& tensor, std::uint32_t size) {
   if (tensor.data.empty()) return {};
   std::vector<float> values(padded(size));
-  for (std::uint32_t i = 0; i < size; ++i) values[i] = element(tensor, i);
+  read_float(tensor, 0, size, values.data());
   return values;
 }
 
@@ -182,7 +134,7 @@ void pack_mlp(ThreadPool& pool, const Model& model, const ModelConfig& config, c
       for (std::uint32_t column = 0; column < layer.up_bias.size(); ++column) {
         const GatedColumn from = gated_column(column);
         if (from.row < model.intermediate)
-          layer.up_bias[column] = element(from.up ? weights.up_bias : weights.gate_bias, from.row);
+          read_float(from.up ? weights.up_bias : weights.gate_bias, from.row, 1, &layer.up_bias[column]);
       }
     }
   } else {
@@ -212,7 +164,7 @@ Layer pack_layer(ThreadPool& pool, const Model& model, const ModelConfig& config
     layer.qkv_bias.resize(qkv_width);
     for (std::uint32_t column = 0; column < qkv_width; ++column)
       if (const QkvColumn from = qkv_column(shape, weights, column); !from.padding)
-        layer.qkv_bias[column] = element(*from.bias, from.row);
+        read_float(*from.bias, from.row, 1, &layer.qkv_bias[column]);
   }
   layer.o =
       PackedMatrix(pool, model.hidden_padded, shape.heads * shape.dim_padded, 1, [&](std::uint32_t column, Bf16* out) {

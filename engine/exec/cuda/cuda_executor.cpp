@@ -428,7 +428,8 @@ void CudaExecutor::enqueue(const StepSize& size) {
                      nullptr);
       activate(launch,
                {.in = gate_up_.data(),
-                .bias = layer.up_bias,
+                .gate_bias = layer.gate_bias,
+                .up_bias = layer.up_bias,
                 .out = activated_.data(),
                 .width = shape_.intermediate_padded,
                 .gated = config_.gated,

@@ -87,10 +87,11 @@ struct RopeJob {
 void rope_write(const Launch& launch, const RopeJob& job, std::uint32_t rows);
 
 struct ActivateJob {
-  const void* in = nullptr;     // gated: [rows, 2 * width], 8 gates and 8 ups in turn; else [rows, width]
-  const float* bias = nullptr;  // [width], not gated only; null: none
-  void* out = nullptr;          // [rows, width]
-  std::uint32_t width = 0;      // a multiple of 8
+  const void* in = nullptr;          // gated: [rows, 2 * width], 8 gates and 8 ups in turn; else [rows, width]
+  const float* gate_bias = nullptr;  // [width]; null: none
+  const float* up_bias = nullptr;
+  void* out = nullptr;      // [rows, width]
+  std::uint32_t width = 0;  // a multiple of 8
   bool gated = true;
   std::uint8_t kind = 0;  // 0 silu, 1 gelu, 2 gelu by tanh
 };
