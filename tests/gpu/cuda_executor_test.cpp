@@ -47,7 +47,7 @@ TEST(CudaExecutor, LogitsAreThoseOfDoublePrecision) {
   for (const Shape& shape : odd_shapes()) {
     const Weights weights = lively_weights(shape.config, 3);
     const auto tokens = random_tokens(330, shape.config.vocab_size, 5);
-    const auto expected = reference_logits(shape.config, weights, tokens);
+    const auto expected = reference_logits(shape.config, weights, tokens, shape.config.context_max);
     const auto blocks = first_blocks(8);
     std::vector<float> row;
     CudaOptions options = small_options();
