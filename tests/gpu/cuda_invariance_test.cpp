@@ -32,9 +32,10 @@ struct Setting {
 constexpr Setting kSettings[] = {
     {"whole prompts, graphs", 1024, 1200, true, false},
     {"whole prompts, kernel by kernel, own products", 1024, 1200, false, true},
-    {"chunked prefill", kSlots, 1200, true, false},
-    {"chunked prefill, kernel by kernel", kSlots + 8, 1200, false, true},
-    {"a pool so small that sequences are preempted", 256, 24, true, true},
+    {"chunked prefill", kSlots, 32, true, false},
+    {"chunked prefill, kernel by kernel", kSlots + 8, 64, false, true},
+    {"a pool so small that sequences are preempted", 256, 10, true, true},
+    {"the same, kernel by kernel, chunked", kSlots, 9, false, true},
 };
 
 struct Observed {
@@ -123,7 +124,13 @@ class CudaInvariance : public testing::Test {
         if (random() % 4 == 0) request.sampling.top_p = 0.7f;
         if (random() % 4 == 0) request.sampling.repetition_penalty = 1.2f;
         if (random() % 4 == 0) request.sampling.logit_bias = {{static_cast<TokenId>(random() % 20), 3.0f}};
-        request.tokens_max = 1 + random() % (random() % 3 == 0 ? 250 : 40);
+        // Some grow far beyond what they began with: where blocks are few, somebody is preempted then.
+        request.tokens_max = 1 + random() % (request.prompt.size() < 150 && random() % 2 == 0 ? 330 : 40);
+        // Some need so many blocks at once that the cached prefix is given up for them.
+        if (random() % 12 == 0) {
+          request.prompt = random_tokens(440, config_.vocab_size, random());
+          request.tokens_max = 1 + random() % 20;
+        }
       }
       {
         std::unique_lock lock(mutex);
@@ -168,20 +175,21 @@ TEST_F(CudaInvariance, AThousandRunsAmongOtherTrafficGiveOneTextAndOneHash) {
   Observed all;
   std::uint32_t seed = 0;
   for (const Setting& setting : kSettings) {
-    const Observed seen = run(setting, ours(greedy), 1000 / std::size(kSettings), seed++, false);
+    const Observed seen =
+        run(setting, ours(greedy), (1000 + std::size(kSettings) - 1) / std::size(kSettings), seed++, false);
     seen.print(setting.name);
     EXPECT_EQ(seen.answers.size(), 1u) << setting.name;
     all.add(seen);
   }
   all.print("all");
-  EXPECT_EQ(all.runs, 1000u);
+  EXPECT_GE(all.runs, 1000u);
   ASSERT_EQ(all.answers.size(), 1u);
   EXPECT_NE(all.answers.begin()->second, 0u);
   EXPECT_GT(all.rows_a_step(), 4.0);
   EXPECT_GE(all.open_most, 100u);
-  EXPECT_GT(all.cold, 0u) << "no run had a cold prefix";
-  EXPECT_GT(all.warm, 0u) << "no run had a warm prefix";
-  EXPECT_GT(all.stats.preemptions, 0u) << "no sequence was preempted";
+  EXPECT_GE(all.cold, 20u);
+  EXPECT_GE(all.warm, 20u);
+  EXPECT_GE(all.stats.preemptions, 5u);
 }
 
 TEST_F(CudaInvariance, TheSameSeedDrawsTheSameTextAloneAndAmongOtherTraffic) {
@@ -204,7 +212,7 @@ TEST_F(CudaInvariance, TheSameSeedDrawsTheSameTextAloneAndAmongOtherTraffic) {
   }
   all.print("drawn");
   EXPECT_EQ(all.answers.size(), 1u);
-  EXPECT_GT(all.stats.preemptions, 0u) << "no sequence was preempted";
+  EXPECT_GT(all.stats.preemptions, 0u);
   sampling.seed ^= std::uint64_t{1} << 40;
   const Observed other = run(kSettings[0], ours(sampling), 1, 0, true);
   EXPECT_NE(other.answers.begin()->first, all.answers.begin()->first) << "the seed plays no part";
