@@ -248,7 +248,7 @@ void read_sizes(Reader& reader, ModelConfig& config) {
 }
 
 void read_head_dim(JsonObject root, const Family& family, Reader& reader, ModelConfig& config) {
-  if (member(root, "head_dim") || family.head_dim != 0) {
+  if (member(root, "head_dim") || (family.head_dim != 0 && !reader.is_null("head_dim"))) {
     config.head_dim = reader.integer("head_dim", 2, kHeadDimMax, std::max(family.head_dim, 2u));
   } else if (config.hidden_size % config.heads != 0) {
     reader.problem(fmt::format("num_attention_heads {} does not divide hidden_size {}, and head_dim is not given",

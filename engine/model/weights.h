@@ -1,8 +1,7 @@
 // A model's weights by their place in the graph, found in the folder's safetensors by Hugging Face's names.
 //
 // Views, not copies: `files` owns the mappings (`owned` the memory of random weights, and of GPT-2's matrices, which
-// its files hold transposed). Executors pack what they need
-// at load and may drop the Weights afterwards.
+// its files hold transposed). Executors pack what they need at load and may drop the Weights afterwards.
 #pragma once
 
 #include <cstdint>

@@ -241,7 +241,8 @@ TEST(ModelConfig, ReadsTheFamiliesOfLlamasShape) {
   const auto qwen3 = parse_config(with(family("Qwen3ForCausalLM"), "\"head_dim\":32,", ""), "c");
   ASSERT_TRUE(qwen3) << qwen3.error().message;
   EXPECT_TRUE(qwen3->qk_norm && !qwen3->qkv_bias);
-  EXPECT_EQ(qwen3->head_dim, 128u);
+  EXPECT_EQ(qwen3->head_dim, 128u);  // transformers' default where the key is not there; null is hidden / heads
+  EXPECT_EQ(parse_config(with(family("Qwen3ForCausalLM"), "\"head_dim\":32", "\"head_dim\":null"), "c")->head_dim, 32u);
 
   const auto gelu = parse_config(with(kLlama, "\"silu\"", "\"gelu_pytorch_tanh\""), "c");
   ASSERT_TRUE(gelu) << gelu.error().message;
