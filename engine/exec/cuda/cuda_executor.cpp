@@ -714,7 +714,8 @@ void CudaExecutor::bind(SlotId id, const SamplingParams& sampling, std::span<con
                  .edits = static_cast<std::int32_t>(slot.edits.size()),
                  .padding = {}};
   slot.changed = true;
-  changed_.push_back(id);
+  // Once, however often the slot is bound before the next step: its update and its tokens are sent once.
+  if (std::find(changed_.begin(), changed_.end(), id) == changed_.end()) changed_.push_back(id);
   if (slot.counting) {
     slot.counted.assign(prompt.begin(), prompt.end());
     slot.counted_prompt = static_cast<std::uint32_t>(prompt.size());
