@@ -282,9 +282,10 @@ Result<ModelShape> ModelShape::of(const ModelConfig& config) {
     return fail(fmt::format("{} query heads share a key head; the CUDA backend takes up to {}: use --backend cpu",
                             config.heads / config.kv_heads, kPrefillRows));
   if (const std::uint32_t turned = rope_angles(config, config.context_max).dims; turned % 4 != 0)
-    return fail(fmt::format("rotary positions turn {} dimensions of a head; the CUDA backend takes multiples of 4: use "
-                            "--backend cpu",
-                            turned));
+    return fail(
+        fmt::format("rotary positions turn {} dimensions of a head; the CUDA backend takes multiples of 4: use "
+                    "--backend cpu",
+                    turned));
   ModelShape shape;
   shape.heads = {config.heads, config.kv_heads, config.head_dim, up_to(config.head_dim, 32)};
   shape.layers = config.layers;

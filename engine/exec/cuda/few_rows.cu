@@ -48,7 +48,8 @@ struct Arguments {
 /// Steps of k16 over boxes of 64 k that lie one behind the other: a warp's 16 columns times its rows. Fragments are
 /// loaded ahead of the chain of products, which is bound by the latency of one.
 template <int Parts, int Rows, int Steps>
-__device__ __forceinline__ void multiply(float (&sums)[Parts][4], std::uint32_t w, std::uint32_t a, std::uint32_t lane) {
+__device__ __forceinline__ void multiply(float (&sums)[Parts][4], std::uint32_t w, std::uint32_t a,
+                                         std::uint32_t lane) {
   const auto piece = [](std::uint32_t at, std::uint32_t row, std::uint32_t number) {
     return at + row * 128 + ((number ^ (row & 7)) << 4);
   };

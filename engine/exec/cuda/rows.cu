@@ -90,7 +90,8 @@ __global__ void __launch_bounds__(kNormThreadsMax) norm_kernel(NormJob job) {
   float4 weight[Parts];
 #pragma unroll
   for (int part = 0; part < Parts; ++part)
-    if (first + part * stride < job.hidden) weight[part] = *reinterpret_cast<const float4*>(job.weight + first + part * stride);
+    if (first + part * stride < job.hidden)
+      weight[part] = *reinterpret_cast<const float4*>(job.weight + first + part * stride);
   wait_for_kernel_before();
   std::size_t source = blockIdx.x;
   if (job.gather) {
@@ -152,8 +153,8 @@ __global__ void __launch_bounds__(kNormThreadsMax) norm_kernel(NormJob job) {
 
 constexpr int kRopeThreads = 128;
 
-/// A warp a head of a row, four heads a block. A lane holds pairs (i, i + turned / 2) for i = 2 * lane, 2 * lane + 1 and
-/// so on in strides of 64, and the dimensions behind `turned` in the same strides.
+/// A warp a head of a row, four heads a block. A lane holds pairs (i, i + turned / 2) for i = 2 * lane, 2 * lane + 1
+/// and so on in strides of 64, and the dimensions behind `turned` in the same strides.
 __global__ void __launch_bounds__(kRopeThreads) rope_kernel(RopeJob job) {
   let_kernel_after_start();
   const HeadShape& shape = job.shape;
@@ -204,7 +205,8 @@ __global__ void __launch_bounds__(kRopeThreads) rope_kernel(RopeJob job) {
   };
   const std::uint32_t turned = is_value ? 0 : job.turned;
   for (std::uint32_t i = 2 * lane; i < turned / 2; i += 64) {
-    const float4 angle = *reinterpret_cast<const float4*>(job.angles + static_cast<std::size_t>(row.position) * half + i);
+    const float4 angle =
+        *reinterpret_cast<const float4*>(job.angles + static_cast<std::size_t>(row.position) * half + i);
     const float2 a = normed(i), b = normed(i + half);
     store(i, fmaf(-b.x, angle.y, a.x * angle.x), fmaf(-b.y, angle.w, a.y * angle.z));
     store(i + half, fmaf(a.x, angle.y, b.x * angle.x), fmaf(a.y, angle.w, b.y * angle.z));
@@ -257,7 +259,9 @@ void norm(const Launch& launch, const NormJob& job, std::uint32_t rows) {
   // By the width alone, so that a row's sum has one order.
   const std::uint32_t quads = job.hidden / 4;
   const std::uint32_t parts = (quads + kNormThreadsMax - 1) / kNormThreadsMax;
-  const auto threads = [&](std::uint32_t of) { return dim3((quads + of - 1) / of / 32 * 32 + ((quads + of - 1) / of % 32 != 0 ? 32 : 0)); };
+  const auto threads = [&](std::uint32_t of) {
+    return dim3((quads + of - 1) / of / 32 * 32 + ((quads + of - 1) / of % 32 != 0 ? 32 : 0));
+  };
   if (parts <= 1)
     start(launch, "norm", norm_kernel<1>, dim3(rows), threads(1), 0, job);
   else if (parts <= 2)
