@@ -28,8 +28,8 @@ struct ScriptedOptions {
 /// REQUIRES: options.words is not empty and its ids lie below options.vocab_size.
 std::unique_ptr<Executor> make_scripted_executor(ScriptedOptions options);
 
-/// A tokenizer.json for when no model is given: the 256 bytes, kScriptedEnd and a few dozen words of a token each; then,
-/// up to `vocab_size` tokens, numbers: so that whatever random weights draw has a text.
+/// A tokenizer.json for when no model is given: the 256 bytes, kScriptedEnd and a few dozen words of a token each;
+/// then, up to `vocab_size` tokens, numbers: so that whatever random weights draw has a text.
 std::string scripted_tokenizer_json(std::uint32_t vocab_size = 0);
 inline constexpr const char* kScriptedEnd = "<|end|>";
 /// A sentence of words of that vocabulary, one token a word.
