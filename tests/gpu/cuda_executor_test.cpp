@@ -49,6 +49,9 @@ std::vector<Shape> all_shapes() {
   flags.sliding_window = 90;
   flags.windowed_from = 1;
   shapes.push_back({"head_norm_and_half_windowed", flags});
+  flags = odd_model(64, 4, 2, 32, 100, 320);  // Llama's, with every bias
+  flags.qkv_bias = flags.o_bias = flags.mlp_bias = true;
+  shapes.push_back({"gate_with_biases", flags});
   flags = odd_model(64, 4, 2, 32, 96, 320);  // Phi's
   flags.rope_dims = 20;
   flags.activation = Activation::gelu;

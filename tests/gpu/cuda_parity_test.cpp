@@ -23,7 +23,6 @@ const std::filesystem::path kTinyCoder = kSource / "models/tiny-coder";
 const std::map<std::string, std::string> kRefused = {
     {"gpt2-bare", "head_dim is 15"},
     {"gpt2-untied", "head_dim is 15"},
-    {"llama-biases", "the gated MLP has biases"},
     {"qwen3-biases-window", "turn 18 dimensions"},
 };
 
