@@ -279,8 +279,8 @@ Result<ModelShape> ModelShape::of(const ModelConfig& config) {
   if (config.heads == 0 || config.kv_heads == 0 || config.heads % config.kv_heads != 0)
     return fail(fmt::format("{} query heads cannot share {} key heads evenly", config.heads, config.kv_heads));
   if (config.head_dim == 0 || config.head_dim > kHeadDimMax)
-    return fail(fmt::format("head_dim is {}; the CUDA backend takes up to {}: use --backend cpu",
-                            config.head_dim, kHeadDimMax));
+    return fail(fmt::format("head_dim is {}; the CUDA backend takes up to {}: use --backend cpu", config.head_dim,
+                            kHeadDimMax));
   if (rope_angles(config, config.context_max).dims % 2 != 0)
     return fail(fmt::format("head_dim is {}: rotary positions turn pairs of dimensions", config.head_dim));
   if (config.heads / config.kv_heads > kPrefillRows)
