@@ -35,8 +35,9 @@ struct ExecutorInfo {
   std::uint64_t weight_bytes = 0;
   std::uint64_t kv_bytes = 0;
   std::uint32_t steps_ahead = 1;  // steps that may be in flight at once; over 1: plans may say kDrawnBefore
-  // How long a step takes, as measured at load: about step_base_ns + rows * step_row_ns once it is bound by
-  // arithmetic. From it the scheduler takes how many prompt tokens may ride along with decodes. 0: not measured.
+  // As measured at load: a step of one row, which is bound by reading the weights; and what a row more costs once steps
+  // are bound by arithmetic. From them the scheduler takes how many prompt tokens may ride along with decodes. 0: not
+  // measured.
   double step_base_ns = 0, step_row_ns = 0;
 };
 

@@ -68,6 +68,14 @@ constexpr int kDecodeWarps = 4;
 constexpr int kDecodeThreads = 32 * (kDecodeWarps + 1);
 constexpr int kWeightStride = 72;  // of a row of weights: 144 bytes, so that ldmatrix meets no bank twice
 
+/// Asks for part `part` of `parts` of memory to come into the L2 cache.
+__device__ void bring_near(const void* from, std::size_t bytes, std::uint32_t part, std::uint32_t parts) {
+  constexpr std::size_t kPiece = 8192;
+  const std::size_t pieces = bytes / kPiece;
+  for (std::size_t i = part; i < pieces; i += parts)
+    bulk_prefetch(static_cast<const unsigned char*>(from) + i * kPiece, kPiece);
+}
+
 /// A row, a split and a kv head (or 16 heads of its group).
 struct DecodeUnit {
   DecodeItem item;
@@ -82,15 +90,11 @@ struct DecodeShared {
   std::uint64_t full[kStages], empty[kStages];
 };
 
-static_assert(sizeof(DecodeShared) >= 16 * kHeadDimMax * 2);
-
-/// A stage: a tile of keys and values, and the queries where it begins a unit. Fragments of heads that are not there
-/// come from whatever lies behind, and go nowhere.
+/// A stage: a tile of keys and values, and the queries where it begins a unit.
 __host__ __device__ constexpr std::uint32_t decode_stage_bytes(int dim, std::uint32_t group) {
   return static_cast<std::uint32_t>(tile_bytes(dim)) + (group < 16 ? group : 16u) * static_cast<std::uint32_t>(dim) * 2;
 }
 constexpr std::size_t decode_shared_bytes(int dim, std::uint32_t group) {
-  // Absent heads of the last stage reach into DecodeShared, which is larger than 16 of them.
   return kStages * decode_stage_bytes(dim, group) + sizeof(DecodeShared);
 }
 
@@ -128,11 +132,15 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
   // others wait for the kernel before, so this one still does not end before it.
   const std::uint32_t parts = (job.shape.heads / job.shape.kv_heads + 15) / 16;
   const std::uint32_t units = static_cast<std::uint32_t>(job.step->decode_items) * job.shape.kv_heads * parts;
-  if (blockIdx.x >= max(units, 1u)) return;
+  if (blockIdx.x >= max(units, 1u)) {
+    const std::uint32_t idle = gridDim.x - max(units, 1u);
+    if (threadIdx.x == 0) bring_near(job.next_weights, job.next_bytes, blockIdx.x - max(units, 1u), idle);
+    return;
+  }
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
       barrier_init(full + 8 * stage, 1);
-      barrier_init(empty + 8 * stage, kDecodeWarps);
+      barrier_init(empty + 8 * stage, 32 * kDecodeWarps);
     }
     barrier_init_done();
   }
@@ -190,10 +198,11 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
   for (std::uint32_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
     barrier_wait(full + 8 * stage, phase);
     const DecodeUnit u = state.units[stage];
+    const std::uint32_t head = (lane & 15) < u.heads ? lane & 15 : 0;  // absent ones repeat the first, and go nowhere
     std::uint32_t q[D / 16][4];
 #pragma unroll
     for (int k = 0; k < D / 16; ++k)
-      load_matrix_x4(q[k], stages + stage * stage_bytes + kTile + (lane & 15) * (D * 2) + (k * 2 + (lane >> 4)) * 16);
+      load_matrix_x4(q[k], stages + stage * stage_bytes + kTile + head * (D * 2) + (k * 2 + (lane >> 4)) * 16);
     float maximum[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
     float sum[4] = {0, 0, 0, 0};
     float out[kOut][4] = {};
@@ -267,8 +276,7 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
           mma_16816(out[kOut - 1], a, b0, b1);
         }
       }
-      __syncwarp();
-      if (lane == 0) barrier_arrive(empty + 8 * stage);
+      barrier_arrive(empty + 8 * stage);  // every lane for itself
       advance();
       parity ^= 1;
     }
@@ -359,7 +367,7 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJo
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
       barrier_init(full + 8 * stage, 1);
-      barrier_init(empty + 8 * stage, kPrefillWarps);
+      barrier_init(empty + 8 * stage, 32 * kPrefillWarps);
     }
     barrier_init_done();
   }
@@ -530,8 +538,7 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJo
         }
       }
     }
-    __syncwarp();
-    if (lane == 0) barrier_arrive(empty + 8 * stage);
+    barrier_arrive(empty + 8 * stage);  // every lane for itself
     advance();
     if (tile % static_cast<std::int32_t>(kSplitTiles) != static_cast<std::int32_t>(kSplitTiles) - 1 &&
         tile + 1 != end_tile)

@@ -136,6 +136,10 @@ __device__ __forceinline__ void bulk_copy(std::uint32_t to, const void* from, st
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
 }
+/// Brings `bytes` (a multiple of 16) into the L2 cache.
+__device__ __forceinline__ void bulk_prefetch(const void* from, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
 /// A box of a three-dimensional tensor map: rows from `row`, boxes of 64 columns from `box`.
 __device__ __forceinline__ void tensor_copy(std::uint32_t to, const void* map, int row, int box,
                                             std::uint32_t barrier) {
@@ -155,11 +159,6 @@ __device__ __forceinline__ void tensor_copy_streaming(std::uint32_t to, const vo
       "[%4], %5;" ::"r"(to),
       "l"(map), "r"(row), "r"(box), "r"(barrier), "l"(kEvictFirst)
       : "memory");
-}
-/// Brings a box into the L2 cache.
-__device__ __forceinline__ void tensor_prefetch(const void* map, int row, int box) {
-  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {0, %1, %2}];" ::"l"(map), "r"(row), "r"(box)
-               : "memory");
 }
 __device__ __forceinline__ void tensor_map_prefetch(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");

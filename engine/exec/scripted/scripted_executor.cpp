@@ -1,6 +1,7 @@
 #include "engine/exec/scripted/scripted_executor.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "engine/core/check.h"
@@ -156,20 +157,23 @@ std::unique_ptr<Executor> make_scripted_executor(ScriptedOptions options) {
 }
 
 std::string scripted_tokenizer_json(std::uint32_t vocab_size) {
-  std::string added = R"({"id":256,"content":")" + std::string(kScriptedEnd) +
+  // Added tokens continue the vocabulary: numbers, where there are any, come before them.
+  constexpr std::uint32_t kBytes = 256, kAdded = 1 + std::size(kWords);
+  const std::uint32_t first_added = std::max(kBytes, vocab_size > kAdded ? vocab_size - kAdded : 0);
+  std::string added = R"({"id":)" + std::to_string(first_added) + R"(,"content":")" + std::string(kScriptedEnd) +
                       R"(","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true})";
-  int id = 257;
+  std::uint32_t id = first_added + 1;
   for (const char* word : kWords) {
     added += R"(,{"id":)" + std::to_string(id++) + R"(,"content":" )" + word +
              R"(","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":false})";
   }
   std::string vocabulary;
-  for (unsigned byte = 0; byte < 256; ++byte) {
+  for (unsigned byte = 0; byte < kBytes; ++byte) {
     auto name = spelling(byte);
     if (name == "\"" || name == "\\") name.insert(0, "\\");
     vocabulary += (byte == 0 ? "\"" : ",\"") + name + "\":" + std::to_string(byte);
   }
-  for (auto number = static_cast<std::uint32_t>(id); number < vocab_size; ++number)
+  for (std::uint32_t number = kBytes; number < first_added; ++number)
     vocabulary += ",\"" + spelling(' ') + std::to_string(number) + "\":" + std::to_string(number);
   return R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[)" + added +
          R"(],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,)"
