@@ -302,6 +302,7 @@ struct Engine::Impl {
     if (next.step.slices.empty()) return false;
     std::size_t count = 0;
     for (const Slice& slice : next.step.slices) count += slice.tokens.size();
+    show();  // the CPU computes within submit(): what is shown must not be older than that
     executor->submit(next.step);
     steps.add(1);
     rows.add(count);

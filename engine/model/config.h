@@ -31,17 +31,17 @@ struct ModelConfig {
   Activation activation = Activation::silu;
   bool gated = true;  // act(gate(x)) * up(x), else act(up(x))
   bool qkv_bias = false;
-  bool o_bias = false;             // of attention's output (GPT-2)
-  bool mlp_bias = false;           // of up and down (GPT-2)
+  bool o_bias = false;             // of attention's output (GPT-2; Llama's attention_bias)
+  bool mlp_bias = false;           // of up and down, and of the gate where there is one (GPT-2; Llama's mlp_bias)
   bool qk_norm = false;            // RMS norm over each head's queries and keys, before the rotation (Qwen3)
   bool learned_positions = false;  // a table of positions is added to the embedding (GPT-2); then rope is none
   bool tied_head = false;
   Rope rope = Rope::plain;
   float rope_theta = 10000.0f;
-  float rope_factor = 1.0f;          // llama3: how much longer wavelengths are stretched
+  float rope_factor = 1.0f;          // llama3: how much longer wavelengths are stretched; longrope: for its scale
   float rope_low_frequency = 1.0f;   // llama3: wavelengths beyond rope_original_context / this are stretched in full
   float rope_high_frequency = 4.0f;  // llama3: wavelengths below rope_original_context / this are left alone
-  std::uint32_t rope_original_context = 0;  // llama3: the context the model was first trained with
+  std::uint32_t rope_original_context = 0;  // llama3, longrope: the context the model was first trained with
   std::uint32_t rope_dims = 0;              // leading dimensions of a head that are turned; 0: all of them
   std::vector<float> rope_short_factors, rope_long_factors;  // longrope: one for each pair of turned dimensions
   float rope_attention_factor = 0.0f;  // longrope: cosines and sines are multiplied by it; 0: as transformers computes
@@ -71,12 +71,6 @@ struct RopeAngles {
 /// is beyond the context the model was first trained with, for every position alike: what a position gives must not
 /// depend on how long its sequence will become.
 RopeAngles rope_angles(const ModelConfig& config, std::uint32_t context);
-
-/// What one position turns each pair of dimensions by, in radians: head_dim / 2 values, as transformers computes them.
-/// The angle of pair i at position t is float(t) * frequency[i]; pair i is dimensions i and i + head_dim / 2 of a head.
-/// Every rope kind that load_config lets through is in these values, so an executor needs no more than them.
-/// REQUIRES: config.rope is plain or llama3.
-std::vector<float> rope_frequencies(const ModelConfig& config);
 
 /// Number of weights of this shape.
 std::uint64_t parameter_count(const ModelConfig& config);

@@ -80,10 +80,14 @@ class Taker {
     }
     TensorView view = std::move(at->second);
     found_.erase(at);
-    if (view.dtype == Dtype::other) problem(name, "has a dtype that is not supported; these are: F32, F16, BF16");
+    if (view.dtype == Dtype::other) {
+      problem(name, "has a dtype that is not supported; these are: F32, F16, BF16");
+      return {};
+    }
     if (view.shape != shape) {
       problem(name, fmt::format("has shape [{}], config.json asks for [{}]", fmt::join(view.shape, ", "),
                                 fmt::join(shape, ", ")));
+      return {};
     }
     return view;
   }
@@ -100,30 +104,136 @@ class Taker {
   std::vector<std::string> problems_;
 };
 
+/// Where a family's files keep the tensors: what stands before ".weight" and ".bias". Empty: the family has no such.
+struct Names {
+  std::string_view prefix = "model.";  // of all but the head; files of the bare decoder leave it out
+  std::string_view embedding = "embed_tokens", positions{}, final_norm = "norm", layers = "layers";
+  std::string_view attention_norm = "input_layernorm", mlp_norm = "post_attention_layernorm";
+  std::string_view q = "self_attn.q_proj", k = "self_attn.k_proj", v = "self_attn.v_proj";
+  std::string_view q_norm = "self_attn.q_norm", k_norm = "self_attn.k_norm";
+  std::string_view qkv{};  // instead of q, k and v: their rows one after the other
+  std::string_view o = "self_attn.o_proj";
+  std::string_view gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
+  std::string_view gate_up{};  // instead of gate and up: their rows one after the other
+  bool transposed = false;     // a layer's matrices lie as [in, out]
+};
+
+constexpr Names kLlamaNames{};
+constexpr Names kPhi3Names{.qkv = "self_attn.qkv_proj", .gate_up = "mlp.gate_up_proj"};
+constexpr Names kGpt2Names{.prefix = "transformer.",
+                           .embedding = "wte",
+                           .positions = "wpe",
+                           .final_norm = "ln_f",
+                           .layers = "h",
+                           .attention_norm = "ln_1",
+                           .mlp_norm = "ln_2",
+                           .qkv = "attn.c_attn",
+                           .o = "attn.c_proj",
+                           .gate = "",
+                           .up = "mlp.c_fc",
+                           .down = "mlp.c_proj",
+                           .transposed = true};
+
+/// Buffers that older files carry; they follow from config.json.
+bool is_buffer(std::string_view name) {
+  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+}
+
+const Names& names_of(const ModelConfig& config) {
+  if (config.architecture == "GPT2LMHeadModel") return kGpt2Names;
+  return config.architecture == "Phi3ForCausalLM" ? kPhi3Names : kLlamaNames;
+}
+
+/// `rows` consecutive rows of a matrix, or values of a vector, from `first`.
+TensorView rows_of(const TensorView& all, std::uint64_t first, std::uint64_t rows) {
+  if (all.data.empty()) return {};  // it was missing: somebody has said so
+  TensorView part = all;
+  const std::uint64_t row_bytes = all.data.size() / all.shape[0];
+  part.shape[0] = rows;
+  part.data = all.data.subspan(first * row_bytes, rows * row_bytes);
+  return part;
+}
+
 /// Every tensor of the graph with its name in the file and its shape, in the order of LayerWeights' members.
-template <class Take>
-void fill(Weights& weights, const ModelConfig& config, Take take) {
+/// `take(name, shape)` gives a tensor, `matrix(name, out, in)` one of a layer's matrices as [out, in].
+template <class Take, class Matrix>
+void fill(Weights& weights, const ModelConfig& config, const Names& names, std::string_view prefix, Take take,
+          Matrix matrix) {
   const std::uint64_t hidden = config.hidden_size;
   const std::uint64_t q = std::uint64_t{config.heads} * config.head_dim;
   const std::uint64_t kv = std::uint64_t{config.kv_heads} * config.head_dim;
   const std::uint64_t intermediate = config.intermediate_size;
-  weights.embedding = take("model.embed_tokens.weight", {config.vocab_size, hidden});
-  weights.final_norm = take("model.norm.weight", {hidden});
+  const auto norm = [&](const std::string& name, TensorView& weight, TensorView& bias) {
+    weight = take(name + ".weight", {hidden});
+    if (config.norm == Norm::layer) bias = take(name + ".bias", {hidden});
+  };
+  const std::string top{prefix};
+  weights.embedding = take(fmt::format("{}{}.weight", top, names.embedding), {config.vocab_size, hidden});
+  if (config.learned_positions)
+    weights.positions = take(fmt::format("{}{}.weight", top, names.positions), {config.context_max, hidden});
+  norm(fmt::format("{}{}", top, names.final_norm), weights.final_norm, weights.final_norm_bias);
   weights.head = config.tied_head ? weights.embedding : take("lm_head.weight", {config.vocab_size, hidden});
   weights.layers.resize(config.layers);
   for (std::uint32_t i = 0; i < config.layers; ++i) {
     LayerWeights& layer = weights.layers[i];
-    const std::string prefix = fmt::format("model.layers.{}.", i);
-    layer.attention_norm = take(prefix + "input_layernorm.weight", {hidden});
-    layer.q = take(prefix + "self_attn.q_proj.weight", {q, hidden});
-    layer.k = take(prefix + "self_attn.k_proj.weight", {kv, hidden});
-    layer.v = take(prefix + "self_attn.v_proj.weight", {kv, hidden});
-    layer.o = take(prefix + "self_attn.o_proj.weight", {hidden, q});
-    layer.mlp_norm = take(prefix + "post_attention_layernorm.weight", {hidden});
-    layer.gate = take(prefix + "mlp.gate_proj.weight", {intermediate, hidden});
-    layer.up = take(prefix + "mlp.up_proj.weight", {intermediate, hidden});
-    layer.down = take(prefix + "mlp.down_proj.weight", {hidden, intermediate});
+    const auto named = [&](std::string_view name) { return fmt::format("{}{}.{}.{}", top, names.layers, i, name); };
+    const auto bias = [&](bool has, std::string_view name, std::uint64_t size) {
+      return has ? take(named(name) + ".bias", {size}) : TensorView{};
+    };
+    norm(named(names.attention_norm), layer.attention_norm, layer.attention_norm_bias);
+    if (names.qkv.empty()) {
+      layer.q = matrix(named(names.q), q, hidden);
+      layer.k = matrix(named(names.k), kv, hidden);
+      layer.v = matrix(named(names.v), kv, hidden);
+      layer.q_bias = bias(config.qkv_bias, names.q, q);
+      layer.k_bias = bias(config.qkv_bias, names.k, kv);
+      layer.v_bias = bias(config.qkv_bias, names.v, kv);
+    } else {
+      const TensorView all = matrix(named(names.qkv), q + 2 * kv, hidden);
+      const TensorView biases = bias(config.qkv_bias, names.qkv, q + 2 * kv);
+      layer.q = rows_of(all, 0, q);
+      layer.k = rows_of(all, q, kv);
+      layer.v = rows_of(all, q + kv, kv);
+      layer.q_bias = rows_of(biases, 0, q);
+      layer.k_bias = rows_of(biases, q, kv);
+      layer.v_bias = rows_of(biases, q + kv, kv);
+    }
+    if (config.qk_norm) {
+      layer.q_norm = take(named(names.q_norm) + ".weight", {config.head_dim});
+      layer.k_norm = take(named(names.k_norm) + ".weight", {config.head_dim});
+    }
+    layer.o = matrix(named(names.o), hidden, q);
+    layer.o_bias = bias(config.o_bias, names.o, hidden);
+    norm(named(names.mlp_norm), layer.mlp_norm, layer.mlp_norm_bias);
+    if (names.gate_up.empty()) {
+      if (config.gated) layer.gate = matrix(named(names.gate), intermediate, hidden);
+      layer.up = matrix(named(names.up), intermediate, hidden);
+      layer.gate_bias = bias(config.mlp_bias && config.gated, names.gate, intermediate);
+      layer.up_bias = bias(config.mlp_bias, names.up, intermediate);
+    } else {
+      const TensorView all = matrix(named(names.gate_up), 2 * intermediate, hidden);
+      layer.gate = rows_of(all, 0, intermediate);
+      layer.up = rows_of(all, intermediate, intermediate);
+    }
+    layer.down = matrix(named(names.down), hidden, intermediate);
+    layer.down_bias = bias(config.mlp_bias, names.down, hidden);
   }
+}
+
+/// [in, out] as [out, in], in memory of `owned`.
+TensorView transposed(const TensorView& from, std::vector<std::vector<std::byte>>& owned) {
+  if (from.data.empty()) return {};
+  const std::uint64_t in = from.shape[0];
+  const std::uint64_t out = from.shape[1];
+  const std::size_t size = from.dtype == Dtype::f32 ? 4 : 2;
+  auto& memory = owned.emplace_back(from.data.size());
+  constexpr std::uint64_t kTile = 32;  // both sides of a tile stay in the nearest cache
+  for (std::uint64_t i = 0; i < in; i += kTile)
+    for (std::uint64_t o = 0; o < out; o += kTile)
+      for (std::uint64_t a = i; a < std::min(in, i + kTile); ++a)
+        for (std::uint64_t b = o; b < std::min(out, o + kTile); ++b)
+          std::memcpy(memory.data() + (b * in + a) * size, from.data.data() + (a * out + b) * size, size);
+  return {from.name, from.dtype, {out, in}, memory};
 }
 
 std::uint16_t to_bf16(double value) {
@@ -171,12 +281,20 @@ Result<Weights> load_weights(const std::filesystem::path& folder, const ModelCon
     weights.files.push_back(std::move(*file));
   }
 
+  const Names& names = names_of(config);
+  const bool bare = found.contains(fmt::format("{}.weight", names.embedding));
   Taker taker(found, folder.string());
-  fill(weights, config,
-       [&](const std::string& name, std::vector<std::uint64_t> shape) { return taker.take(name, std::move(shape)); });
+  const auto take = [&](const std::string& name, std::vector<std::uint64_t> shape) {
+    return taker.take(name, std::move(shape));
+  };
+  const auto matrix = [&](const std::string& name, std::uint64_t out, std::uint64_t in) {
+    if (!names.transposed) return taker.take(name + ".weight", {out, in});
+    return transposed(taker.take(name + ".weight", {in, out}), weights.owned);
+  };
+  fill(weights, config, names, bare ? "" : names.prefix, take, matrix);
   for (const auto& [name, view] : found) {
     if (config.tied_head && name == "lm_head.weight") continue;  // transformers ties whatever the file holds
-    if (name.ends_with(".rotary_emb.inv_freq")) continue;        // older files carry it; it follows from config.json
+    if (is_buffer(name)) continue;
     taker.problem(name, "has no place in this architecture: config.json does not fit these weights");
   }
   if (!taker.problems().empty()) return fail(fmt::format("{}", fmt::join(taker.problems(), "\n")));
@@ -200,11 +318,11 @@ Weights random_weights(const ModelConfig& config, std::uint64_t seed) {
     return z ^ (z >> 31);
   };
   Weights weights;
-  fill(weights, config, [&](const std::string& name, std::vector<std::uint64_t> shape) {
+  const auto take = [&](const std::string& name, std::vector<std::uint64_t> shape) {
     std::uint64_t count = 1;
     for (const std::uint64_t size : shape) count *= size;
     auto& memory = weights.owned.emplace_back(count * sizeof(std::uint16_t));
-    const bool norm = shape.size() == 1;
+    const bool norm = shape.size() == 1 && !name.ends_with(".bias");
     for (std::uint64_t i = 0; i < count; i += 4) {
       std::array<std::uint16_t, 4> four;
       const std::uint64_t bits = norm ? 0 : next();
@@ -214,6 +332,10 @@ Weights random_weights(const ModelConfig& config, std::uint64_t seed) {
       std::memcpy(memory.data() + i * sizeof(std::uint16_t), four.data(), here * sizeof(std::uint16_t));
     }
     return TensorView{name, Dtype::bf16, std::move(shape), memory};
+  };
+  const Names& names = names_of(config);
+  fill(weights, config, names, names.prefix, take, [&](const std::string& name, std::uint64_t out, std::uint64_t in) {
+    return take(name + ".weight", {out, in});
   });
   return weights;
 }

@@ -1,7 +1,7 @@
 // A model's weights by their place in the graph, found in the folder's safetensors by Hugging Face's names.
 //
-// Views, not copies: `files` owns the mappings (or `owned` the memory of random weights). Executors pack what they need
-// at load and may drop the Weights afterwards.
+// Views, not copies: `files` owns the mappings (`owned` the memory of random weights, and of GPT-2's matrices, which
+// its files hold transposed). Executors pack what they need at load and may drop the Weights afterwards.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,9 @@ struct LayerWeights {
   TensorView q_norm, k_norm;                       // [head_dim]; with qk_norm
   TensorView o, o_bias;                            // [hidden, heads*head_dim]; [hidden], with o_bias
   TensorView mlp_norm, mlp_norm_bias;              // [hidden]; the bias with Norm::layer
-  TensorView gate, up, up_bias;  // [intermediate, hidden] twice, the gate with `gated`; [intermediate], with mlp_bias
-  TensorView down, down_bias;    // [hidden, intermediate]; [hidden], with mlp_bias
+  TensorView gate, up;                             // [intermediate, hidden] twice; the gate with `gated`
+  TensorView gate_bias, up_bias;  // [intermediate] twice, with mlp_bias; the gate's with `gated` as well
+  TensorView down, down_bias;     // [hidden, intermediate]; [hidden], with mlp_bias
 };
 
 struct Weights {
@@ -41,7 +42,7 @@ struct Weights {
 /// Every tensor the graph needs must be there with the right shape and a supported dtype; the error names it.
 Result<Weights> load_weights(const std::filesystem::path& folder, const ModelConfig& config);
 
-/// bf16 weights of this shape from a seed, normal(0, 0.02), norms 1: for benchmarks.
+/// bf16 weights of this shape from a seed, normal(0, 0.02), biases too, norms 1: for benchmarks and tests.
 Weights random_weights(const ModelConfig& config, std::uint64_t seed);
 
 }  // namespace sluice::engine

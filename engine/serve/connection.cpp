@@ -480,10 +480,13 @@ void Connection::route(const HttpRequest& request, std::optional<Api>& generatio
   if (*path == "/health") return respond(request, 200, kJson, "{\"status\":\"ok\"}");
   if (*path == "/metrics") {
     service_.stats.connections = static_cast<std::uint32_t>(service_.connections.size());
-    std::optional<EngineStats> stats;
-    if (model) stats = model->engine->stats();
+    std::optional<EngineFigures> figures;
+    if (model) {
+      const auto& info = model->engine->info();
+      figures = {model->text.id, info.backend, info.device, model->engine->stats()};
+    }
     return respond(request, 200, "text/plain; version=0.0.4; charset=utf-8",
-                   metrics_text(service_.stats, stats ? &*stats : nullptr, model ? model->text.id : std::string()));
+                   metrics_text(service_.stats, figures ? &*figures : nullptr));
   }
   if (*path == "/ready") {
     const char* why = service_.failed                       ? "failed"

@@ -114,7 +114,7 @@ void write_engine(Writer& to, const EngineStats& stats) {
 
 }  // namespace
 
-std::string metrics_text(const ServerStats& server, const EngineStats* engine, const std::string& model) {
+std::string metrics_text(const ServerStats& server, const EngineFigures* engine) {
   Writer own({});
   own.one("sluice_connections", "gauge", "Open connections.", server.connections);
   own.one("sluice_connections_total", "counter", "Connections accepted.", server.connections_total);
@@ -125,8 +125,13 @@ std::string metrics_text(const ServerStats& server, const EngineStats* engine, c
     own.sample("sluice_http_responses_total", fmt::format("code=\"{}\"", status), count);
   }
   if (engine == nullptr) return own.out;
-  Writer labelled(fmt::format("model_name=\"{}\"", label_value(model)));
-  write_engine(labelled, *engine);
+  own.family("sluice_engine_info", "gauge", "What runs, in its labels.");
+  own.sample("sluice_engine_info",
+             fmt::format("backend=\"{}\",device=\"{}\",model=\"{}\"", label_value(engine->backend),
+                         label_value(engine->device), label_value(engine->model)),
+             1);
+  Writer labelled(fmt::format("model_name=\"{}\"", label_value(engine->model)));
+  write_engine(labelled, engine->stats);
   return own.out + labelled.out;
 }
 

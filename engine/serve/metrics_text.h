@@ -17,7 +17,14 @@ struct ServerStats {
   std::map<unsigned, std::uint64_t> responses;  // by status
 };
 
+/// A loaded model: what runs it, and how it is doing.
+struct EngineFigures {
+  std::string model;            // the id that requests name
+  std::string backend, device;  // as ExecutorInfo has them
+  EngineStats stats;
+};
+
 /// `engine` null: no model is loaded yet, and only the server's own figures are there.
-std::string metrics_text(const ServerStats& server, const EngineStats* engine, const std::string& model);
+std::string metrics_text(const ServerStats& server, const EngineFigures* engine);
 
 }  // namespace sluice::engine

@@ -33,6 +33,11 @@ constexpr std::array<std::int16_t, 0x144> make_alphabet() {
 }
 constexpr auto kByteOf = make_alphabet();
 
+/// Of the spellings of one byte the one that is looked up: "<0x0A>", not "<0x0a>".
+bool is_canonical(std::string_view spelling) {
+  return std::none_of(spelling.begin() + 3, spelling.end(), [](char c) { return c >= 'a' && c <= 'f'; });
+}
+
 std::uint64_t mix(std::uint64_t value) {
   value *= 0x9E3779B97F4A7C15u;
   return value ^ (value >> 32);
@@ -179,10 +184,29 @@ bool spelled_bytes(std::string_view spelling, std::string& bytes) {
   return true;
 }
 
-struct Bpe::Impl {
-  explicit Impl(const BpeModel& model) : merges(model.merges.size()), words(model.vocab.size()) { byte_ids.fill(-1); }
+int fallback_byte(std::string_view spelling) {
+  if (spelling.size() != 6 || !spelling.starts_with("<0x") || spelling[5] != '>') return -1;
+  int byte = 0;
+  for (const char c : spelling.substr(3, 2)) {
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
+    if (digit < 0) return -1;
+    byte = 16 * byte + digit;
+  }
+  return byte;
+}
 
-  std::array<TokenId, 256> byte_ids;  // -1: the vocabulary has no token for this byte
+struct Bpe::Impl {
+  explicit Impl(const BpeModel& model) : merges(model.merges.size()), words(model.vocab.size()) {
+    byte_ids.fill(-1);
+    fallback_ids.fill(-1);
+  }
+
+  std::array<TokenId, 256> byte_ids;      // -1: the vocabulary has no token for this byte
+  std::array<TokenId, 256> fallback_ids;  // of "<0x00>" and so on; -1: none
+  bool byte_level = true;
   MergeTable merges;
   WordTable words;
   TokenId unknown = -1;
@@ -203,6 +227,32 @@ struct Bpe::Impl {
       }
       after_unknown = id < 0;
     }
+  }
+
+  /// The word as tokens of single characters. One that has none is the tokens of its bytes if all of them have one;
+  /// else the unknown token, which, as in tokenizers, comes only before the next character that has a token.
+  void start_characters(std::string_view word, std::vector<TokenId>& ids) const {
+    ids.clear();
+    bool unknown_waits = false;
+    for (std::size_t i = 0; i < word.size();) {
+      const std::string_view character = word.substr(i, utf8_part(word, i).length);
+      i += character.size();
+      const WordTable::Word* const found = words.find(character, hash_bytes(character));
+      if (found != nullptr) {
+        if (unknown_waits) ids.push_back(unknown);
+        unknown_waits = false;
+        ids.push_back(found->id);
+        continue;
+      }
+      const auto fallback = [&](char c) { return fallback_ids[static_cast<unsigned char>(c)]; };
+      if (std::all_of(character.begin(), character.end(), [&](char c) { return fallback(c) >= 0; })) {
+        for (const char c : character) ids.push_back(fallback(c));
+      } else if (unknown >= 0) {
+        if (unknown_waits && !fuse_unknown) ids.push_back(unknown);
+        unknown_waits = true;
+      }
+    }
+    if (unknown_waits) ids.push_back(unknown);
   }
 
   void merge_short(std::vector<TokenId>& ids) const {
@@ -271,7 +321,11 @@ struct Bpe::Impl {
 
   /// Leaves the word's tokens in scratch.ids.
   void merge(std::string_view word, BpeScratch& scratch) const {
-    start(word, scratch.ids);
+    if (byte_level) {
+      start(word, scratch.ids);
+    } else {
+      start_characters(word, scratch.ids);
+    }
     if (scratch.ids.size() <= kShortSymbolsMax) {
       merge_short(scratch.ids);
     } else {
@@ -287,6 +341,8 @@ Bpe::~Bpe() = default;
 
 Result<Bpe> Bpe::make(const BpeModel& model) {
   auto impl = std::make_unique<Impl>(model);
+  SLUICE_ENGINE_CHECK(!model.byte_level || !model.byte_fallback);
+  impl->byte_level = model.byte_level;
   impl->fuse_unknown = model.fuse_unknown;
   impl->ignore_merges = model.ignore_merges;
   std::unordered_map<std::string_view, TokenId> ids;
@@ -295,6 +351,12 @@ Result<Bpe> Bpe::make(const BpeModel& model) {
   for (const auto& [spelling, id] : model.vocab) {
     SLUICE_ENGINE_CHECK(id >= 0);
     ids.emplace(spelling, id);
+    if (!model.byte_level) {
+      if (!spelling.empty()) impl->words.put(spelling, id);
+      if (const int byte = fallback_byte(spelling); model.byte_fallback && byte >= 0 && is_canonical(spelling))
+        impl->fallback_ids[static_cast<std::size_t>(byte)] = id;
+      continue;
+    }
     if (!spelled_bytes(spelling, bytes) || bytes.empty()) continue;  // an added token: no word of the text reaches it
     if (bytes.size() == 1) impl->byte_ids[static_cast<unsigned char>(bytes[0])] = id;
     impl->words.put(bytes, id);

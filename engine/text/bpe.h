@@ -1,8 +1,10 @@
 // Byte pair encoding of one word: merges by rank, lowest first, ties to the left.
 //
-// Words are raw bytes; the file spells each byte as one printable character (GPT-2's alphabet), which is undone at
-// load. Time is O(n log n) in the word. Immutable but for a bounded cache of words, which is locked: safe from any
-// thread.
+// A byte-level vocabulary: words are raw bytes; the file spells each byte as one printable character (GPT-2's
+// alphabet), which is undone at load. Any other: words are characters, spelled as they are; one that the vocabulary
+// lacks becomes the tokens of its bytes, "<0x0A>", where there are such (SentencePiece's byte fallback), and else the
+// unknown token. Time is O(n log n) in the word. Immutable but for a bounded cache of words, which is locked: safe from
+// any thread.
 #pragma once
 
 #include <array>
@@ -23,6 +25,8 @@ struct BpeModel {
   std::vector<std::pair<std::string_view, TokenId>> vocab;            // spelling in the file's alphabet, id
   std::vector<std::pair<std::string_view, std::string_view>> merges;  // in order of rank
   std::string_view unknown;                                           // spelling of the unknown token; empty: none
+  bool byte_level = true;                                             // spelled in GPT-2's alphabet
+  bool byte_fallback = false;                                         // REQUIRES: !byte_level
   bool fuse_unknown = false;
   bool ignore_merges = false;  // a word that is a token is that token
 };
@@ -63,5 +67,8 @@ class Bpe {
 /// GPT-2's alphabet undone: the bytes that a spelling stands for, or nothing when a character of it is not in the
 /// alphabet.
 bool spelled_bytes(std::string_view spelling, std::string& bytes);
+
+/// The byte that "<0x0A>" stands for, as byte fallback spells it; -1: the spelling is not of this form.
+int fallback_byte(std::string_view spelling);
 
 }  // namespace sluice::engine

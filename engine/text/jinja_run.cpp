@@ -756,6 +756,32 @@ class Runner {
     return text(node, std::move(out));
   }
 
+  /// selectattr and rejectattr: by an attribute's truth, or by a test of it.
+  Value chosen(const Node& node, const Value& of) {
+    const auto given = take(node, 1, {"attribute", "test", "value"});
+    const std::string attribute = only_string(node, given[0]);
+    const std::string test = given[1] ? only_string(node, given[1]) : "";
+    const bool compares_value = test == "equalto" || test == "eq" || test == "==";
+    if (!test.empty() && !compares_value && test != "defined" && test != "undefined")
+      stop(node, fmt::format("'{}' by the test '{}' is not supported", node.text, test.substr(0, 60)));
+    if (compares_value != given[2].has_value())
+      stop(node, fmt::format("'{}' takes a value with equalto only", node.text));
+    if (attribute.find('.') != std::string::npos)
+      stop(node, fmt::format("'{}' of attributes of attributes is not supported", node.text));
+    List list;
+    for (Value& each : sequence(node, of)) {
+      const Value* const found = member(each, attribute);
+      const Value value = found != nullptr ? *found : Value(Undefined{});
+      const bool holds = compares_value        ? equal(node, value, *given[2])
+                         : test == "defined"   ? !value.undefined()
+                         : test == "undefined" ? value.undefined()
+                                               : truth(value);
+      work(node, kStepWork);
+      if (holds == (node.text == "selectattr")) list.push_back(std::move(each));
+    }
+    return Value::list(std::move(list));
+  }
+
   Value filter(const Node& node) {
     const Value of = evaluate(*node.children[0]);
     const std::string& name = node.text;
@@ -793,6 +819,7 @@ class Runner {
         list.push_back(Value::list({text(node, key), value}));
       return Value::list(std::move(list));
     }
+    if (name == "selectattr" || name == "rejectattr") return chosen(node, of);
     if (name == "join") {
       const auto given = take(node, 0, {"d"});
       const std::string separator = given[0] ? only_string(node, given[0]) : "";
@@ -960,9 +987,9 @@ bool is_one_of(std::string_view name, const std::array<std::string_view, N>& nam
 }  // namespace
 
 bool knows_filter(std::string_view name) {
-  return is_one_of(
-      name, std::to_array<std::string_view>({"trim", "length", "count", "default", "d", "upper", "lower", "first",
-                                             "last", "list", "items", "join", "tojson", "replace", "string", "safe"}));
+  return is_one_of(name, std::to_array<std::string_view>({"trim", "length", "count", "default", "d", "upper", "lower",
+                                                          "first", "last", "list", "items", "join", "tojson", "replace",
+                                                          "string", "safe", "selectattr", "rejectattr"}));
 }
 bool knows_test(std::string_view name) {
   return is_one_of(name, std::to_array<std::string_view>({"defined", "undefined", "none", "string", "mapping",

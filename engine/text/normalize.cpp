@@ -87,4 +87,23 @@ std::string nfc(std::string_view text) {
   return out;
 }
 
+std::string normalize(const std::vector<NormalizeStep>& steps, std::string_view text) {
+  std::string out(text);
+  for (const NormalizeStep& step : steps) {
+    if (step.kind == NormalizeStep::Kind::nfc) {
+      out = nfc(out);
+    } else if (step.kind == NormalizeStep::Kind::prepend) {
+      if (!out.empty()) out.insert(0, step.content);
+    } else {
+      std::string replaced;
+      std::size_t from = 0;
+      for (std::size_t at = 0; (at = out.find(step.pattern, from)) != std::string::npos;
+           from = at + step.pattern.size())
+        replaced.append(out, from, at - from).append(step.content);
+      out = std::move(replaced.append(out, from));
+    }
+  }
+  return out;
+}
+
 }  // namespace sluice::engine

@@ -44,31 +44,53 @@ void join(SplitBehavior behavior, std::vector<std::pair<Range, bool>>& pieces) {
   if (backwards) std::reverse(pieces.begin(), pieces.end());
 }
 
+std::string with_metaspaces(const SplitStep& step, std::string_view piece, bool first) {
+  std::string out;
+  out.reserve(piece.size() + piece.size() / 4 + step.spaces_become.size());
+  const bool wanted =
+      step.prepend == SplitStep::Prepend::always || (step.prepend == SplitStep::Prepend::first && first);
+  if (wanted && !piece.starts_with(' ') && !piece.starts_with(step.spaces_become)) out = step.spaces_become;
+  for (const char c : piece) {
+    if (c == ' ') {
+      out += step.spaces_become;
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
-void split_words(const std::vector<SplitStep>& steps, std::string_view text, bool ascii, SplitScratch& scratch,
-                 std::vector<std::string_view>& words) {
+void split_words(const std::vector<SplitStep>& steps, std::string_view text, bool ascii, bool first,
+                 SplitScratch& scratch, std::vector<std::string_view>& words) {
   words.clear();
   scratch.prefixed.clear();
   if (!text.empty()) words.push_back(text);
   for (const SplitStep& step : steps) {
     std::swap(words, scratch.before);
     words.clear();
+    const bool becomes_ascii = ascii && step.spaces_become.empty();
     for (std::string_view piece : scratch.before) {
       if (step.prefix_space && !piece.starts_with(' ')) {
         piece = scratch.prefixed.emplace_back(" " + std::string(piece));
+      }
+      if (!step.spaces_become.empty()) {
+        // Steps before Metaspace only cut, so the piece at the text's begin still lies there.
+        piece = scratch.prefixed.emplace_back(with_metaspaces(step, piece, first && piece.data() == text.data()));
       }
       if (!step.cuts) {
         words.push_back(piece);
         continue;
       }
-      step.pattern.find_all(piece, ascii, scratch.match, scratch.matches);
+      step.pattern.find_all(piece, becomes_ascii, scratch.match, scratch.matches);
       cover(step, piece, scratch);
       join(step.behavior, scratch.pieces);
       for (const auto& [range, match] : scratch.pieces) {
         if (range.end > range.begin) words.push_back(piece.substr(range.begin, range.end - range.begin));
       }
     }
+    ascii = becomes_ascii;
   }
 }
 

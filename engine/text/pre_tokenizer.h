@@ -1,5 +1,5 @@
-// Text into words, as the file's "pre_tokenizer" says. Its last step is always ByteLevel: words are raw bytes to the
-// merges.
+// Text into words, as the file's "pre_tokenizer" says. With a byte-level vocabulary the last step is ByteLevel, and
+// words are raw bytes to the merges.
 #pragma once
 
 #include <deque>
@@ -21,6 +21,8 @@ struct SplitStep {
   bool invert = false;        // what does not match counts as the match
   bool prefix_space = false;  // before cutting, a piece that does not begin with a space gets one
   bool cuts = true;           // false: only the prefix is wanted
+  std::string spaces_become;  // Metaspace's character in UTF-8, first of all for every space; empty: spaces stay
+  enum class Prepend : std::uint8_t { never, first, always } prepend = Prepend::never;  // that character, where missing
 };
 
 /// Memory that splitting needs; one a thread.
@@ -33,8 +35,8 @@ struct SplitScratch {
 };
 
 /// Replaces `words` by the words of `text`: views into `text` or into scratch.prefixed, good until the next call.
-/// REQUIRES: `text` is valid UTF-8; `ascii` only if all of it is ASCII.
-void split_words(const std::vector<SplitStep>& steps, std::string_view text, bool ascii, SplitScratch& scratch,
-                 std::vector<std::string_view>& words);
+/// REQUIRES: `text` is valid UTF-8; `ascii` only if all of it is ASCII; `first` only if nothing stands before it.
+void split_words(const std::vector<SplitStep>& steps, std::string_view text, bool ascii, bool first,
+                 SplitScratch& scratch, std::vector<std::string_view>& words);
 
 }  // namespace sluice::engine

@@ -18,8 +18,15 @@ namespace {
 struct TokenBytes {
   std::uint32_t offset = 0;
   std::uint32_t length = 0;
+  std::uint32_t first_offset = 0;  // the same for the first token of a text
+  std::uint32_t first_length = 0;
   bool special = false;
 };
+
+/// Every `from` in `text` by `to`.
+std::string replaced(std::string_view text, const std::string& from, const std::string& to) {
+  return normalize({{NormalizeStep::Kind::replace, from, to}}, text);
+}
 
 }  // namespace
 
@@ -36,8 +43,8 @@ struct Tokenizer::Impl {
     std::string normalized;
   };
 
-  void encode_text(std::string_view text, Scratch& scratch, std::vector<TokenId>& out) const {
-    split_words(file.steps, text, is_ascii(text), scratch.split, scratch.words);
+  void encode_text(std::string_view text, bool first, Scratch& scratch, std::vector<TokenId>& out) const {
+    split_words(file.steps, text, is_ascii(text), first, scratch.split, scratch.words);
     for (const std::string_view word : scratch.words) file.bpe->encode(word, scratch.bpe, out);
   }
 
@@ -49,8 +56,8 @@ struct Tokenizer::Impl {
         continue;
       }
       std::string_view piece = text.substr(raw.range.begin, raw.range.end - raw.range.begin);
-      if (file.nfc && !is_ascii(piece)) {
-        scratch.normalized = nfc(piece);
+      if (!file.normalizer.empty()) {
+        scratch.normalized = normalize(file.normalizer, piece);
         piece = scratch.normalized;
       }
       file.normalized_added.find(piece, scratch.split.match, scratch.parts);
@@ -58,7 +65,8 @@ struct Tokenizer::Impl {
         if (part.token >= 0) {
           out.push_back(part.token);
         } else {
-          encode_text(piece.substr(part.range.begin, part.range.end - part.range.begin), scratch, out);
+          const bool first = raw.range.begin == 0 && part.range.begin == 0;
+          encode_text(piece.substr(part.range.begin, part.range.end - part.range.begin), first, scratch, out);
         }
       }
     }
@@ -92,13 +100,30 @@ Result<Tokenizer> Tokenizer::parse(std::string_view json, const std::string& nam
   TokenId highest = -1;
   for (const auto& [spelling, id] : impl->file.ids) highest = std::max(highest, id);
   impl->tokens.resize(static_cast<std::size_t>(highest) + 1);
-  std::string bytes;
-  for (const auto& [spelling, id] : impl->file.ids) {
-    if (!spelled_bytes(spelling, bytes)) bytes = spelling;  // not in the alphabet: the token stands for itself
-    auto& token = impl->tokens[static_cast<std::size_t>(id)];
-    token.offset = static_cast<std::uint32_t>(impl->block.size());
-    token.length = static_cast<std::uint32_t>(bytes.size());
+  const TokenDecoder& decoder = impl->file.decoder;
+  const auto store = [&](const std::string& bytes, std::uint32_t& offset, std::uint32_t& length) {
+    offset = static_cast<std::uint32_t>(impl->block.size());
+    length = static_cast<std::uint32_t>(bytes.size());
     impl->block += bytes;
+  };
+  std::string bytes;
+  for (const auto& [spelling_in_file, id] : impl->file.ids) {
+    const auto normalized = impl->file.normalized_spellings.find(id);
+    const std::string& spelling =
+        normalized == impl->file.normalized_spellings.end() ? spelling_in_file : normalized->second;
+    auto& token = impl->tokens[static_cast<std::size_t>(id)];
+    if (decoder.byte_level) {
+      if (!spelled_bytes(spelling, bytes)) bytes = spelling;  // not in the alphabet: the token stands for itself
+    } else {
+      bytes = decoder.replaced.empty() ? spelling : replaced(spelling, decoder.replaced, decoder.replacement);
+      if (const int byte = decoder.byte_fallback ? fallback_byte(bytes) : -1; byte >= 0)
+        bytes.assign(1, static_cast<char>(byte));
+    }
+    store(bytes, token.offset, token.length);
+    token.first_offset = token.offset;
+    token.first_length = token.length;
+    if (decoder.drop_in_first && spelling.find(decoder.replaced) != std::string::npos)
+      store(replaced(spelling, decoder.replaced, ""), token.first_offset, token.first_length);
   }
   for (const TokenId id : impl->file.special) impl->tokens[static_cast<std::size_t>(id)].special = true;
   return Tokenizer(std::move(impl));
@@ -139,19 +164,31 @@ std::optional<TokenId> Tokenizer::id_of(std::string_view token) const {
 
 std::size_t Tokenizer::vocab_size() const { return impl_->tokens.size(); }
 
+std::string_view Tokenizer::first_bytes(TokenId token) const {
+  const TokenBytes* const found = impl_->find(token);
+  return found ? std::string_view(impl_->block).substr(found->first_offset, found->first_length) : std::string_view();
+}
+
+std::uint32_t Tokenizer::leading_spaces_left_out() const { return impl_->file.decoder.strip; }
+
 std::string Tokenizer::decode(std::span<const TokenId> tokens, bool skip_special) const {
-  std::string raw;
-  for (const TokenId token : tokens) {
-    if (!skip_special || !is_special(token)) raw += bytes(token);
-  }
+  Detokenizer detokenizer(*this, skip_special);
   std::string out;
-  append_valid_utf8(raw, out);
-  return out;
+  for (const TokenId token : tokens) out += detokenizer.push(token);
+  return out += detokenizer.finish();
 }
 
 std::string Detokenizer::push(TokenId token) {
   if (skip_special_ && tokenizer_->is_special(token)) return {};
-  pending_ += tokenizer_->bytes(token);
+  pending_ += first_ ? tokenizer_->first_bytes(token) : tokenizer_->bytes(token);
+  // An id that the file does not have is no token: tokenizers leaves it out before it counts.
+  first_ = first_ && tokenizer_->bytes(token).empty();
+  while (at_begin_ && !pending_.empty()) {
+    at_begin_ = pending_.front() == ' ' && spaces_taken_ < tokenizer_->leading_spaces_left_out();
+    if (!at_begin_) break;
+    pending_.erase(0, 1);
+    ++spaces_taken_;
+  }
   // Only the last code point can be unfinished, so it begins within the last three bytes.
   std::size_t whole = pending_.size();
   for (std::size_t back = 1; back <= 3 && back <= pending_.size(); ++back) {

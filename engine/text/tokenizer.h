@@ -1,7 +1,9 @@
-// Text to tokens and back, as a Hugging Face tokenizer.json says: byte-level BPE.
+// Text to tokens and back, as a Hugging Face tokenizer.json says: BPE, byte-level (GPT-2, Llama 3, Qwen) or of
+// SentencePiece's kind with byte fallback (Llama 2, Mistral, Phi-3).
 //
-// Token for token equal to Hugging Face's `tokenizers`. Immutable after load, safe from any thread.
-// What the file asks for and we do not know (a normalizer, a pre-tokenizer, a model type) is refused by name.
+// Token for token equal to Hugging Face's `tokenizers`, and so is text, but where tokens of single bytes are not valid
+// UTF-8: what is valid of them stays, where `tokenizers` gives up the whole run. Immutable after load, safe from any
+// thread. What the file asks for and we do not know (a normalizer, a pre-tokenizer, a model type) is refused by name.
 #pragma once
 
 #include <filesystem>
@@ -34,6 +36,10 @@ class Tokenizer {
 
   /// The raw bytes one token stands for; empty for an id that the file does not have.
   std::string_view bytes(TokenId token) const;
+  /// The same for a text's first token, which some files (Metaspace) decode without its leading space.
+  std::string_view first_bytes(TokenId token) const;
+  /// Spaces at the begin of a text that decoding leaves out, at most (Llama 2: 1).
+  std::uint32_t leading_spaces_left_out() const;
   bool is_special(TokenId token) const;
   std::optional<TokenId> id_of(std::string_view token) const;  // by its spelling in the file, "<|end|>"
   std::size_t vocab_size() const;                              // highest id + 1, added tokens included
@@ -62,7 +68,10 @@ class Detokenizer {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  std::string pending_;  // at most 3 bytes of an unfinished code point
+  bool first_ = true;               // no token has come yet
+  std::uint32_t spaces_taken_ = 0;  // of those that are left out at the begin
+  bool at_begin_ = true;            // nothing but them has come yet
+  std::string pending_;             // at most 3 bytes of an unfinished code point
 };
 
 }  // namespace sluice::engine

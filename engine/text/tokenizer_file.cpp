@@ -1,13 +1,16 @@
 #include "engine/text/tokenizer_file.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <unordered_set>
 
 #include "engine/core/json.h"
 #include "engine/text/normalize.h"
+#include "engine/text/utf8.h"
 
 namespace sluice::engine {
 namespace {
@@ -15,6 +18,8 @@ namespace {
 constexpr std::int64_t kIdMax = (1 << 20) - 1;  // the largest vocabularies have some 260,000 tokens
 constexpr std::size_t kAddedBytesMax = 1024;    // an added token is sought at every place of a text
 constexpr std::size_t kStepsMax = 16;
+constexpr std::size_t kInsertedBytesMax = 8;  // "\u2581" has 3; a text must not grow without bounds
+constexpr std::size_t kGrowthMax = 4;         // of all replacements together
 constexpr std::size_t kTemplateTokensMax = 64;
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
@@ -25,6 +30,7 @@ class FileReader {
   FileReader(JsonObject root, const std::string& name) : root_(root), name_(name) {}
 
   Result<TokenizerFile> read() {
+    byte_level_vocabulary_ = holds_byte_level(member(root_, "pre_tokenizer"), 0);
     const bool done = known_keys(root_, "",
                                  {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
                                   "post_processor", "decoder", "model"}) &&
@@ -74,8 +80,24 @@ class FileReader {
   bool read_normalizer(std::optional<JsonElement> element) {
     if (!element) return true;
     const std::string_view type = type_of(*element);
+    if (file_.normalizer.size() == kStepsMax) return refuse(fmt::format("normalizer: more than {} steps", kStepsMax));
     if (type == "NFC") {
-      file_.nfc = true;  // twice is as good as once
+      file_.normalizer.push_back({NormalizeStep::Kind::nfc, {}, {}});
+      return true;
+    }
+    if (type == "Prepend") {
+      const auto prefix = text_member(fields(*element), "prepend");
+      if (!prefix || prefix->size() > kInsertedBytesMax ||
+          !known_keys(fields(*element), "normalizer: Prepend", {"type", "prepend"}))
+        return refuse(fmt::format("normalizer: Prepend: prepend is not a string of up to {} bytes", kInsertedBytesMax));
+      file_.normalizer.push_back({NormalizeStep::Kind::prepend, {}, std::string(*prefix)});
+      return true;
+    }
+    if (type == "Replace") {
+      std::string pattern, content;
+      if (!read_replace(fields(*element), "normalizer: Replace", pattern, content)) return false;
+      if (!grows(content.size(), pattern.size())) return false;
+      file_.normalizer.push_back({NormalizeStep::Kind::replace, std::move(pattern), std::move(content)});
       return true;
     }
     if (type == "Sequence") {
@@ -86,7 +108,36 @@ class FileReader {
       }
       return true;
     }
-    return refuse(fmt::format("normalizer {} is not supported; these are: NFC, Sequence", named(type, *element)));
+    return refuse(fmt::format("normalizer {} is not supported; these are: NFC, Prepend, Replace, Sequence",
+                              named(type, *element)));
+  }
+
+  std::optional<std::string_view> text_member(JsonObject object, std::string_view key) {
+    const auto element = member(object, key);
+    return element ? as_string(*element) : std::nullopt;
+  }
+
+  bool grows(std::size_t inserted, std::size_t removed) {
+    growth_ *= std::max<std::size_t>((inserted + removed - 1) / removed, 1);
+    if (growth_ <= kGrowthMax) return true;
+    return refuse(
+        fmt::format("replacements that make a text more than {} times as long are not supported", kGrowthMax));
+  }
+
+  /// Replace, of a normalizer or a decoder: {"pattern": {"String": ...}, "content": ...}.
+  bool read_replace(JsonObject object, std::string_view place, std::string& pattern, std::string& content) {
+    if (!known_keys(object, place, {"type", "pattern", "content"})) return false;
+    const auto from = member(object, "pattern");
+    const auto text = from && from->is_object() ? text_member(fields(*from), "String") : std::nullopt;
+    const auto to = text_member(object, "content");
+    if (!text || text->empty() || text->size() > kAddedBytesMax || !to || to->size() > kInsertedBytesMax) {
+      return refuse(
+          fmt::format("{}: pattern {} is not supported: must be {{\"String\": ...}} with a content of up to {} bytes",
+                      place, from ? shown(*from) : "(missing)", kInsertedBytesMax));
+    }
+    pattern = *text;
+    content = *to;
+    return true;
   }
 
   std::string named(std::string_view type, JsonElement element) const {
@@ -116,8 +167,11 @@ class FileReader {
     }
     bool byte_fallback = false;
     if (!flag(model, "model", "byte_fallback", false, byte_fallback)) return false;
-    if (byte_fallback) return refuse("model: byte_fallback is not supported: only byte-level vocabularies are");
+    if (byte_fallback && byte_level_vocabulary_)
+      return refuse("model: byte_fallback of a byte-level vocabulary is not supported: it has every byte already");
     BpeModel parts;
+    parts.byte_level = byte_level_vocabulary_;
+    parts.byte_fallback = byte_fallback;
     if (!flag(model, "model", "fuse_unk", false, parts.fuse_unknown)) return false;
     if (!flag(model, "model", "ignore_merges", false, parts.ignore_merges)) return false;
     if (const auto unknown = member(model, "unk_token")) {
@@ -226,7 +280,11 @@ class FileReader {
       }
       highest = std::max(highest, token.id);
       if (is_special) special.insert(token.id);
-      if (normalized && file_.nfc) token.content = nfc(token.content);
+      if (normalized) {
+        token.content = normalize(file_.normalizer, token.content);
+        if (token.content != *spelling) file_.normalized_spellings.insert_or_assign(token.id, token.content);
+        if (token.content.empty()) return refuse(fmt::format("{}: nothing of it is left by the normalizer", place));
+      }
       tokens[is_special ? 1 : 0].emplace_back(normalized, std::move(token));
     }
     std::vector<AddedToken> raw, after;
@@ -242,16 +300,28 @@ class FileReader {
   bool add_step(Result<Pattern> pattern, SplitBehavior behavior, bool invert) {
     if (!pattern) return refuse("pre_tokenizer: " + pattern.error().message);
     if (file_.steps.size() == kStepsMax) return refuse(fmt::format("pre_tokenizer: more than {} steps", kStepsMax));
-    file_.steps.push_back({std::move(*pattern), behavior, invert, false, true});
+    SplitStep step{.pattern = std::move(*pattern), .behavior = behavior, .invert = invert, .spaces_become = {}};
+    file_.steps.push_back(std::move(step));
     return true;
+  }
+
+  /// Whether the words are bytes: it decides how the vocabulary is spelled.
+  bool holds_byte_level(std::optional<JsonElement> pre_tokenizer, int depth) {
+    constexpr int kDepthMax = 8;
+    if (!pre_tokenizer || depth == kDepthMax) return false;
+    const std::string_view type = type_of(*pre_tokenizer);
+    if (type != "Sequence") return type == "ByteLevel";
+    const auto list = member(fields(*pre_tokenizer), "pretokenizers");
+    if (!list || !list->is_array()) return false;
+    for (const JsonElement each : items(*list))
+      if (holds_byte_level(each, depth + 1)) return true;
+    return false;
   }
 
   bool read_pre_tokenizers() {
     const auto element = member(root_, "pre_tokenizer");
-    if (!element) return refuse("pre_tokenizer is missing: only byte-level vocabularies are supported");
-    if (!read_pre_tokenizer(*element)) return false;
-    if (!byte_level_) return refuse("pre_tokenizer: has no ByteLevel step: only byte-level vocabularies are supported");
-    return true;
+    if (!element) return true;  // the whole text is one word
+    return read_pre_tokenizer(*element);
   }
 
   bool read_pre_tokenizer(JsonElement element) {
@@ -267,6 +337,7 @@ class FileReader {
     if (byte_level_)
       return refuse(fmt::format("pre_tokenizer: {} behind ByteLevel is not supported", named(type, element)));
     if (type == "ByteLevel") return read_byte_level(fields(element));
+    if (type == "Metaspace") return read_metaspace(fields(element));
     if (type == "Split") return read_split(fields(element));
     if (type == "Digits") {
       bool individual = false;
@@ -278,7 +349,8 @@ class FileReader {
     }
     if (type == "WhitespaceSplit") return add_step(Pattern::compile("\\s"), SplitBehavior::removed, false);
     return refuse(
-        fmt::format("pre_tokenizer {} is not supported; these are: Sequence, Split, ByteLevel, Digits, WhitespaceSplit",
+        fmt::format("pre_tokenizer {} is not supported; these are: Sequence, Split, ByteLevel, Metaspace, Digits, "
+                    "WhitespaceSplit",
                     named(type, element)));
   }
 
@@ -293,6 +365,52 @@ class FileReader {
     if (!add_step(Pattern::compile(kGpt2Pattern), SplitBehavior::isolated, false)) return false;
     file_.steps.back().prefix_space = prefix;
     file_.steps.back().cuts = use_regex;
+    return true;
+  }
+
+  /// What the pre-tokenizer and the decoder of this name say alike.
+  bool read_metaspace_parts(JsonObject object, std::string_view place, std::string& replacement,
+                            SplitStep::Prepend& prepend) {
+    if (!known_keys(object, place, {"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"}))
+      return false;
+    const auto character = text_member(object, "replacement");
+    if (!character || character->empty() || utf8_part(*character, 0).length != character->size())
+      return refuse(fmt::format("{}: replacement is not one character", place));
+    replacement = *character;
+    bool prefix = true;
+    if (!flag(object, place, "add_prefix_space", true, prefix)) return false;
+    const auto element = member(object, "prepend_scheme");
+    const auto scheme = element ? as_string(*element) : std::optional<std::string_view>("always");
+    if (scheme == "always") {
+      prepend = SplitStep::Prepend::always;
+    } else if (scheme == "first") {
+      prepend = SplitStep::Prepend::first;
+    } else if (scheme == "never") {
+      prepend = SplitStep::Prepend::never;
+    } else {
+      return refuse(fmt::format("{}: prepend_scheme is {}: must be always, first or never", place, shown(*element)));
+    }
+    if (!prefix && prepend != SplitStep::Prepend::never)
+      return refuse(fmt::format("{}: add_prefix_space is false, and prepend_scheme is not never", place));
+    return true;
+  }
+
+  bool read_metaspace(JsonObject object) {
+    constexpr std::string_view kPlace = "pre_tokenizer: Metaspace";
+    if (byte_level_vocabulary_) return refuse("pre_tokenizer: Metaspace beside ByteLevel is not supported");
+    if (std::any_of(file_.steps.begin(), file_.steps.end(),
+                    [](const SplitStep& step) { return !step.spaces_become.empty(); }))
+      return refuse("pre_tokenizer: Metaspace behind Metaspace is not supported");
+    std::string replacement;
+    SplitStep::Prepend prepend = SplitStep::Prepend::never;
+    bool cuts = true;
+    if (!read_metaspace_parts(object, kPlace, replacement, prepend) || !flag(object, kPlace, "split", true, cuts))
+      return false;
+    if (!add_step(Pattern::literal(replacement), SplitBehavior::merged_with_next, false)) return false;
+    if (!grows(replacement.size(), 1)) return false;
+    file_.steps.back().cuts = cuts;
+    file_.steps.back().spaces_become = std::move(replacement);
+    file_.steps.back().prepend = prepend;
     return true;
   }
 
@@ -388,19 +506,72 @@ class FileReader {
   }
 
   bool read_decoder() {
+    constexpr std::string_view kKnown = "ByteLevel, Metaspace, and Sequences of Replace, ByteFallback, Fuse, Strip";
     const auto element = member(root_, "decoder");
-    if (!element) return refuse("decoder is missing; these are supported: ByteLevel");
-    if (type_of(*element) != "ByteLevel") {
-      return refuse(
-          fmt::format("decoder {} is not supported; these are: ByteLevel", named(type_of(*element), *element)));
+    if (!element) return refuse(fmt::format("decoder is missing; these are supported: {}", kKnown));
+    const std::string_view type = type_of(*element);
+    file_.decoder.byte_level = type == "ByteLevel";
+    if (byte_level_vocabulary_ != file_.decoder.byte_level) {
+      return refuse(fmt::format("decoder {} is not supported with a pre_tokenizer that is {}ByteLevel",
+                                named(type, *element), byte_level_vocabulary_ ? "" : "not "));
     }
+    if (byte_level_vocabulary_) return true;
+    if (type != "Sequence") return read_decoder_step(*element);
+    const auto list = member(fields(*element), "decoders");
+    if (!list || !list->is_array()) return refuse("decoder: Sequence without a list of decoders");
+    for (const JsonElement each : items(*list))
+      if (!read_decoder_step(each)) return false;
+    return true;
+  }
+
+  /// Each at most once and in the order in which they are written everywhere, so that all but Strip can be done to the
+  /// tokens at load.
+  bool read_decoder_step(JsonElement element) {
+    const std::string_view type = type_of(element);
+    constexpr std::array<std::string_view, 4> kOrder{"Replace", "ByteFallback", "Fuse", "Strip"};
+    const auto* const place = std::find(kOrder.begin(), kOrder.end(), type == "Metaspace" ? kOrder[0] : type);
+    if (place == kOrder.end()) {
+      return refuse(fmt::format("decoder {} is not supported; these are: Metaspace, {}", named(type, element),
+                                fmt::join(kOrder, ", ")));
+    }
+    const auto step = static_cast<int>(place - kOrder.begin()) + 1;
+    if (step <= decoder_step_)
+      return refuse(fmt::format("decoder: {} behind {} is not supported", type,
+                                kOrder[static_cast<std::size_t>(decoder_step_ - 1)]));
+    const bool fused = decoder_step_ == 3;
+    decoder_step_ = step;
+    TokenDecoder& decoder = file_.decoder;
+    const JsonObject object = fields(element);
+    if (type == "Replace") return read_replace(object, "decoder: Replace", decoder.replaced, decoder.replacement);
+    if (type == "Metaspace") {
+      SplitStep::Prepend prepend = SplitStep::Prepend::never;
+      if (!read_metaspace_parts(object, "decoder: Metaspace", decoder.replaced, prepend)) return false;
+      decoder.replacement = " ";
+      decoder.drop_in_first = prepend != SplitStep::Prepend::never;
+      return true;
+    }
+    if (type == "ByteFallback") decoder.byte_fallback = true;
+    if (type != "Strip") return known_keys(object, fmt::format("decoder: {}", type), {"type"});
+    if (!known_keys(object, "decoder: Strip", {"type", "content", "start", "stop"})) return false;
+    const auto number = [&](std::string_view key) {
+      const auto value = member(object, key);
+      return value ? as_integer(*value).value_or(-1) : -1;
+    };
+    const std::int64_t count = number("start");
+    if (!fused || text_member(object, "content") != " " || count < 0 || count > 64 || number("stop") != 0)
+      return refuse(
+          "decoder: Strip is supported behind Fuse only, of up to 64 spaces at the start and none at the end");
+    decoder.strip = static_cast<std::uint32_t>(count);
     return true;
   }
 
   JsonObject root_;
   const std::string& name_;
   std::string problem_;
-  bool byte_level_ = false;
+  bool byte_level_vocabulary_ = false;  // the pre-tokenizer holds ByteLevel somewhere
+  bool byte_level_ = false;             // and that step has been read
+  std::size_t growth_ = 1;              // what replacements before the words can do to a text
+  int decoder_step_ = 0;                // the last that has been read, as the order counts them
   TokenizerFile file_;
 };
 

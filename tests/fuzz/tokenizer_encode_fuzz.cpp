@@ -1,5 +1,4 @@
-// Any bytes as a text, by tokenizers of three families: no crash, and the text comes back, by decode and piece by
-// piece.
+// Any bytes as a text, by tokenizers of every family: no crash, and the text comes back, by decode and piece by piece.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -12,9 +11,11 @@ namespace {
 
 using namespace sluice::engine;
 
+constexpr std::size_t kExact = 3;  // the first so many give every text back; the others normalize it, or its spaces
+
 std::vector<Tokenizer> load_all() {
   std::vector<Tokenizer> tokenizers;
-  for (const char* name : {"gpt2", "llama3", "o200k", "qwen2"}) {
+  for (const char* name : {"gpt2", "llama3", "o200k", "qwen2", "llama2", "mistral", "metaspace"}) {
     tokenizers.push_back(
         Tokenizer::load(std::string(SLUICE_SOURCE_DIR "/tests/support/golden_text/") + name + ".json").value());
   }
@@ -31,8 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const Tokenizer& tokenizer : tokenizers) {
     const auto ids = tokenizer.encode(bytes, false);
     const std::string text = tokenizer.decode(ids, false);
-    const bool normalizes = &tokenizer == &tokenizers.back();  // part by part around special tokens: not the same text
-    if (!normalizes && text != valid) std::abort();
+    if (&tokenizer < tokenizers.data() + kExact && text != valid) std::abort();
     if (!is_valid_utf8(text)) std::abort();
     Detokenizer detokenizer(tokenizer, false);
     std::string parts;

@@ -34,6 +34,28 @@ std::vector<Shape> odd_shapes() {
   return shapes;
 }
 
+/// And those with the other families' flags.
+std::vector<Shape> all_shapes() {
+  auto shapes = odd_shapes();
+  ModelConfig flags = odd_model(72, 4, 4, 18, 100, 323);  // GPT-2's
+  flags.norm = Norm::layer;
+  flags.activation = Activation::gelu_tanh;
+  flags.gated = false;
+  flags.qkv_bias = flags.o_bias = flags.mlp_bias = flags.learned_positions = flags.tied_head = true;
+  flags.rope = Rope::none;
+  shapes.push_back({"layer_norm_and_positions", flags});
+  flags = odd_model(64, 4, 2, 32, 96, 320);  // Qwen's, the window on some layers
+  flags.qkv_bias = flags.qk_norm = true;
+  flags.sliding_window = 90;
+  flags.windowed_from = 1;
+  shapes.push_back({"head_norm_and_half_windowed", flags});
+  flags = odd_model(64, 4, 2, 32, 96, 320);  // Phi's
+  flags.rope_dims = 20;
+  flags.activation = Activation::gelu;
+  shapes.push_back({"partly_turned_gelu", flags});
+  return shapes;
+}
+
 CudaOptions small_options() {
   CudaOptions options;
   options.slots_max = 16;
@@ -44,10 +66,10 @@ CudaOptions small_options() {
 
 TEST(CudaExecutor, LogitsAreThoseOfDoublePrecision) {
   SLUICE_NEEDS_GPU();
-  for (const Shape& shape : odd_shapes()) {
+  for (const Shape& shape : all_shapes()) {
     const Weights weights = lively_weights(shape.config, 3);
     const auto tokens = random_tokens(330, shape.config.vocab_size, 5);
-    const auto expected = reference_logits(shape.config, weights, tokens);
+    const auto expected = reference_logits(shape.config, weights, tokens, shape.config.context_max);
     const auto blocks = first_blocks(8);
     std::vector<float> row;
     CudaOptions options = small_options();
@@ -136,12 +158,12 @@ TEST(CudaExecutor, BitsDoNotDependOnChunksBatchOrWhatWasDecoded) {
       }
       EXPECT_EQ(seen, whole) << shape.name << " among " << others;
     }
-    // Graphs, or kernel by kernel; cuBLASLt, or the own products: the same bits.
+    // Graphs, or kernel by kernel; cuBLASLt and wgmma, or mma.sync alone: the same bits.
     CudaOptions plain = small_options();
     plain.graphs = false;
     EXPECT_EQ(hashes(*make_gpu_executor(shape.config, weights, plain), tokens, blocks, 0, kFirst, 512), whole)
         << shape.name;
-    plain.own_products_only = true;
+    plain.own_products_only = plain.narrow_attention = true;
     EXPECT_EQ(hashes(*make_gpu_executor(shape.config, weights, plain), tokens, blocks, 0, kFirst, 512), whole)
         << shape.name;
   }
@@ -178,6 +200,45 @@ TEST(CudaExecutor, TokensDrawnOnTheDeviceFeedTheNextStep) {
   std::vector<TokenId> seen;
   for (const Sampled& result : results) seen.push_back(result.token);
   EXPECT_EQ(seen, expected);
+}
+
+// Few launches of every kernel: what tests/gpu/sanitize.sh runs, where each launch takes its time.
+TEST(CudaShort, APrefillInChunksAndDecodesHaveOneHash) {
+  SLUICE_NEEDS_GPU();
+  for (const Shape& shape : all_shapes()) {
+    const Weights weights = lively_weights(shape.config, 5);
+    CudaOptions options;
+    options.slots_max = 4;
+    options.rows_max = 220;  // no measuring at load
+    options.kv_blocks = 30;
+    options.graphs = false;
+    options.own_products_only = true;
+    const auto executor = make_gpu_executor(shape.config, weights, options);
+    SamplingParams drawing;
+    drawing.temperature = 0.9f;
+    drawing.top_k = 20;
+    drawing.top_p = 0.8f;
+    drawing.min_p = 0.01f;
+    drawing.repetition_penalty = 1.1f;
+    drawing.frequency_penalty = 0.1f;
+    drawing.logit_bias = {{3, 1.0f}};
+    drawing.banned = {4};
+    drawing.top_logprobs = 5;
+    const auto tokens = random_tokens(303, shape.config.vocab_size, 8);
+    executor->bind(1, drawing, tokens, 1);
+    executor->bind(2, drawing, tokens, 2);
+    const auto blocks = first_blocks(5);
+    const std::vector<BlockId> others = {9, 8, 17, 6, 5}, third = {20, 21, 22, 23, 24};
+    // Slot 0 and 1 have the same tokens and other blocks; slot 0 decodes the last ones that slot 1 prefills.
+    gpu_step(*executor, {{0, 0, 200, &tokens, &blocks}, {2, 0, 7, &tokens, &third}});
+    gpu_step(*executor, {{2, 7, 1, &tokens, &third}, {0, 200, 100, &tokens, &blocks}, {1, 0, 64, &tokens, &others}});
+    gpu_step(*executor, {{0, 300, 1, &tokens, &blocks}, {2, 8, 1, &tokens, &third}, {1, 64, 130, &tokens, &others}});
+    gpu_step(*executor, {{0, 301, 1, &tokens, &blocks}, {2, 9, 1, &tokens, &third}});
+    const auto decoded = gpu_step(*executor, {{0, 302, 1, &tokens, &blocks}, {2, 10, 1, &tokens, &third}});
+    const auto prefilled = gpu_step(*executor, {{1, 194, 109, &tokens, &others}});
+    EXPECT_EQ(decoded.at(0).logits_hash, prefilled.at(0).logits_hash) << shape.name;
+    EXPECT_TRUE(prefilled.at(0).finite && prefilled.at(0).token != 4) << shape.name;
+  }
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 import transformers
 
-from random_llama import versions
+from families import versions
 
 STEPS = 48
 CHATS = [

@@ -7,8 +7,11 @@ A line each: {"template", "messages", "add_generation_prompt", "text"} or, where
 import json
 import pathlib
 
+import jinja2
 import transformers
 from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from family_templates import FAMILIES
 
 BOS, EOS = "<s>", "</s>"
 CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
@@ -197,6 +200,7 @@ SMALL = [
     "{{ [1, 2] | first }} {{ 'abc' | last }} {{ [1, 'a', true] | join(', ') }} {{ 'abc' | list | join('-') }} {{ 'aXbX' | replace('X', 'yy') }} {{ 1 | string + 'a' }} {{ 'a<b' | safe }}", "{{ 'a\"\\\\\\n\u00e9\\x01/' | tojson }}",
     "{{ ' a '.strip() }}|{{ 'xxa'.lstrip('x') }}|{{ 'a\\n\\n'.rstrip('\\n') }}|{{ 'a b  c'.split() | join('|') }} {{ 'a,b,,c'.split(',') | join('|') }} {{ 'a,b,c'.split(',', 1) | join('|') }} {{ ' a b c '.split(none, 1) | join('|') }}|", "{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith('ab') }} {{ 'abc'.startswith(('x', 'a')) }} {{ 'aab'.replace('a', 'c') }} {{ 'aB'.upper() }}{{ 'aB'.lower() }} {{ messages[0].get('role') }} {{ messages[0].get('x') }} {{ messages[0].get('x', 'y') }}",
     "{{ 'a' | trim | upper ~ 'b' | upper }}", "{{ -1 | string }}", "{{ ('a' + 'b') | upper }}",
+    "{{ (messages | selectattr('role', 'equalto', 'user') | first).content }}{{ messages | rejectattr('role', 'eq', 'user') | list | length }}", "{{ messages | selectattr('nothing') | list | length }} {{ messages | selectattr('role') | list | length }} {{ messages | selectattr('nothing', 'defined') | list | length }} {{ messages | selectattr('nothing', 'undefined') | list | length }}",
     # Errors of the one rendering.
     "{{ 'a' + 1 }}", "{{ 1 + none }}", "{{ missing + 'a' }}", "{{ raise_exception('no') }}", "{% if messages[0].role != 'system' %}{{ raise_exception('first must be system') }}{% endif %}ok", "{{ 1 // 0 }}", "{{ 1 in 'a' }}", "{{ 'a' < 1 }}", "{{ 'a' in none }}", "{{ 'a'.split('') }}", "{{ 5 | length }}",
 ]
@@ -213,14 +217,15 @@ CONVERSATIONS = [
 
 def main():
     lines = []
-    for template in [CHATML, LLAMA2, LLAMA3, LLAMA31, QWEN, QWEN3, TINY_CODER] + SMALL:
+    for template in [CHATML, LLAMA2, LLAMA3, LLAMA31, QWEN, QWEN3, TINY_CODER] + FAMILIES + SMALL:
         compiled = _compile_jinja_template(template)
         for conversation in CONVERSATIONS if template not in SMALL else CONVERSATIONS[2:3]:
             for prompt in [True, False] if template not in SMALL else [True]:
                 line = {"template": template, "messages": conversation, "add_generation_prompt": prompt}
                 messages = [{"role": role, "content": content} for role, content in conversation]
                 try:
-                    line["text"] = compiled.render(messages=messages, tools=None, documents=None, add_generation_prompt=prompt, bos_token=BOS, eos_token=EOS)
+                    line["text"] = compiled.render(messages=messages, tools=None, documents=None, add_generation_prompt=prompt, bos_token=BOS, eos_token=EOS,
+                                                    **({"strftime_now": jinja2.Undefined(name="strftime_now")} if template in FAMILIES else {}))  # the engine has no date
                 except Exception as error:
                     line["error"] = str(error)
                 lines.append(line)

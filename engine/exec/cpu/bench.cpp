@@ -162,7 +162,7 @@ int run(const BenchOptions& options) {
   // What a step must read and multiply: the packed weights once (the head with them), the cache of each stream.
   const double dims = config->head_dim;
   const double layer_weights = dims * config->hidden_size * (2.0 * config->heads + 2.0 * config->kv_heads) +
-                               3.0 * config->hidden_size * config->intermediate_size;
+                               (config->gated ? 3.0 : 2.0) * config->hidden_size * config->intermediate_size;
   const double head_weights = static_cast<double>(config->vocab_size) * config->hidden_size;
   const double weight_bytes = 2 * (layer_weights * config->layers + head_weights);
   const double kv_bytes_per_token = 2.0 * 2.0 * config->layers * config->kv_heads * dims;

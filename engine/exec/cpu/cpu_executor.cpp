@@ -14,6 +14,7 @@
 #include "engine/exec/cpu/packed_matrix.h"
 #include "engine/exec/cpu/sampler.h"
 #include "engine/exec/cpu/thread_pool.h"
+#include "engine/model/tensor_values.h"
 
 namespace sluice::engine {
 namespace cpu {
@@ -26,66 +27,27 @@ constexpr std::uint64_t kKvBytesDefault = std::uint64_t{256} << 20;
 
 // ---- reading weights ------------------------------------------------------------------------------------------------
 
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const int exponent = (half >> 10) & 0x1f;
-  const std::uint32_t fraction = half & 0x3ffu;
-  if (exponent == 0) {
-    const float magnitude = std::ldexp(static_cast<float>(fraction), -24);
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const std::uint32_t biased = exponent == 31 ? 255u : static_cast<std::uint32_t>(exponent - 15 + 127);
-  const std::uint32_t bits = sign | biased << 23 | fraction << 13;
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-
-Bf16 to_bf16(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  if (value != value) return 0x7fc0;
-  return static_cast<Bf16>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-float to_float(Bf16 value) {
-  const std::uint32_t bits = std::uint32_t{value} << 16;
-  float result;
-  std::memcpy(&result, &bits, 4);
-  return result;
-}
-
-float element(const TensorView& tensor, std::uint64_t i) {
-  if (tensor.dtype == Dtype::f32) {
-    float value;
-    std::memcpy(&value, tensor.data.data() + i * 4, 4);
-    return value;
-  }
-  std::uint16_t bits;
-  std::memcpy(&bits, tensor.data.data() + i * 2, 2);
-  return tensor.dtype == Dtype::bf16 ? to_float(bits) : half_to_float(bits);
-}
-
-/// `count` values of a tensor from `first`, as bf16.
-void read_bf16(const TensorView& tensor, std::uint64_t first, std::uint32_t count, Bf16* out) {
-  if (tensor.dtype == Dtype::bf16) {
-    std::memcpy(out, tensor.data.data() + first * 2, std::size_t{count} * 2);
-    return;
-  }
-  for (std::uint32_t i = 0; i < count; ++i) out[i] = to_bf16(element(tensor, first + i));
-}
-
-std::vector<float> read_norm(const TensorView& tensor, std::uint32_t size) {
+/// A norm's weights or a bias, padded with zeros; empty where the graph has none.
+std::vector<float> read_vector(const TensorView& tensor, std::uint32_t size) {
+  if (tensor.data.empty()) return {};
   std::vector<float> values(padded(size));
-  for (std::uint32_t i = 0; i < size; ++i) values[i] = element(tensor, i);
+  read_float(tensor, 0, size, values.data());
   return values;
 }
 
 // ---- the model, packed ----------------------------------------------------------------------------------------------
 
+struct NormWeights {
+  std::vector<float> weight;  // [padded hidden]
+  std::vector<float> bias;    // the same, of a layer norm
+};
+
+/// A vector that is empty has no part in the graph. Biases are by the columns of their product.
 struct Layer {
-  std::vector<float> attention_norm, mlp_norm;  // [padded hidden]
-  PackedMatrix qkv, o, gate_up, down;
+  NormWeights attention_norm, mlp_norm;
+  std::vector<float> q_norm, k_norm;  // [dim_padded]
+  PackedMatrix qkv, o, up, down;      // `up`: with a gate, vectors of gate and up in turn
+  std::vector<float> qkv_bias, o_bias, up_bias, down_bias;
 };
 
 struct Model {
@@ -94,15 +56,17 @@ struct Model {
   std::uint32_t intermediate = 0, intermediate_padded = 0;
   std::uint32_t vocab = 0, vocab_padded = 0;
   Buffer<Bf16> embedding;  // [vocab, hidden_padded]: rows, while the head is packed by columns
-  std::vector<float> final_norm;
+  Buffer<Bf16> positions;  // [context, hidden_padded]; empty unless positions are learned
+  NormWeights final_norm;
   std::vector<Layer> layers;
   PackedMatrix head;
+  std::uint32_t turned = 0;      // leading dimensions of a head that positions turn
   Buffer<float> cosines, sines;  // [context, dim_padded]; empty without rope
 
   std::uint64_t bytes() const {
-    std::uint64_t sum = embedding.bytes() + head.bytes();
+    std::uint64_t sum = embedding.bytes() + positions.bytes() + head.bytes();
     for (const Layer& layer : layers)
-      sum += layer.qkv.bytes() + layer.o.bytes() + layer.gate_up.bytes() + layer.down.bytes();
+      sum += layer.qkv.bytes() + layer.o.bytes() + layer.up.bytes() + layer.down.bytes();
     return sum;
   }
 };
@@ -114,29 +78,94 @@ PackedMatrix::FillRow rows_of(const TensorView& tensor, std::uint32_t rows, std:
   };
 }
 
-Layer pack_layer(ThreadPool& pool, const Model& model, const LayerWeights& weights) {
+NormWeights read_norm(const TensorView& weight, const TensorView& bias, std::uint32_t size) {
+  return {read_vector(weight, size), read_vector(bias, size)};
+}
+
+/// Where column `column` of the product for queries, keys and values comes from: each head's columns are padded to
+/// whole vectors, so that heads never share one.
+struct QkvColumn {
+  const TensorView* weight = nullptr;
+  const TensorView* bias = nullptr;
+  std::uint64_t row = 0;
+  bool padding = false;
+};
+
+QkvColumn qkv_column(const HeadShape& shape, const LayerWeights& weights, std::uint32_t column) {
+  std::uint32_t head = column / shape.dim_padded;
+  const std::uint32_t d = column % shape.dim_padded;
+  QkvColumn from{&weights.q, &weights.q_bias};
+  if (head >= shape.heads + shape.kv_heads) {
+    head -= shape.heads + shape.kv_heads;
+    from = {&weights.v, &weights.v_bias};
+  } else if (head >= shape.heads) {
+    head -= shape.heads;
+    from = {&weights.k, &weights.k_bias};
+  }
+  from.row = std::uint64_t{head} * shape.dim + d;
+  from.padding = d >= shape.dim;
+  return from;
+}
+
+/// Where column `column` of gate and up comes from: vectors of the two in turn, so that both halves of an activation
+/// are in registers of one tile.
+struct GatedColumn {
+  bool up = false;
+  std::uint32_t row = 0;
+};
+
+GatedColumn gated_column(std::uint32_t column) {
+  const std::uint32_t vector = column / kLanes;
+  return {vector % 2 == 1, vector / 2 * kLanes + column % kLanes};
+}
+
+void pack_mlp(ThreadPool& pool, const Model& model, const ModelConfig& config, const LayerWeights& weights,
+              Layer& layer) {
+  const std::uint32_t hidden = model.hidden;
+  if (config.gated) {
+    layer.up =
+        PackedMatrix(pool, 2 * model.intermediate_padded, model.hidden_padded, 2, [&](std::uint32_t column, Bf16* out) {
+          const GatedColumn from = gated_column(column);
+          if (from.row < model.intermediate)
+            read_bf16(from.up ? weights.up : weights.gate, std::uint64_t{from.row} * hidden, hidden, out);
+        });
+    if (config.mlp_bias) {
+      layer.up_bias.resize(std::size_t{2} * model.intermediate_padded);
+      for (std::uint32_t column = 0; column < layer.up_bias.size(); ++column) {
+        const GatedColumn from = gated_column(column);
+        if (from.row < model.intermediate)
+          read_float(from.up ? weights.up_bias : weights.gate_bias, from.row, 1, &layer.up_bias[column]);
+      }
+    }
+  } else {
+    layer.up = PackedMatrix(pool, model.intermediate_padded, model.hidden_padded, 1,
+                            rows_of(weights.up, model.intermediate, hidden));
+    layer.up_bias = read_vector(weights.up_bias, model.intermediate);
+  }
+  layer.down = PackedMatrix(pool, model.hidden_padded, model.intermediate_padded, 1,
+                            rows_of(weights.down, hidden, model.intermediate));
+  layer.down_bias = read_vector(weights.down_bias, hidden);
+}
+
+Layer pack_layer(ThreadPool& pool, const Model& model, const ModelConfig& config, const LayerWeights& weights) {
   const HeadShape& shape = model.shape;
   const std::uint32_t hidden = model.hidden;
+  const std::uint32_t qkv_width = (shape.heads + 2 * shape.kv_heads) * shape.dim_padded;
   Layer layer;
-  layer.attention_norm = read_norm(weights.attention_norm, hidden);
-  layer.mlp_norm = read_norm(weights.mlp_norm, hidden);
-  // One product for queries, keys and values; each head's columns padded to whole vectors, so that heads never share
-  // one.
-  layer.qkv = PackedMatrix(pool, (shape.heads + 2 * shape.kv_heads) * shape.dim_padded, model.hidden_padded, 1,
-                           [&](std::uint32_t column, Bf16* out) {
-                             std::uint32_t head = column / shape.dim_padded;
-                             const std::uint32_t d = column % shape.dim_padded;
-                             if (d >= shape.dim) return;
-                             const TensorView* tensor = &weights.q;
-                             if (head >= shape.heads + shape.kv_heads) {
-                               head -= shape.heads + shape.kv_heads;
-                               tensor = &weights.v;
-                             } else if (head >= shape.heads) {
-                               head -= shape.heads;
-                               tensor = &weights.k;
-                             }
-                             read_bf16(*tensor, (std::uint64_t{head} * shape.dim + d) * hidden, hidden, out);
-                           });
+  layer.attention_norm = read_norm(weights.attention_norm, weights.attention_norm_bias, hidden);
+  layer.mlp_norm = read_norm(weights.mlp_norm, weights.mlp_norm_bias, hidden);
+  layer.q_norm = read_vector(weights.q_norm, shape.dim);
+  layer.k_norm = read_vector(weights.k_norm, shape.dim);
+  layer.qkv = PackedMatrix(pool, qkv_width, model.hidden_padded, 1, [&](std::uint32_t column, Bf16* out) {
+    const QkvColumn from = qkv_column(shape, weights, column);
+    if (!from.padding) read_bf16(*from.weight, from.row * hidden, hidden, out);
+  });
+  if (config.qkv_bias) {
+    layer.qkv_bias.resize(qkv_width);
+    for (std::uint32_t column = 0; column < qkv_width; ++column)
+      if (const QkvColumn from = qkv_column(shape, weights, column); !from.padding)
+        read_float(*from.bias, from.row, 1, &layer.qkv_bias[column]);
+  }
   layer.o =
       PackedMatrix(pool, model.hidden_padded, shape.heads * shape.dim_padded, 1, [&](std::uint32_t column, Bf16* out) {
         if (column >= hidden) return;
@@ -144,45 +173,66 @@ Layer pack_layer(ThreadPool& pool, const Model& model, const LayerWeights& weigh
           read_bf16(weights.o, (std::uint64_t{column} * shape.heads + head) * shape.dim, shape.dim,
                     out + std::size_t{head} * shape.dim_padded);
       });
-  // Vectors of gate and up in turn: both halves of an activation are in registers of one tile.
-  layer.gate_up =
-      PackedMatrix(pool, 2 * model.intermediate_padded, model.hidden_padded, 2, [&](std::uint32_t column, Bf16* out) {
-        const std::uint32_t vector = column / kLanes;
-        const std::uint32_t n = vector / 2 * kLanes + column % kLanes;
-        if (n < model.intermediate)
-          read_bf16(vector % 2 == 0 ? weights.gate : weights.up, std::uint64_t{n} * hidden, hidden, out);
-      });
-  layer.down = PackedMatrix(pool, model.hidden_padded, model.intermediate_padded, 1,
-                            rows_of(weights.down, hidden, model.intermediate));
+  layer.o_bias = read_vector(weights.o_bias, hidden);
+  pack_mlp(pool, model, config, weights, layer);
   return layer;
 }
 
+/// What stands in the tables for dimensions that are not turned multiplies them by 1.
 void fill_rope(const ModelConfig& config, std::uint32_t positions, Model& model) {
-  if (config.rope == Rope::none) return;
-  const std::vector<float> frequencies = rope_frequencies(config);
-  const std::size_t half = frequencies.size();
+  const RopeAngles angles = rope_angles(config, positions);
+  if (angles.dims == 0) return;
+  model.turned = angles.dims;
+  const std::size_t half = angles.dims / 2;
   const std::size_t width = model.shape.dim_padded;
   model.cosines = Buffer<float>(positions * width);
   model.sines = Buffer<float>(positions * width);
   if (model.cosines.size() == 0 || model.sines.size() == 0) return;
-  for (std::size_t t = 0; t < positions; ++t)
+  for (std::size_t t = 0; t < positions; ++t) {
+    float* const cosines = model.cosines.data() + t * width;
+    float* const sines = model.sines.data() + t * width;
     for (std::size_t i = 0; i < half; ++i) {
-      const double angle = static_cast<float>(t) * frequencies[i];
-      model.cosines[t * width + i] = model.cosines[t * width + half + i] = static_cast<float>(std::cos(angle));
-      model.sines[t * width + half + i] = static_cast<float>(std::sin(angle));
-      model.sines[t * width + i] = -model.sines[t * width + half + i];
+      const double angle = static_cast<float>(t) * angles.frequencies[i];
+      cosines[i] = cosines[half + i] = static_cast<float>(std::cos(angle)) * angles.scale;
+      sines[half + i] = static_cast<float>(std::sin(angle)) * angles.scale;
+      sines[i] = -sines[half + i];
     }
+    for (std::size_t d = angles.dims; d < width; ++d) cosines[d] = 1;
+  }
 }
 
-std::string graph_lacks(const ModelConfig& config) {
-  if (config.norm != Norm::rms) return "layer norm";
-  if (config.activation != Activation::silu) return "an activation other than silu";
-  if (!config.gated) return "an MLP without a gate";
-  if (config.qkv_bias) return "biases of queries, keys and values";
-  if (config.qk_norm) return "norms of queries and keys";
-  if (config.rope == Rope::longrope) return "longrope";
+/// Every tensor that the config's flags ask for, or the name of one that is not there.
+std::string_view lacking(const ModelConfig& config, const Weights& weights) {
+  const auto lacks = [](bool wanted, const TensorView& tensor) { return wanted && tensor.data.empty(); };
+  const bool layer_norm = config.norm == Norm::layer;
+  if (lacks(config.learned_positions, weights.positions)) return "positions";
+  if (lacks(layer_norm, weights.final_norm_bias)) return "a norm's bias";
+  for (const LayerWeights& layer : weights.layers) {
+    if (lacks(layer_norm, layer.attention_norm_bias) || lacks(layer_norm, layer.mlp_norm_bias)) return "a norm's bias";
+    if (lacks(config.qkv_bias, layer.q_bias) || lacks(config.qkv_bias, layer.k_bias) ||
+        lacks(config.qkv_bias, layer.v_bias))
+      return "biases of queries, keys and values";
+    if (lacks(config.qk_norm, layer.q_norm) || lacks(config.qk_norm, layer.k_norm)) return "norms of queries and keys";
+    if (lacks(config.o_bias, layer.o_bias)) return "a bias of attention's output";
+    if (lacks(config.gated, layer.gate) || lacks(config.mlp_bias && config.gated, layer.gate_bias)) return "a gate";
+    if (lacks(config.mlp_bias, layer.up_bias) || lacks(config.mlp_bias, layer.down_bias)) return "biases of the MLP";
+  }
   return {};
 }
+
+Unit unit_of(Activation activation) {
+  switch (activation) {
+    case Activation::gelu:
+      return Unit::gelu;
+    case Activation::gelu_tanh:
+      return Unit::gelu_tanh;
+    case Activation::silu:
+      return Unit::silu;
+  }
+  return Unit::silu;
+}
+
+const float* or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
 // ---- the executor ---------------------------------------------------------------------------------------------------
 
@@ -223,7 +273,8 @@ class CpuExecutor final : public Executor {
     std::uint32_t position = 0;  // of the row's token
   };
   void lay_out(const StepPlan& plan);
-  void norm_rows(const std::vector<float>& weight);
+  void norm_row(const NormWeights& weights, std::size_t row, Bf16* out) const;
+  void norm_rows(const NormWeights& weights);
   void multiply(const PackedMatrix& matrix, const Product& product);
   void run_layer(std::size_t index);
   void sample();
@@ -245,7 +296,8 @@ class CpuExecutor final : public Executor {
 
   // The step being run.
   std::uint32_t step_rows_ = 0;
-  std::vector<TokenId> tokens_;  // [rows]
+  std::vector<TokenId> tokens_;           // [rows]
+  std::vector<std::uint32_t> positions_;  // [rows]
   std::vector<Segment> segments_;
   std::vector<AttentionItem> items_;
   std::vector<std::uint64_t> item_costs_;  // up to and with the item
@@ -306,10 +358,13 @@ std::string CpuExecutor::prepare(const Weights& weights) {
   logits_ = Buffer<float>(std::size_t{options_.slots_max} * model.vocab_padded);
   for (unsigned thread = 0; thread < pool_.size(); ++thread) scratch_.emplace_back(attention_scratch_floats(shape));
   model.embedding = Buffer<Bf16>(std::size_t{model.vocab} * model.hidden_padded);
+  if (config_.learned_positions) model.positions = Buffer<Bf16>(std::size_t{context} * model.hidden_padded);
   fill_rope(config_, context, model);
-  const bool lacks_rope = config_.rope != Rope::none && (model.cosines.size() == 0 || model.sines.size() == 0);
+  const bool lacks_rope = model.turned != 0 && (model.cosines.size() == 0 || model.sines.size() == 0);
+  const bool lacks_positions = config_.learned_positions && model.positions.size() == 0;
   if (x_.size() == 0 || normed_.size() == 0 || qkv_.size() == 0 || q_.size() == 0 || attended_.size() == 0 ||
-      activated_.size() == 0 || last_.size() == 0 || logits_.size() == 0 || model.embedding.size() == 0 || lacks_rope)
+      activated_.size() == 0 || last_.size() == 0 || logits_.size() == 0 || model.embedding.size() == 0 || lacks_rope ||
+      lacks_positions)
     return fmt::format("no memory for steps of {} rows of this model", rows);
 
   // Touched now: a page that the system clears within a step would delay somebody's token.
@@ -320,6 +375,7 @@ std::string CpuExecutor::prepare(const Weights& weights) {
   std::memset(logits_.data(), 0, logits_.bytes());
 
   tokens_.resize(rows);
+  positions_.resize(rows);
   segments_.reserve(rows);
   items_.reserve(rows * shape.kv_heads);
   item_costs_.reserve(rows * shape.kv_heads);
@@ -328,15 +384,19 @@ std::string CpuExecutor::prepare(const Weights& weights) {
   results_.reserve(std::size_t{2} * options_.slots_max);
   stats_.resize(std::size_t{options_.slots_max} * ((model.vocab_padded + kStatsChunk - 1) / kStatsChunk));
 
-  for (std::uint32_t token = 0; token < model.vocab; ++token)
-    read_bf16(weights.embedding, std::uint64_t{token} * model.hidden, model.hidden,
-              model.embedding.data() + std::size_t{token} * model.hidden_padded);
-  model.final_norm = read_norm(weights.final_norm, model.hidden);
+  const auto read_table = [&](const TensorView& table, std::uint32_t count, Buffer<Bf16>& out) {
+    for (std::uint32_t i = 0; i < count; ++i)
+      read_bf16(table, std::uint64_t{i} * model.hidden, model.hidden,
+                out.data() + std::size_t{i} * model.hidden_padded);
+  };
+  read_table(weights.embedding, model.vocab, model.embedding);
+  if (config_.learned_positions) read_table(weights.positions, context, model.positions);
+  model.final_norm = read_norm(weights.final_norm, weights.final_norm_bias, model.hidden);
   model.layers.reserve(weights.layers.size());
   for (const LayerWeights& layer : weights.layers) {
-    model.layers.push_back(pack_layer(pool_, model, layer));
+    model.layers.push_back(pack_layer(pool_, model, config_, layer));
     const Layer& packed = model.layers.back();
-    if (packed.qkv.empty() || packed.o.empty() || packed.gate_up.empty() || packed.down.empty())
+    if (packed.qkv.empty() || packed.o.empty() || packed.up.empty() || packed.down.empty())
       return "no memory for the packed weights";
   }
   model.head =
@@ -376,6 +436,7 @@ void CpuExecutor::lay_out(const StepPlan& plan) {
       const TokenId token = slice.tokens[i];
       SLUICE_ENGINE_CHECK(token >= 0 && static_cast<std::uint32_t>(token) < model_.vocab);
       tokens_[row + i] = token;
+      positions_[row + i] = slice.position + i;
     }
     for (std::uint32_t done = 0; done < count;) {
       const std::uint32_t position = slice.position + done;
@@ -410,19 +471,28 @@ void CpuExecutor::submit(const StepPlan& plan) {
   lay_out(plan);
   const std::size_t hidden = model_.hidden_padded;
   pool_.each(step_rows_, 8, [&](std::size_t row, unsigned) {
-    kernels_.widen(model_.embedding.data() + static_cast<std::size_t>(tokens_[row]) * hidden, x_.data() + row * hidden,
-                   hidden);
+    const Bf16* const position =
+        model_.positions.size() == 0 ? nullptr : model_.positions.data() + positions_[row] * hidden;
+    kernels_.widen(model_.embedding.data() + static_cast<std::size_t>(tokens_[row]) * hidden, position,
+                   x_.data() + row * hidden, hidden);
   });
   for (std::size_t layer = 0; layer < model_.layers.size(); ++layer) run_layer(layer);
   if (!heads_.empty()) sample();
 }
 
-void CpuExecutor::norm_rows(const std::vector<float>& weight) {
+void CpuExecutor::norm_row(const NormWeights& weights, std::size_t row, Bf16* out) const {
   const std::size_t width = model_.hidden_padded;
-  pool_.each(step_rows_, 8, [&](std::size_t row, unsigned) {
-    kernels_.rms_norm(x_.data() + row * width, weight.data(), normed_.data() + row * width, model_.hidden, width,
-                      config_.norm_eps);
-  });
+  const float* const x = x_.data() + row * width;
+  if (config_.norm == Norm::layer) {
+    kernels_.layer_norm(x, weights.weight.data(), weights.bias.data(), out, model_.hidden, width, config_.norm_eps);
+  } else {
+    kernels_.rms_norm(x, weights.weight.data(), out, model_.hidden, width, config_.norm_eps);
+  }
+}
+
+void CpuExecutor::norm_rows(const NormWeights& weights) {
+  pool_.each(step_rows_, 8,
+             [&](std::size_t row, unsigned) { norm_row(weights, row, normed_.data() + row * model_.hidden_padded); });
 }
 
 void CpuExecutor::multiply(const PackedMatrix& matrix, const Product& product) {
@@ -443,11 +513,20 @@ void CpuExecutor::run_layer(std::size_t index) {
   const KvLayer kv = kv_layer(index);
 
   norm_rows(layer.attention_norm);
-  multiply(layer.qkv, {.a = normed_.data(), .lda = hidden, .rows = step_rows_, .out = qkv_.data(), .ldo = qkv_width});
+  multiply(layer.qkv, {.a = normed_.data(),
+                       .lda = hidden,
+                       .rows = step_rows_,
+                       .bias = or_null(layer.qkv_bias),
+                       .out = qkv_.data(),
+                       .ldo = qkv_width});
 
   const RopeJob rope{.shape = shape,
                      .qkv = qkv_.data(),
                      .ld = qkv_width,
+                     .q_norm = or_null(layer.q_norm),
+                     .k_norm = or_null(layer.k_norm),
+                     .eps = config_.norm_eps,
+                     .turned = model_.turned,
                      .cosines = model_.cosines.data(),
                      .sines = model_.sines.data(),
                      .q = q_.data(),
@@ -462,7 +541,7 @@ void CpuExecutor::run_layer(std::size_t index) {
                                .rows = step_rows_,
                                .kv = kv,
                                .scale = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(shape.dim)),
-                               .window = config_.sliding_window,
+                               .window = index >= config_.windowed_from ? config_.sliding_window : 0,
                                .out = attended_.data(),
                                .ldo = attended_width};
   pool_.each_share(item_shares_.data(), [&](std::size_t item, unsigned thread) {
@@ -473,19 +552,23 @@ void CpuExecutor::run_layer(std::size_t index) {
                      .lda = attended_width,
                      .rows = step_rows_,
                      .finish = Finish::add,
+                     .bias = or_null(layer.o_bias),
                      .out = x_.data(),
                      .ldo = hidden});
   norm_rows(layer.mlp_norm);
-  multiply(layer.gate_up, {.a = normed_.data(),
-                           .lda = hidden,
-                           .rows = step_rows_,
-                           .gated = true,
-                           .out_bf16 = activated_.data(),
-                           .ldo = intermediate});
+  multiply(layer.up, {.a = normed_.data(),
+                      .lda = hidden,
+                      .rows = step_rows_,
+                      .bias = or_null(layer.up_bias),
+                      .unit = unit_of(config_.activation),
+                      .gated = config_.gated,
+                      .out_bf16 = activated_.data(),
+                      .ldo = intermediate});
   multiply(layer.down, {.a = activated_.data(),
                         .lda = intermediate,
                         .rows = step_rows_,
                         .finish = Finish::add,
+                        .bias = or_null(layer.down_bias),
                         .out = x_.data(),
                         .ldo = hidden});
 }
@@ -496,10 +579,8 @@ void CpuExecutor::sample() {
   const std::size_t chunks = (vocab + kStatsChunk - 1) / kStatsChunk;
   const std::size_t count = heads_.size();
 
-  pool_.each(count, 8, [&](std::size_t i, unsigned) {
-    kernels_.rms_norm(x_.data() + heads_[i].row * hidden, model_.final_norm.data(), last_.data() + i * hidden,
-                      model_.hidden, hidden, config_.norm_eps);
-  });
+  pool_.each(count, 8,
+             [&](std::size_t i, unsigned) { norm_row(model_.final_norm, heads_[i].row, last_.data() + i * hidden); });
   multiply(model_.head, {.a = last_.data(),
                          .lda = hidden,
                          .rows = static_cast<std::uint32_t>(count),
@@ -539,15 +620,20 @@ void CpuExecutor::sample() {
 
 Result<std::unique_ptr<Executor>> make_cpu_executor(const ModelConfig& config, const Weights& weights,
                                                     const CpuOptions& options) {
-  if (const std::string lacks = cpu::graph_lacks(config); !lacks.empty())
-    return fail(fmt::format("{} has {}, which the CPU executor does not compute", config.architecture, lacks));
   if (config.heads == 0 || config.kv_heads == 0 || config.heads % config.kv_heads != 0)
     return fail(fmt::format("{} query heads cannot share {} key heads evenly", config.heads, config.kv_heads));
-  if (config.head_dim == 0 || config.head_dim > cpu::kHeadDimMax || config.head_dim % 2 != 0)
+  if (config.head_dim == 0 || config.head_dim > cpu::kHeadDimMax)
+    return fail(fmt::format("head_dim is {}; the CPU executor takes up to {}", config.head_dim, cpu::kHeadDimMax));
+  const std::uint32_t turned = config.rope == Rope::none ? 0
+                               : config.rope_dims == 0   ? config.head_dim
+                                                         : config.rope_dims;
+  if (turned % 2 != 0 || turned > config.head_dim)
     return fail(
-        fmt::format("head_dim is {}; the CPU executor takes even ones up to {}", config.head_dim, cpu::kHeadDimMax));
+        fmt::format("positions turn {} of {} dimensions; that must be an even number", turned, config.head_dim));
   if (weights.layers.size() != config.layers || config.layers == 0)
     return fail(fmt::format("{} layers of weights for a model of {}", weights.layers.size(), config.layers));
+  if (const std::string_view lacks = cpu::lacking(config, weights); !lacks.empty())
+    return fail(fmt::format("{} asks for {}, which the weights lack", config.architecture, lacks));
   if (options.slots_max == 0 || options.rows_max < options.slots_max)
     return fail(fmt::format("rows_max is {} and slots_max {}: a step must have room for one row of every slot",
                             options.rows_max, options.slots_max));

@@ -35,8 +35,11 @@ enum class Finish : std::uint8_t {
   accumulate,  // the accumulator starts from out
 };
 
-/// out[rows, columns of groups] (fp32) = a[rows, k] * w; with `gated`, columns come as vectors gate, up, gate, up ...
-/// and out_bf16 = silu(gate) * up instead.
+/// What becomes of a product's columns before they are rounded to bf16.
+enum class Unit : std::uint8_t { none, silu, gelu, gelu_tanh };
+
+/// out[rows, columns of groups] (fp32) = a[rows, k] * w + bias. With a unit, out_bf16 = unit(that) instead; with
+/// `gated` too, columns come as vectors gate, up, gate, up ... and out_bf16 = unit(gate) * up.
 struct Product {
   const Bf16* a = nullptr;
   std::size_t lda = 0;
@@ -46,6 +49,8 @@ struct Product {
   std::size_t group_count = 0;
   std::size_t k_pairs = 0;
   Finish finish = Finish::assign;
+  const float* bias = nullptr;  // [columns]; null: none. Added last
+  Unit unit = Unit::none;
   bool gated = false;
   float* out = nullptr;
   Bf16* out_bf16 = nullptr;
@@ -79,8 +84,12 @@ struct RopeJob {
   HeadShape shape;
   const float* qkv = nullptr;  // [rows, ld]: all query heads, key heads, value heads, each dim_padded wide
   std::size_t ld = 0;
+  const float* q_norm = nullptr;  // [dim_padded]: queries and keys are normed by head before they turn; null: not
+  const float* k_norm = nullptr;
+  float eps = 0;                   // of these norms
+  std::uint32_t turned = 0;        // leading dimensions that the angles turn; the tables hold 1 and 0 for the others
   const float* cosines = nullptr;  // [positions, dim_padded]; null: no rotation
-  const float* sines = nullptr;    // the same, first half negated
+  const float* sines = nullptr;    // the same, first half of the turned ones negated
   Bf16* q = nullptr;               // [kv_heads, rows, heads of the group, dim_padded]
   std::uint32_t rows = 0;          // of the step
   KvLayer kv;
@@ -124,11 +133,14 @@ struct LogitStats {
 struct Kernels {
   const char* name;
   void (*product)(const Product& product);
-  /// out[n] (fp32) = in[n], n a multiple of 16.
-  void (*widen)(const Bf16* in, float* out, std::size_t n);
+  /// out[n] (fp32) = in[n] + more[n], n a multiple of 16; more may be null.
+  void (*widen)(const Bf16* in, const Bf16* more, float* out, std::size_t n);
   /// out = x / sqrt(mean(x^2) + eps) * weight over n values; n_padded is a multiple of 16 and x is zero beyond n.
   void (*rms_norm)(const float* x, const float* weight, Bf16* out, std::size_t n, std::size_t n_padded, float eps);
-  /// Rotates queries and keys of one kv head's group, and writes keys and values to the cache.
+  /// out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; sizes as in rms_norm.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, Bf16* out, std::size_t n,
+                     std::size_t n_padded, float eps);
+  /// Norms and rotates queries and keys of one kv head's group, and writes keys and values to the cache.
   void (*rope_write)(const RopeJob& job, const Segment& segment, std::uint32_t kv_head);
   /// softmax(q k^T) v over tiles of 64 keys in ascending order; scratch: attention_scratch_floats(), 64-byte aligned.
   void (*attention)(const AttentionJob& job, const AttentionItem& item, float* scratch);

@@ -98,28 +98,92 @@ inline Vec silu(Vec x) {
   return div(x, add(splat(1.0f), e));
 }
 
+/// 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), as x over 1 + e^-2u: no cancellation where tanh nears -1.
+inline Vec gelu_tanh(Vec x) {
+  const Vec u = mul(x, fma(mul(x, x), splat(0.044715f), splat(1.0f)));
+  const Vec e = exp2_of(mul(u, splat(-2.30220819813844f)));  // -2 sqrt(2 / pi) log2(e)
+  return div(x, add(splat(1.0f), e));
+}
+
+/// 0.5 x (1 + erf(x / sqrt(2))), as max(x, 0) - 0.5 |x| erfc(|x| / sqrt(2)). erfc within 1.5e-7: Abramowitz and Stegun
+/// 7.1.26.
+inline Vec gelu(Vec x) {
+  const Vec magnitude = maximum(sub(zero(), x), x);
+  const Vec t = div(splat(1.0f), fma(magnitude, splat(0.3275911f * 0.70710678f), splat(1.0f)));
+  Vec p = splat(1.061405429f);
+  p = fma(p, t, splat(-1.453152027f));
+  p = fma(p, t, splat(1.421413741f));
+  p = fma(p, t, splat(-0.284496736f));
+  p = fma(p, t, splat(0.254829592f));
+  const Vec e = exp2_of(mul(mul(x, x), splat(-0.72134752f)));  // e^-(x^2 / 2)
+  const Vec tail = mul(mul(p, t), mul(e, mul(magnitude, splat(0.5f))));
+  return sub(maximum(zero(), x), tail);
+}
+
+template <Unit unit>
+Vec apply(Vec x) {
+  if constexpr (unit == Unit::gelu) return gelu(x);
+  if constexpr (unit == Unit::gelu_tanh) return gelu_tanh(x);
+  return silu(x);
+}
+
+/// Up to 12 rows of one group's sums -> what the next product reads.
+template <Unit unit, bool gated>
+void activate(const Product& p, const Group& group, const float* tile, std::size_t first_row, std::size_t rows) {
+  constexpr std::size_t kStep = gated ? 2 * kLanes : kLanes;
+  const std::size_t width = std::size_t{group.vectors} * kLanes;
+  const std::size_t ldo = p.ldo;  // out may alias p, for all the compiler knows
+  const float* const bias = p.bias == nullptr ? nullptr : p.bias + group.column;
+  Bf16* out = p.out_bf16 + first_row * ldo + (gated ? group.column / 2 : group.column);
+  for (std::size_t i = 0; i < rows; ++i, out += ldo, tile += width)
+    for (std::size_t v = 0; v < width; v += kStep) {
+      Vec x = load(tile + v);
+      if (bias != nullptr) x = add(x, load(bias + v));
+      x = apply<unit>(x);
+      if constexpr (gated) {
+        const Vec up = load(tile + v + kLanes);
+        x = mul(x, bias == nullptr ? up : add(up, load(bias + v + kLanes)));
+      }
+      store_bf16(out + v * kLanes / kStep, x);
+    }
+}
+
+using Activate = void (*)(const Product&, const Group&, const float*, std::size_t, std::size_t);
+
+template <bool gated>
+Activate activate_of(Unit unit) {
+  if (unit == Unit::gelu) return activate<Unit::gelu, gated>;
+  if (unit == Unit::gelu_tanh) return activate<Unit::gelu_tanh, gated>;
+  return activate<Unit::silu, gated>;
+}
+
+inline void add_bias(const Product& p, const Group& group) {
+  for (std::size_t r = 0; r < p.rows; ++r)
+    for (std::size_t v = 0; v < group.vectors; ++v) {
+      float* to = p.out + r * p.ldo + group.column + v * kLanes;
+      store(to, add(load(to), load(p.bias + group.column + v * kLanes)));
+    }
+}
+
 void product(const Product& p) {
   alignas(64) float tile[12 * kGroupVectors * kLanes];
   for (std::size_t g = 0; g < p.group_count; ++g) {
     const Group group = p.groups[g];
     const Bf16* w = p.weights + group.offset;
     const std::size_t w_stride = std::size_t{group.vectors} * kLanes * 2;
-    if (!p.gated) {
+    if (p.unit == Unit::none) {
       block(p.a, p.lda, p.rows, w, w_stride, group.vectors, p.k_pairs, p.finish, p.out + group.column, p.ldo);
+      if (p.bias != nullptr) add_bias(p, group);
       continue;
     }
+    const Activate unit = p.gated ? activate_of<true>(p.unit) : activate_of<false>(p.unit);
     const std::size_t width = std::size_t{group.vectors} * kLanes;
     const std::size_t rows_max = rows_at_once(static_cast<int>(group.vectors <= kColumns ? group.vectors : kColumns));
     const std::size_t parts = (p.rows + rows_max - 1) / rows_max;
     for (std::size_t part = 0, r = 0; part < parts; ++part) {
       const std::size_t end = p.rows * (part + 1) / parts;
       block(p.a + r * p.lda, p.lda, end - r, w, w_stride, group.vectors, p.k_pairs, Finish::assign, tile, width);
-      for (std::size_t i = 0; i < end - r; ++i)
-        for (std::size_t v = 0; v < group.vectors; v += 2) {
-          const float* from = tile + i * width + v * kLanes;
-          store_bf16(p.out_bf16 + (r + i) * p.ldo + group.column / 2 + v / 2 * kLanes,
-                     mul(silu(load(from)), load(from + kLanes)));
-        }
+      unit(p, group, tile, r, end - r);
       r = end;
     }
   }
@@ -143,31 +207,62 @@ inline Vec exp2_of(Vec x) {
   return zero_below(mul(p, pow2(shifted)), x, splat(-126.0f));
 }
 
-void widen(const Bf16* in, float* out, std::size_t n) {
-  for (std::size_t i = 0; i < n; i += kLanes) store(out + i, load_bf16(in + i));
+void widen(const Bf16* in, const Bf16* more, float* out, std::size_t n) {
+  for (std::size_t i = 0; i < n; i += kLanes) {
+    const Vec x = load_bf16(in + i);
+    store(out + i, more == nullptr ? x : add(x, load_bf16(more + i)));
+  }
 }
 
-void rms_norm(const float* x, const float* weight, Bf16* out, std::size_t n, std::size_t n_padded, float eps) {
+/// What an RMS norm multiplies x by.
+inline Vec rms_scale(const float* x, std::size_t n, std::size_t n_padded, float eps) {
   Vec squares = zero();
   for (std::size_t i = 0; i < n_padded; i += kLanes) squares = fma(load(x + i), load(x + i), squares);
   const float mean = reduce_add(squares) / static_cast<float>(n);
-  const Vec scale = splat(1.0f / __builtin_sqrtf(mean + eps));
+  return splat(1.0f / __builtin_sqrtf(mean + eps));
+}
+
+void rms_norm(const float* x, const float* weight, Bf16* out, std::size_t n, std::size_t n_padded, float eps) {
+  const Vec scale = rms_scale(x, n, n_padded, eps);
   for (std::size_t i = 0; i < n_padded; i += kLanes)
     store_bf16(out + i, mul(mul(load(x + i), scale), load(weight + i)));
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, Bf16* out, std::size_t n, std::size_t n_padded,
+                float eps) {
+  Vec sum = zero();
+  for (std::size_t i = 0; i < n_padded; i += kLanes) sum = add(sum, load(x + i));
+  const Vec mean = splat(reduce_add(sum) / static_cast<float>(n));
+  Vec squares = zero();
+  for (std::size_t i = 0; i < n_padded; i += kLanes) {
+    const Vec off = keep_lanes(sub(load(x + i), mean), 0, least(n - i, kLanes), 0, zero());
+    squares = fma(off, off, squares);
+  }
+  const Vec scale = splat(1.0f / __builtin_sqrtf(reduce_add(squares) / static_cast<float>(n) + eps));
+  for (std::size_t i = 0; i < n_padded; i += kLanes)
+    store_bf16(out + i, fma(mul(sub(load(x + i), mean), scale), load(weight + i), load(bias + i)));
 }
 
 // ---- attention ------------------------------------------------------------------------------------------------------
 
 constexpr std::size_t kHeadDimMax = 512;
 
-/// Rotates x[dim] by its position's angles into out (bf16), or only rounds it.
-inline void rotate(const RopeJob& job, const float* x, std::size_t position, Bf16* out) {
+/// Norms x[dim] where there is a weight for it, and rotates it by its position's angles into out (bf16).
+inline void rotate(const RopeJob& job, const float* norm, const float* x, std::size_t position, Bf16* out) {
   const std::size_t padded_dim = job.shape.dim_padded;
+  alignas(64) float normed[kHeadDimMax + 2 * kLanes];
+  if (norm != nullptr) {
+    const Vec scale = rms_scale(x, job.shape.dim, padded_dim, job.eps);
+    for (std::size_t d = 0; d < padded_dim; d += kLanes)
+      store(normed + d, mul(mul(load(x + d), scale), load(norm + d)));
+    for (std::size_t d = 0; d < 2 * kLanes; ++d) normed[padded_dim + d] = 0;
+    x = normed;
+  }
   if (job.cosines == nullptr) {
     for (std::size_t d = 0; d < padded_dim; d += kLanes) store_bf16(out + d, load(x + d));
     return;
   }
-  const std::size_t half = job.shape.dim / 2;
+  const std::size_t half = job.turned / 2;
   alignas(64) float swapped[kHeadDimMax + 2 * kLanes];
   for (std::size_t d = 0; d < half; d += kLanes) store(swapped + d, load(x + half + d));
   for (std::size_t d = 0; d < half; d += kLanes) store(swapped + half + d, load(x + d));
@@ -190,10 +285,11 @@ void rope_write(const RopeJob& job, const Segment& segment, std::uint32_t kv_hea
     const std::size_t key = position % kTileKeys;
     const float* x = job.qkv + row * job.ld;
     Bf16* q = job.q + (std::size_t{kv_head} * job.rows + row) * group * dim;
-    for (std::size_t h = 0; h < group; ++h) rotate(job, x + (kv_head * group + h) * dim, position, q + h * dim);
+    for (std::size_t h = 0; h < group; ++h)
+      rotate(job, job.q_norm, x + (kv_head * group + h) * dim, position, q + h * dim);
 
     alignas(64) Bf16 rotated[kHeadDimMax];
-    rotate(job, x + (job.shape.heads + kv_head) * dim, position, rotated);
+    rotate(job, job.k_norm, x + (job.shape.heads + kv_head) * dim, position, rotated);
     for (std::size_t d = 0; d < dim; d += 2) __builtin_memcpy(keys + d * kTileKeys + key * 2, rotated + d, 4);
 
     const float* v = x + (job.shape.heads + job.shape.kv_heads + kv_head) * dim;
@@ -340,5 +436,7 @@ float read_all(const float* values, std::size_t n) {
 }
 
 constexpr Kernels table(const char* name) {
-  return {name, product, widen, rms_norm, rope_write, attention, logit_stats, exps, products_in_registers, read_all};
+  return {name,       product,   widen,       rms_norm, layer_norm,
+          rope_write, attention, logit_stats, exps,     products_in_registers,
+          read_all};
 }

@@ -7,11 +7,11 @@
 // zero, so a tile or split without a visible key changes no bit, and may be computed or left out.
 //
 // decode: 4 warps share a tile (each the scores of 16 keys, then a quarter of the output's dimensions), a fifth feeds
-//   them; a block walks (item, kv head) pairs in a fixed stride; the last block of a row folds the splits in order.
+//   them; a block walks (item, kv head) pairs in a fixed stride. A second kernel folds the splits of rows with several.
 // prefill: 8 warps of 16 rows (token x head of the group) walk the keys, a ninth feeds them; totals lie in shared
-//   memory.
+//   memory. On sm_90a warpgroups multiply by wgmma, elsewhere warps by mma.sync: the same bits (seen in tests/gpu).
 // Bytes that must move: each visible key and value once per row (decode) or per 128 rows (prefill): 4 * dim a key.
-// Shared memory: 3 tiles of 256 * dim bytes (+ 6 KiB decode; + 512 * dim bytes prefill). Needs sm_90.
+// Shared memory: 3 tiles of 256 * dim bytes (+ 6 KiB decode; + up to 768 * dim bytes prefill). Needs sm_90.
 #include "engine/exec/cuda/device.h"
 #include "engine/exec/cuda/kernels.h"
 #include "engine/exec/cuda/launch.cuh"
@@ -37,7 +37,7 @@ __host__ __device__ constexpr std::size_t tile_bytes(int dim) {
 /// Address of the 16-byte piece `piece` of row `row` of a tile in shared memory.
 template <int D>
 __device__ std::uint32_t piece_address(std::uint32_t tile, std::uint32_t row, std::uint32_t piece) {
-  return tile + row * (D * 2) + swizzled_piece(row, piece, D) * 16;
+  return tile + piece_offset(row, piece, D);
 }
 
 __device__ bool visible(std::int32_t key, std::int32_t position, std::int32_t window) {
@@ -57,28 +57,43 @@ __device__ Rescale rescale(float& maximum, float seen) {
   return {shift, keep};
 }
 
+/// 2^(score * scale - shift): the weight of a key, before it is divided by the sum.
+__device__ float weight_of(float score, float scale, const Rescale& change) {
+  return exp2_fast(fmaf(score, scale, -change.shift));
+}
+
 // ---- decode ---------------------------------------------------------------------------------------------------------
 
 constexpr int kDecodeWarps = 4;
 constexpr int kDecodeThreads = 32 * (kDecodeWarps + 1);
 constexpr int kWeightStride = 72;  // of a row of weights: 144 bytes, so that ldmatrix meets no bank twice
 
-struct DecodeShared {
-  alignas(16) Bf16 weights[2][16][kWeightStride];
-  float maxima[2][kDecodeWarps][16];
-  std::uint64_t full[kStages], empty[kStages];
-  std::uint32_t last;
-};
-
-constexpr std::size_t decode_shared_bytes(int dim) { return kStages * tile_bytes(dim) + sizeof(DecodeShared) + 128; }
-
+/// A row, a split and a kv head (or 16 heads of its group).
 struct DecodeUnit {
   DecodeItem item;
   std::uint32_t kv_head, first_head, heads;  // heads of the group, at most 16
   std::int32_t first_tile, end_tile;
 };
 
-template <int D>
+struct DecodeShared {
+  alignas(16) Bf16 weights[2][16][kWeightStride];
+  float maxima[2][kDecodeWarps][16];
+  DecodeUnit units[kStages];  // of a stage that begins one
+  std::uint64_t full[kStages], empty[kStages];
+};
+
+static_assert(sizeof(DecodeShared) >= 16 * kHeadDimMax * 2);
+
+/// A stage: a tile of keys and values, and the queries where it begins a unit. Fragments of heads that are not there
+/// come from whatever lies behind, and go nowhere.
+__host__ __device__ constexpr std::uint32_t decode_stage_bytes(int dim, std::uint32_t group) {
+  return static_cast<std::uint32_t>(tile_bytes(dim)) + (group < 16 ? group : 16u) * static_cast<std::uint32_t>(dim) * 2;
+}
+constexpr std::size_t decode_shared_bytes(int dim, std::uint32_t group) {
+  // Absent heads of the last stage reach into DecodeShared, which is larger than 16 of them.
+  return kStages * decode_stage_bytes(dim, group) + sizeof(DecodeShared);
+}
+
 __device__ DecodeUnit decode_unit(const AttentionJob& job, const DecodeItem* items, std::uint32_t unit) {
   const std::uint32_t group = job.shape.heads / job.shape.kv_heads;
   const std::uint32_t parts = (group + 15) / 16;
@@ -98,12 +113,13 @@ __device__ DecodeUnit decode_unit(const AttentionJob& job, const DecodeItem* ite
 
 template <int D>
 __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job) {
-  extern __shared__ __align__(128) unsigned char shared[];
+  extern __shared__ __align__(1024) unsigned char shared[];
   constexpr std::uint32_t kTile = static_cast<std::uint32_t>(tile_bytes(D));
+  const std::uint32_t stage_bytes = decode_stage_bytes(D, job.shape.heads / job.shape.kv_heads);
   constexpr int kDims = D / kDecodeWarps;  // of the output, a warp
   constexpr int kOut = kDims / 8;          // n8 tiles of it
-  auto& state = *reinterpret_cast<DecodeShared*>(shared + kStages * kTile);
-  const std::uint32_t tiles = shared_address(shared);
+  auto& state = *reinterpret_cast<DecodeShared*>(shared + kStages * stage_bytes);
+  const std::uint32_t stages = shared_address(shared);
   const std::uint32_t full = shared_address(state.full), empty = shared_address(state.empty);
   const std::uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
@@ -118,28 +134,51 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
   __syncthreads();
   wait_for_kernel_before();
 
-  const auto* items = array_at<DecodeItem>(job.step, job.step->decode_at);
-  const std::uint32_t group = job.shape.heads / job.shape.kv_heads;
-  const std::uint32_t parts = (group + 15) / 16;
+  const std::uint32_t parts = (job.shape.heads / job.shape.kv_heads + 15) / 16;
   const std::uint32_t units = static_cast<std::uint32_t>(job.step->decode_items) * job.shape.kv_heads * parts;
   std::uint32_t stage = 0, phase = 0;
   const auto advance = [&] {
     if (++stage == kStages) stage = 0, phase ^= 1;
   };
 
-  if (warp == kDecodeWarps) {  // feeds the others
-    if (lane != 0) return;
-    for (std::uint32_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
-      const DecodeUnit u = decode_unit<D>(job, items, unit);
+  if (warp == kDecodeWarps) {  // feeds the others, and reads for them whatever comes from memory
+    if (lane != 0 || blockIdx.x >= units) return;
+    const auto* items = array_at<DecodeItem>(job.step, job.step->decode_at);
+    const auto read_table = [&](const DecodeUnit& u, std::int32_t(&blocks)[kSplitTiles]) {
       const std::int32_t* table = job.tables + static_cast<std::size_t>(u.item.slot) * job.table_blocks;
-      for (std::int32_t tile = u.first_tile; tile < u.end_tile; ++tile) {
-        const auto* from = static_cast<const unsigned char*>(job.kv) +
-                           (static_cast<std::size_t>(table[tile]) * job.shape.kv_heads + u.kv_head) * kTile;
+#pragma unroll
+      for (std::int32_t i = 0; i < static_cast<std::int32_t>(kSplitTiles); ++i)
+        blocks[i] = u.first_tile + i < u.end_tile ? table[u.first_tile + i] : 0;
+    };
+    DecodeUnit u = decode_unit(job, items, blockIdx.x);
+    std::int32_t blocks[kSplitTiles];
+    read_table(u, blocks);
+    for (std::uint32_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
+      const bool more = unit + gridDim.x < units;
+      DecodeUnit next = u;
+      if (more) next = decode_unit(job, items, unit + gridDim.x);    // on its way while this one's tiles go out
+      const std::int32_t count = max(1, u.end_tile - u.first_tile);  // a split wholly before the window has one, unseen
+#pragma unroll
+      for (std::int32_t i = 0; i < static_cast<std::int32_t>(kSplitTiles); ++i) {
+        if (i >= count) break;
+        const std::uint32_t to = stages + stage * stage_bytes;
+        const std::uint32_t query_bytes = i == 0 ? u.heads * D * 2 : 0;
         barrier_wait(empty + 8 * stage, phase ^ 1);
-        barrier_arrive_expect(full + 8 * stage, kTile);
-        bulk_copy(tiles + stage * kTile, from, kTile, full + 8 * stage);
+        if (i == 0) state.units[stage] = u;
+        barrier_arrive_expect(full + 8 * stage, kTile + query_bytes);
+        bulk_copy(to,
+                  static_cast<const unsigned char*>(job.kv) +
+                      (static_cast<std::size_t>(blocks[i]) * job.shape.kv_heads + u.kv_head) * kTile,
+                  kTile, full + 8 * stage);
+        if (i == 0)
+          bulk_copy(to + kTile,
+                    static_cast<const Bf16*>(job.q) + static_cast<std::size_t>(u.item.row) * job.q_stride +
+                        static_cast<std::size_t>(u.first_head) * D,
+                    query_bytes, full + 8 * stage);
         advance();
       }
+      if (more) read_table(next, blocks);
+      u = next;
     }
     return;
   }
@@ -147,25 +186,17 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
   const std::uint32_t row = lane / 4, pair = lane % 4;
   std::uint32_t parity = 0;
   for (std::uint32_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
-    const DecodeUnit u = decode_unit<D>(job, items, unit);
+    barrier_wait(full + 8 * stage, phase);
+    const DecodeUnit u = state.units[stage];
     std::uint32_t q[D / 16][4];
-    const auto* from = static_cast<const Bf16*>(job.q) + static_cast<std::size_t>(u.item.row) * job.q_stride +
-                       static_cast<std::size_t>(u.first_head) * D;
 #pragma unroll
-    for (int k = 0; k < D / 16; ++k) {
-      const auto at = [&](std::uint32_t head, std::uint32_t d) {
-        return head < u.heads ? *reinterpret_cast<const std::uint32_t*>(from + head * D + d) : 0u;
-      };
-      q[k][0] = at(row, k * 16 + pair * 2);
-      q[k][1] = at(row + 8, k * 16 + pair * 2);
-      q[k][2] = at(row, k * 16 + pair * 2 + 8);
-      q[k][3] = at(row + 8, k * 16 + pair * 2 + 8);
-    }
+    for (int k = 0; k < D / 16; ++k)
+      load_matrix_x4(q[k], stages + stage * stage_bytes + kTile + (lane & 15) * (D * 2) + (k * 2 + (lane >> 4)) * 16);
     float maximum[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
     float sum[4] = {0, 0, 0, 0};
     float out[kOut][4] = {};
-    for (std::int32_t tile = u.first_tile; tile < u.end_tile; ++tile) {
-      const std::uint32_t keys = tiles + stage * kTile;
+    for (std::int32_t tile = u.first_tile; tile == u.first_tile || tile < u.end_tile; ++tile) {
+      const std::uint32_t keys = stages + stage * stage_bytes;
       const std::uint32_t values = keys + kTile / 2;
       barrier_wait(full + 8 * stage, phase);
       // Scores of this warp's 16 keys.
@@ -183,8 +214,8 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const std::int32_t key = tile * 64 + static_cast<std::int32_t>(warp * 16 + n * 8 + pair * 2 + (i & 1));
-          scores[n][i] = visible(key, u.item.position, static_cast<std::int32_t>(job.window)) ? scores[n][i] * job.scale
-                                                                                              : SLUICE_MINUS_INFINITY;
+          if (tile >= u.end_tile || !visible(key, u.item.position, static_cast<std::int32_t>(job.window)))
+            scores[n][i] = SLUICE_MINUS_INFINITY;
           seen[i / 2] = fmaxf(seen[i / 2], scores[n][i]);
         }
 #pragma unroll
@@ -200,12 +231,12 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
         float all = state.maxima[parity][0][row + 8 * r];
 #pragma unroll
         for (int w = 1; w < kDecodeWarps; ++w) all = fmaxf(all, state.maxima[parity][w][row + 8 * r]);
-        change[r] = rescale(maximum[r], all);
+        change[r] = rescale(maximum[r], all * job.scale);
 #pragma unroll
         for (int n = 0; n < 2; ++n)
           *reinterpret_cast<std::uint32_t*>(&state.weights[parity][row + 8 * r][warp * 16 + n * 8 + pair * 2]) =
-              pack_bf16(exp2_fast(scores[n][2 * r] - change[r].shift),
-                        exp2_fast(scores[n][2 * r + 1] - change[r].shift));
+              pack_bf16(weight_of(scores[n][2 * r], job.scale, change[r]),
+                        weight_of(scores[n][2 * r + 1], job.scale, change[r]));
       }
       named_barrier(1, 32 * kDecodeWarps);
 #pragma unroll
@@ -240,9 +271,9 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
       parity ^= 1;
     }
 
-    Bf16* to = static_cast<Bf16*>(job.out) + static_cast<std::size_t>(u.item.row) * job.out_stride +
-               static_cast<std::size_t>(u.first_head) * D;
     if (u.item.splits == 1) {
+      Bf16* to = static_cast<Bf16*>(job.out) + static_cast<std::size_t>(u.item.row) * job.out_stride +
+                 static_cast<std::size_t>(u.first_head) * D;
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         if (row + 8 * r >= u.heads) continue;
@@ -254,12 +285,11 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
       }
       continue;
     }
-
     constexpr std::size_t kPartial = D + 2;
-    float* row_partials = job.partials + static_cast<std::size_t>(u.item.partial) * job.shape.heads * kPartial;
     float* mine =
-        row_partials +
-        (static_cast<std::size_t>(u.item.split - u.item.first_split) * job.shape.heads + u.first_head) * kPartial;
+        job.partials + (static_cast<std::size_t>(u.item.partial + u.item.split - u.item.first_split) * job.shape.heads +
+                        u.first_head) *
+                           kPartial;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       if (row + 8 * r >= u.heads) continue;
@@ -270,34 +300,31 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
         *reinterpret_cast<float2*>(partial + 2 + warp * kDims + n * 8 + pair * 2) =
             float2{out[n][2 * r], out[n][2 * r + 1]};
     }
-    __threadfence();
-    named_barrier(1, 32 * kDecodeWarps);
-    std::uint32_t* counter = job.counters + static_cast<std::size_t>(u.item.decode) * job.shape.kv_heads * parts +
-                             unit % (job.shape.kv_heads * parts);
-    if (threadIdx.x == 0) {
-      state.last = atomicAdd(counter, 1u) + 1 == static_cast<std::uint32_t>(u.item.splits) ? 1u : 0u;
-      if (state.last != 0) *counter = 0;
-      __threadfence();
-    }
-    named_barrier(1, 32 * kDecodeWarps);
-    if (state.last != 0) {
-      for (std::uint32_t i = threadIdx.x; i < u.heads * D; i += 32 * kDecodeWarps) {
-        const std::uint32_t head = i / D, d = i % D;
-        float total_max = SLUICE_MINUS_INFINITY, total_sum = 0, total = 0;
-        for (std::int32_t split = 0; split < u.item.splits; ++split) {
-          const float* partial =
-              row_partials + (static_cast<std::size_t>(split) * job.shape.heads + u.first_head + head) * kPartial;
-          const float split_max = __ldcg(partial), split_sum = __ldcg(partial + 1), value = __ldcg(partial + 2 + d);
-          const Rescale change = rescale(total_max, split_max);
-          const float weight = exp2_fast(split_max - change.shift);
-          total_sum = fmaf(split_sum, weight, total_sum * change.keep);
-          total = fmaf(value, weight, total * change.keep);
-        }
-        to[head * D + d] = __float2bfloat16_rn(total * (1.0f / total_sum) + 0.0f);
-      }
-    }
-    named_barrier(1, 32 * kDecodeWarps);  // `last` is free again
   }
+}
+
+/// Folds a row's splits in order: a block a row and head, a thread a dimension.
+template <int D>
+__global__ void __launch_bounds__(D) fold_kernel(AttentionJob job) {
+  let_kernel_after_start();
+  wait_for_kernel_before();
+  if (static_cast<std::int32_t>(blockIdx.x) >= job.step->decode_rows) return;
+  const DecodeRow row = array_at<DecodeRow>(job.step, job.step->decode_rows_at)[blockIdx.x];
+  if (row.splits == 1) return;
+  const std::size_t stride = static_cast<std::size_t>(job.shape.heads) * (D + 2);
+  const float* partial = job.partials + row.partial * stride + static_cast<std::size_t>(blockIdx.y) * (D + 2);
+  float total_max = SLUICE_MINUS_INFINITY, total_sum = 0, total = 0;
+#pragma unroll 4
+  for (std::int32_t split = 0; split < row.splits; ++split) {
+    const float* from = partial + split * stride;
+    const float split_max = from[0], split_sum = from[1], value = from[2 + threadIdx.x];
+    const Rescale change = rescale(total_max, split_max);
+    const float weight = exp2_fast(split_max - change.shift);
+    total_sum = fmaf(split_sum, weight, total_sum * change.keep);
+    total = fmaf(value, weight, total * change.keep);
+  }
+  static_cast<Bf16*>(job.out)[static_cast<std::size_t>(row.row) * job.out_stride + blockIdx.y * D + threadIdx.x] =
+      __float2bfloat16_rn(total * (1.0f / total_sum) + 0.0f);
 }
 
 // ---- prefill --------------------------------------------------------------------------------------------------------
@@ -305,19 +332,23 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
 constexpr int kPrefillWarps = kPrefillRows / 16;
 constexpr int kPrefillThreads = 32 * (kPrefillWarps + 1);
 
-constexpr std::size_t prefill_shared_bytes(int dim) {
-  return kStages * tile_bytes(dim) + std::size_t{kPrefillRows} * dim * sizeof(float) + 128;
+/// Wide: queries keep a place of their own, since wgmma reads them there.
+constexpr std::size_t prefill_shared_bytes(int dim, bool wide) {
+  return kStages * tile_bytes(dim) + std::size_t{kPrefillRows} * dim * (sizeof(float) + (wide ? 2 : 0)) + 128 + 1024;
 }
 
-template <int D>
+/// Warps of one warpgroup share wgmma's products of 64 rows; otherwise each warp multiplies its own 16.
+template <int D, bool Wide>
 __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJob job) {
-  extern __shared__ __align__(128) unsigned char shared[];
+  extern __shared__ __align__(1024) unsigned char shared[];
   constexpr std::uint32_t kTile = static_cast<std::uint32_t>(tile_bytes(D));
   constexpr int kConsumers = 32 * kPrefillWarps;
   float* totals =
       reinterpret_cast<float*>(shared + kStages * kTile);  // [D / 2][consumers]: a thread's own, by register
-  auto* barriers =
-      reinterpret_cast<std::uint64_t*>(shared + kStages * kTile + std::size_t{kPrefillRows} * D * sizeof(float));
+  constexpr std::size_t kTotals = std::size_t{kPrefillRows} * D * sizeof(float);
+  unsigned char* queries = shared + kStages * kTile + (Wide ? kTotals : 0);
+  auto* barriers = reinterpret_cast<std::uint64_t*>(shared + kStages * kTile + kTotals +
+                                                    (Wide ? std::size_t{kPrefillRows} * D * 2 : 0));
   const std::uint32_t tiles = shared_address(shared);
   const std::uint32_t full = shared_address(barriers), empty = full + 8 * kStages;
   const std::uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -361,9 +392,9 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJo
     return;
   }
 
-  // Queries come through shared memory, where the totals will be.
+  // Queries come through shared memory; narrow, where the totals will be. Two parts of 64 rows.
   const std::uint32_t rows = static_cast<std::uint32_t>(item.rows) * group;
-  const std::uint32_t staged = shared_address(totals);
+  constexpr std::uint32_t kPart = 64 * D * 2;
   for (std::uint32_t i = threadIdx.x; i < kPrefillRows * (D / 8); i += kConsumers) {
     const std::uint32_t r = i / (D / 8), piece = i % (D / 8);
     uint4 value = {0, 0, 0, 0};
@@ -371,19 +402,26 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJo
       value = *reinterpret_cast<const uint4*>(static_cast<const Bf16*>(job.q) +
                                               static_cast<std::size_t>(item.first_row + r / group) * job.q_stride +
                                               static_cast<std::size_t>(kv_head * group + r % group) * D + piece * 8);
-    reinterpret_cast<uint4*>(totals)[(r * D) / 8 + swizzled_piece(r, piece, D)] = value;
+    *reinterpret_cast<uint4*>(queries + r / 64 * kPart + piece_offset(r % 64, piece, D)) = value;
   }
+  if constexpr (Wide) fence_for_async();
   named_barrier(1, kConsumers);
-  std::uint32_t q[D / 16][4];
+  const std::uint32_t my_queries = shared_address(queries) + warp / 4 * kPart;
+  std::uint32_t q[Wide ? 1 : D / 16][4];
+  if constexpr (!Wide) {
 #pragma unroll
-  for (int k = 0; k < D / 16; ++k)
-    load_matrix_x4(q[k], piece_address<D>(staged, warp * 16 + (lane & 15), k * 2 + (lane >> 4)));
-  named_barrier(1, kConsumers);
+    for (int k = 0; k < D / 16; ++k)
+      load_matrix_x4(q[k], piece_address<D>(my_queries, warp % 4 * 16 + (lane & 15), k * 2 + (lane >> 4)));
+    named_barrier(1, kConsumers);
+  }
 
   const std::uint32_t row = lane / 4, pair = lane % 4;
-  const std::uint32_t warp_rows_end = min(rows, (warp + 1) * 16);
-  const bool idle = warp * 16 >= rows;
-  const std::int32_t warp_oldest = item.position + static_cast<std::int32_t>(warp * 16 / group);
+  // Rows that skip tiles together: a warp's, or a warpgroup's.
+  constexpr std::uint32_t kTogether = Wide ? 64 : 16;
+  const std::uint32_t first_together = warp * 16 / kTogether * kTogether;
+  const std::uint32_t warp_rows_end = min(rows, first_together + kTogether);
+  const bool idle = first_together >= rows;
+  const std::int32_t warp_oldest = item.position + static_cast<std::int32_t>(first_together / group);
   const std::int32_t warp_newest = idle ? -1 : item.position + static_cast<std::int32_t>((warp_rows_end - 1) / group);
   std::int32_t position[2];
 #pragma unroll
@@ -401,57 +439,92 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJo
     const std::uint32_t values = keys + kTile / 2;
     barrier_wait(full + 8 * stage, phase);
     if (tile * 64 <= warp_newest && (window == 0 || tile * 64 + 63 > warp_oldest - window)) {
-      float scores[8][4] = {};
+      float scores[8][4];
+      if constexpr (Wide) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        warpgroup_fence();
 #pragma unroll
-      for (int k = 0; k < D / 16; ++k)
-#pragma unroll
-        for (int n = 0; n < 8; n += 2) {
-          std::uint32_t b[4];
-          load_matrix_x4(b, piece_address<D>(keys, n * 8 + (lane & 7) + (lane >> 4) * 8, k * 2 + ((lane >> 3) & 1)));
-          mma_16816(scores[n], q[k], b[0], b[1]);
-          mma_16816(scores[n + 1], q[k], b[2], b[3]);
+        for (int k = 0; k < D / 16; ++k) {
+          const std::uint32_t at = k / 4 * (64 * 128) + k % 4 * 32;
+          wgmma_64_64(scores, operand(my_queries + at, 16, 1024), operand(keys + at, 16, 1024), k > 0);
         }
+        warpgroup_commit();
+        warpgroup_wait();
+#endif
+      } else {
+#pragma unroll
+        for (int n = 0; n < 8; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) scores[n][i] = 0;
+#pragma unroll
+        for (int k = 0; k < D / 16; ++k)
+#pragma unroll
+          for (int n = 0; n < 8; n += 2) {
+            std::uint32_t b[4];
+            load_matrix_x4(b, piece_address<D>(keys, n * 8 + (lane & 7) + (lane >> 4) * 8, k * 2 + ((lane >> 3) & 1)));
+            mma_16816(scores[n], q[k], b[0], b[1]);
+            mma_16816(scores[n + 1], q[k], b[2], b[3]);
+          }
+      }
       const bool whole = tile * 64 + 63 <= warp_oldest && (window == 0 || tile * 64 > warp_newest - window);
+      if (!whole)
+#pragma unroll
+        for (int n = 0; n < 8; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const std::int32_t key = tile * 64 + static_cast<std::int32_t>(n * 8 + pair * 2 + (i & 1));
+            if (!visible(key, position[i / 2], window)) scores[n][i] = SLUICE_MINUS_INFINITY;
+          }
       float seen[2] = {SLUICE_MINUS_INFINITY, SLUICE_MINUS_INFINITY};
 #pragma unroll
       for (int n = 0; n < 8; ++n)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const std::int32_t key = tile * 64 + static_cast<std::int32_t>(n * 8 + pair * 2 + (i & 1));
-          scores[n][i] =
-              whole || visible(key, position[i / 2], window) ? scores[n][i] * job.scale : SLUICE_MINUS_INFINITY;
-          seen[i / 2] = fmaxf(seen[i / 2], scores[n][i]);
-        }
+        for (int i = 0; i < 4; ++i) seen[i / 2] = fmaxf(seen[i / 2], scores[n][i]);
       Rescale change[2];
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         seen[r] = fmaxf(seen[r], __shfl_xor_sync(0xffffffffu, seen[r], 1));
         seen[r] = fmaxf(seen[r], __shfl_xor_sync(0xffffffffu, seen[r], 2));
-        change[r] = rescale(maximum[r], seen[r]);
+        change[r] = rescale(maximum[r], seen[r] * job.scale);
       }
+      if (__any_sync(0xffffffffu, change[0].keep != 1.0f || change[1].keep != 1.0f))
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        sum[i] *= change[i / 2].keep;
+        for (int i = 0; i < 4; ++i) {
+          sum[i] *= change[i / 2].keep;
 #pragma unroll
-        for (int n = 0; n < D / 8; ++n) out[n][i] *= change[i / 2].keep;
-      }
+          for (int n = 0; n < D / 8; ++n) out[n][i] *= change[i / 2].keep;
+        }
+      // An accumulator of scores has the layout of an operand of weights: two n8 tiles are one k16 step.
+      std::uint32_t weights[4][4];
 #pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        // An accumulator of scores has the layout of an operand of weights: two n8 tiles are one k16 step.
-        std::uint32_t a[4];
+      for (int k = 0; k < 4; ++k)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int n = 2 * k + i / 2, r = i % 2;
-          a[i] = pack_bf16(exp2_fast(scores[n][2 * r] - change[r].shift),
-                           exp2_fast(scores[n][2 * r + 1] - change[r].shift));
+          weights[k][i] = pack_bf16(weight_of(scores[n][2 * r], job.scale, change[r]),
+                                    weight_of(scores[n][2 * r + 1], job.scale, change[r]));
         }
-        mma_16816(sum, a, kOnes, kOnes);
+      if constexpr (Wide) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        warpgroup_fence();
 #pragma unroll
-        for (int n = 0; n < D / 8; n += 2) {
-          std::uint32_t b[4];
-          load_matrix_x4_transposed(b, piece_address<D>(values, k * 16 + (lane & 15), n + (lane >> 4)));
-          mma_16816(out[n], a, b[0], b[1]);
-          mma_16816(out[n + 1], a, b[2], b[3]);
+        for (int k = 0; k < 4; ++k) wgmma_values(out, weights[k], operand(values + k * 2048, 64 * 128, 1024));
+        warpgroup_commit();
+#pragma unroll
+        for (int k = 0; k < 4; ++k) mma_16816(sum, weights[k], kOnes, kOnes);
+        warpgroup_wait();
+#endif
+      } else {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          mma_16816(sum, weights[k], kOnes, kOnes);
+#pragma unroll
+          for (int n = 0; n < D / 8; n += 2) {
+            std::uint32_t b[4];
+            load_matrix_x4_transposed(b, piece_address<D>(values, k * 16 + (lane & 15), n + (lane >> 4)));
+            mma_16816(out[n], weights[k], b[0], b[1]);
+            mma_16816(out[n + 1], weights[k], b[2], b[3]);
+          }
         }
       }
     }
@@ -480,7 +553,7 @@ __global__ void __launch_bounds__(kPrefillThreads, 1) prefill_kernel(AttentionJo
     }
     folded = true;
   }
-  if (idle) return;
+  if (warp * 16 >= rows) return;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const std::uint32_t at = warp * 16 + row + 8 * r;
@@ -515,31 +588,39 @@ void with_dim(std::uint32_t dim, Run run) {
 
 }  // namespace
 
-void decode_attention(const Launch& launch, const AttentionJob& job, std::uint32_t blocks) {
+void decode_attention(const Launch& launch, const AttentionJob& job, std::uint32_t rows, std::uint32_t blocks) {
   with_dim(job.shape.dim_padded, [&](auto dim) {
     start(launch, "decode_attention", decode_kernel<dim()>, dim3(blocks), dim3(kDecodeThreads),
-          decode_shared_bytes(dim()), job);
+          decode_shared_bytes(dim(), job.shape.group()), job);
+    start(launch, "fold_attention", fold_kernel<dim()>, dim3(rows, job.shape.heads), dim3(dim()), 0, job);
   });
 }
 
 void prefill_attention(const Launch& launch, const AttentionJob& job, std::uint32_t items) {
   with_dim(job.shape.dim_padded, [&](auto dim) {
-    start(launch, "prefill_attention", prefill_kernel<dim()>, dim3(job.shape.kv_heads, items), dim3(kPrefillThreads),
-          prefill_shared_bytes(dim()), job);
+    const dim3 grid(job.shape.kv_heads, items), threads(kPrefillThreads);
+    if constexpr (dim() % 64 == 0) {
+      if (job.wide)
+        return start(launch, "prefill_attention", prefill_kernel<dim(), true>, grid, threads,
+                     prefill_shared_bytes(dim(), true), job);
+    }
+    start(launch, "prefill_attention", prefill_kernel<dim(), false>, grid, threads, prefill_shared_bytes(dim(), false),
+          job);
   });
 }
 
 std::uint32_t prefill_item_rows(const HeadShape& shape) { return kPrefillRows / shape.group(); }
 
 void prepare_attention() {
+  const auto allow = [](auto kernel, std::size_t bytes) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+          "attention's shared memory");
+  };
   for (const std::uint32_t each : {32u, 64u, 96u, 128u})
-    with_dim(each, [](auto dim) {
-      check(cudaFuncSetAttribute(decode_kernel<dim()>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(decode_shared_bytes(dim()))),
-            "decode_attention's shared memory");
-      check(cudaFuncSetAttribute(prefill_kernel<dim()>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(prefill_shared_bytes(dim()))),
-            "prefill_attention's shared memory");
+    with_dim(each, [&](auto dim) {
+      allow(decode_kernel<dim()>, decode_shared_bytes(dim(), 16));
+      allow(prefill_kernel<dim(), false>, prefill_shared_bytes(dim(), false));
+      if constexpr (dim() % 64 == 0) allow(prefill_kernel<dim(), true>, prefill_shared_bytes(dim(), true));
     });
 }
 

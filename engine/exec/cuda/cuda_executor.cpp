@@ -117,11 +117,12 @@ class CudaExecutor final : public Executor {
   };
   struct StepSize {
     std::uint32_t rows = 0, samples = 0, prefill_items = 0;
-    bool decodes = false;
+    std::uint32_t decode_rows = 0;
   };
 
   std::size_t step_room() const;
   void write_step(const StepPlan& plan, std::uint32_t padded, StepWriter& writer, StepSize& size);
+  std::pair<std::int32_t, std::int32_t> splits_of(std::uint32_t position) const;
   void enqueue(const StepSize& size);
   void capture(std::uint32_t size);
   void count_slots();
@@ -136,6 +137,7 @@ class CudaExecutor final : public Executor {
   std::string failure_;
   cudaStream_t stream_ = nullptr;
   std::uint32_t multiprocessors_ = 0;
+  bool wide_ = false;  // wgmma for prefill attention
   DeviceModel model_;
   std::unique_ptr<Products> products_;
 
@@ -170,7 +172,6 @@ class CudaExecutor final : public Executor {
   Block<unsigned char> normed_, qkv_, attended_, gate_up_, activated_, last_;
   Block<float> logits_;
   Block<float> partials_;
-  Block<std::uint32_t> counters_;
   RowsBuffer normed_rows_, attended_rows_, activated_rows_, last_rows_;
   std::map<std::uint32_t, cudaGraphExec_t> graphs_;
 };
@@ -181,8 +182,8 @@ std::size_t CudaExecutor::step_room() const {
   const std::size_t splits = (info_.context_max + kTokensOfSplit - 1) / kTokensOfSplit;
   return sizeof(StepHeader) + std::size_t{options_.rows_max} * (sizeof(StepRow) + sizeof(PrefillItem)) +
          std::size_t{options_.slots_max} *
-             (sizeof(StepSample) + splits * sizeof(DecodeItem) + sizeof(SlotUpdate) + kEditsMax * sizeof(Edit) +
-              table_blocks_ * sizeof(TableUpdate) + sizeof(PrefillItem)) +
+             (sizeof(StepSample) + splits * sizeof(DecodeItem) + sizeof(DecodeRow) + sizeof(SlotUpdate) +
+              kEditsMax * sizeof(Edit) + table_blocks_ * sizeof(TableUpdate) + sizeof(PrefillItem)) +
          1024;
 }
 
@@ -194,6 +195,7 @@ std::string CudaExecutor::prepare(const Weights* weights) {
   check(cudaGetDeviceProperties(&properties, options_.device), "asking for the device's properties");
   check(cudaSetDevice(options_.device), "choosing the device");
   multiprocessors_ = static_cast<std::uint32_t>(properties.multiProcessorCount);
+  wide_ = properties.major == 9 && properties.minor == 0 && !options_.narrow_attention;
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
   std::size_t free_bytes = 0, total_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "asking for free memory");
@@ -255,7 +257,6 @@ std::string CudaExecutor::prepare(const Weights* weights) {
   last_ = Block<unsigned char>(std::size_t{sample_rows} * shape_.hidden_padded * 2, "step buffers");
   logits_ = Block<float>(std::size_t{sample_rows} * shape_.vocab_padded, "logits");
   partials_ = Block<float>(partials, "attention's partial results");
-  counters_ = Block<std::uint32_t>(std::size_t{options_.slots_max} * heads.heads, "attention's counters");
   tables_ = Block<std::int32_t>(std::size_t{options_.slots_max} * table_blocks_, "block tables");
   params_ = Block<SlotParams>(options_.slots_max, "parameters");
   edits_ = Block<Edit>(std::size_t{options_.slots_max} * kEditsMax, "biases");
@@ -270,7 +271,6 @@ std::string CudaExecutor::prepare(const Weights* weights) {
         static_cast<void*>(attended_.data()), static_cast<void*>(activated_.data()), static_cast<void*>(last_.data())})
     SLUICE_ENGINE_CHECK(buffer != nullptr);
   check(cudaMemsetAsync(attended_.data(), 0, attended_.bytes(), stream_), "step buffers");
-  check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream_), "step buffers");
   check(cudaMemsetAsync(tables_.data(), 0, tables_.bytes(), stream_), "step buffers");
   check(cudaMemsetAsync(drawn_.data(), 0, drawn_.bytes(), stream_), "step buffers");
   check(cudaMemsetAsync(params_.data(), 0, params_.bytes(), stream_), "step buffers");
@@ -412,8 +412,8 @@ void CudaExecutor::enqueue(const StepSize& size) {
         .out = attended_.data(),
         .out_stride = shape_.attended,
         .partials = partials_.data(),
-        .counters = counters_.data()};
-    if (size.decodes) decode_attention(launch, attention, 2 * multiprocessors_);
+        .wide = wide_};
+    if (size.decode_rows > 0) decode_attention(launch, attention, size.decode_rows, 2 * multiprocessors_);
     if (size.prefill_items > 0) prefill_attention(launch, attention, size.prefill_items);
     products_->run(launch, matrices.o, attended_rows_, size.rows, ProductOut::add, x_.data(), hidden, nullptr);
     norm_job.add = layer.o_bias;
@@ -428,7 +428,8 @@ void CudaExecutor::enqueue(const StepSize& size) {
                      nullptr);
       activate(launch,
                {.in = gate_up_.data(),
-                .bias = layer.up_bias,
+                .gate_bias = layer.gate_bias,
+                .up_bias = layer.up_bias,
                 .out = activated_.data(),
                 .width = shape_.intermediate_padded,
                 .gated = config_.gated,
@@ -469,7 +470,7 @@ void CudaExecutor::capture(std::uint32_t size) {
   StepWriter writer(inputs_.data(), step_room());
   StepSize all;
   write_step({}, size, writer, all);
-  all.decodes = true;
+  all.decode_rows = size;
   check(cudaMemcpyAsync(step_.data(), inputs_.data(), writer.used(), cudaMemcpyHostToDevice, stream_),
         "a step's input");
   enqueue(all);
@@ -538,32 +539,38 @@ void CudaExecutor::write_step(const StepPlan& plan, std::uint32_t padded, StepWr
 
   header.decode_at = writer.begin();
   row = 0;
-  std::int32_t decode = 0, partial = 0;
+  std::int32_t partial = 0;
   for (const Slice& slice : plan.slices) {
     if (slice.tokens.size() == 1) {
-      const auto position = static_cast<std::int32_t>(slice.position);
-      // Layers with a window see fewer keys; splits before it give nothing there, which changes no bit.
-      const std::int32_t window = config_.windowed_from == 0 ? static_cast<std::int32_t>(config_.sliding_window) : 0;
-      const std::int32_t first =
-          window == 0 ? 0 : std::max(0, position - window + 1) / static_cast<std::int32_t>(kTokensOfSplit);
-      const std::int32_t splits = position / static_cast<std::int32_t>(kTokensOfSplit) + 1 - first;
+      const auto [first, splits] = splits_of(slice.position);
       for (std::int32_t split = first; split < first + splits; ++split) {
         writer.add<DecodeItem>() = {static_cast<std::int32_t>(row),
                                     static_cast<std::int32_t>(slice.slot),
-                                    position,
+                                    static_cast<std::int32_t>(slice.position),
                                     split,
                                     first,
                                     splits,
                                     partial,
-                                    decode};
+                                    0};
         ++header.decode_items;
       }
       partial += splits;
-      ++decode;
     }
     row += static_cast<std::uint32_t>(slice.tokens.size());
   }
-  size.decodes = decode > 0;
+  header.decode_rows_at = writer.begin();
+  row = 0;
+  partial = 0;
+  for (const Slice& slice : plan.slices) {
+    if (slice.tokens.size() == 1) {
+      const std::int32_t splits = splits_of(slice.position).second;
+      writer.add<DecodeRow>() = {static_cast<std::int32_t>(row), splits, partial, 0};
+      partial += splits;
+      ++header.decode_rows;
+    }
+    row += static_cast<std::uint32_t>(slice.tokens.size());
+  }
+  size.decode_rows = static_cast<std::uint32_t>(header.decode_rows);
 
   header.tables_at = writer.begin();
   for (const Slice& slice : plan.slices) {
@@ -592,6 +599,15 @@ void CudaExecutor::write_step(const StepPlan& plan, std::uint32_t padded, StepWr
     for (const Edit& edit : slot.edits) writer.add<Edit>() = edit;
   }
   changed_.clear();
+}
+
+/// The splits whose keys a row sees: the first, and how many. Layers with a window of their own see fewer; a split
+/// before it gives nothing there, which changes no bit.
+std::pair<std::int32_t, std::int32_t> CudaExecutor::splits_of(std::uint32_t position) const {
+  const std::uint32_t window = config_.windowed_from == 0 ? config_.sliding_window : 0;
+  const std::uint32_t oldest = window == 0 || position + 1 < window ? 0 : position + 1 - window;
+  const auto first = static_cast<std::int32_t>(oldest / kTokensOfSplit);
+  return {first, static_cast<std::int32_t>(position / kTokensOfSplit) + 1 - first};
 }
 
 void CudaExecutor::submit(const StepPlan& plan) {
@@ -698,7 +714,8 @@ void CudaExecutor::bind(SlotId id, const SamplingParams& sampling, std::span<con
                  .edits = static_cast<std::int32_t>(slot.edits.size()),
                  .padding = {}};
   slot.changed = true;
-  changed_.push_back(id);
+  // Once, however often the slot is bound before the next step: its update and its tokens are sent once.
+  if (std::find(changed_.begin(), changed_.end(), id) == changed_.end()) changed_.push_back(id);
   if (slot.counting) {
     slot.counted.assign(prompt.begin(), prompt.end());
     slot.counted_prompt = static_cast<std::uint32_t>(prompt.size());

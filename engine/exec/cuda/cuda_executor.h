@@ -32,6 +32,7 @@ struct CudaOptions {
   std::uint64_t kv_bytes = 0;      // 0: slots_max whole contexts, but no more than what is free
   bool hash_logits = false;        // fill Sampled::logits_hash
   bool graphs = true;              // false: every step launched kernel by kernel (tests, sanitizers)
+  bool narrow_attention = false;   // never wgmma in attention (tests)
   bool own_products_only = false;  // never cuBLASLt (tests)
   /// One line of text at a time, while loading: where memory goes, which products were chosen.
   std::function<void(const std::string&)> log;

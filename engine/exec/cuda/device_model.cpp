@@ -140,6 +140,7 @@ void lay_out(const ModelConfig& config, const ModelShape& shape, std::uint32_t c
     layer.mlp_norm = floats(true, hidden);
     layer.mlp_norm_bias = floats(layer_norm, hidden);
     layer.up = matrix(shape.up, hidden);
+    layer.gate_bias = floats(config.mlp_bias && config.gated, shape.intermediate_padded);
     layer.up_bias = floats(config.mlp_bias, shape.intermediate_padded);
     layer.down = matrix(hidden, shape.intermediate_padded);
     layer.down_bias = floats(config.mlp_bias, hidden);
@@ -183,6 +184,7 @@ void upload(const ModelConfig& config, const Weights& weights, DeviceModel& mode
     floats(to.q_norm, from.q_norm, heads.dim, heads.dim_padded);
     floats(to.k_norm, from.k_norm, heads.dim, heads.dim_padded);
     floats(to.o_bias, from.o_bias, hidden, shape.hidden_padded);
+    floats(to.gate_bias, from.gate_bias, shape.intermediate, shape.intermediate_padded);
     floats(to.up_bias, from.up_bias, shape.intermediate, shape.intermediate_padded);
     floats(to.down_bias, from.down_bias, hidden, shape.hidden_padded);
     // A row of the product of queries, keys and values: which tensor's, and which row of it.
@@ -261,6 +263,7 @@ void randomize(const ModelConfig& config, DeviceModel& model, std::uint32_t cont
     zeros(layer.mlp_norm_bias, shape.hidden_padded);
     zeros(layer.qkv_bias, shape.qkv);
     zeros(layer.o_bias, shape.hidden_padded);
+    zeros(layer.gate_bias, shape.intermediate_padded);
     zeros(layer.up_bias, shape.intermediate_padded);
     zeros(layer.down_bias, shape.hidden_padded);
     matrix(layer.qkv, shape.qkv, shape.hidden_padded, shape.hidden);

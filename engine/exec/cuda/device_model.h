@@ -46,6 +46,7 @@ struct DeviceLayer {
   const float* mlp_norm = nullptr;
   const float* mlp_norm_bias = nullptr;
   const void* up = nullptr;  // [up, hidden_padded]
+  const float* gate_bias = nullptr;
   const float* up_bias = nullptr;
   const void* down = nullptr;  // [hidden_padded, intermediate_padded]
   const float* down_bias = nullptr;

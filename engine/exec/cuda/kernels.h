@@ -87,10 +87,11 @@ struct RopeJob {
 void rope_write(const Launch& launch, const RopeJob& job, std::uint32_t rows);
 
 struct ActivateJob {
-  const void* in = nullptr;     // gated: [rows, 2 * width], 8 gates and 8 ups in turn; else [rows, width]
-  const float* bias = nullptr;  // [width], not gated only; null: none
-  void* out = nullptr;          // [rows, width]
-  std::uint32_t width = 0;      // a multiple of 8
+  const void* in = nullptr;          // gated: [rows, 2 * width], 8 gates and 8 ups in turn; else [rows, width]
+  const float* gate_bias = nullptr;  // [width]; null: none
+  const float* up_bias = nullptr;
+  void* out = nullptr;      // [rows, width]
+  std::uint32_t width = 0;  // a multiple of 8
   bool gated = true;
   std::uint8_t kind = 0;  // 0 silu, 1 gelu, 2 gelu by tanh
 };
@@ -110,12 +111,12 @@ struct AttentionJob {
   std::uint32_t window = 0;  // 0: none
   void* out = nullptr;       // [rows, out_stride], heads * dim_padded of them
   std::uint32_t out_stride = 0;
-  // Decode only: partial results of rows with more than one split, and a counter for each (decoding row, kv head).
-  float* partials = nullptr;  // [partials, heads, 2 + dim_padded]: maximum, sum, unscaled output
-  std::uint32_t* counters = nullptr;
+  float* partials = nullptr;  // decode: [partials, heads, 2 + dim_padded]: maximum, sum, unscaled output of a split
+  bool wide = false;          // prefill: wgmma where the head allows (compute capability 9.0 alone has it)
 };
-/// Rows that come alone (StepHeader::decode_items). `blocks`: how many thread blocks share the items.
-void decode_attention(const Launch& launch, const AttentionJob& job, std::uint32_t blocks);
+/// Rows that come alone (StepHeader::decode_items), at most `rows` of them. `blocks`: how many thread blocks share the
+/// items. Two kernels: splits, and the folding of rows that have several.
+void decode_attention(const Launch& launch, const AttentionJob& job, std::uint32_t rows, std::uint32_t blocks);
 /// Rows that come together (StepHeader::prefill_items).
 void prefill_attention(const Launch& launch, const AttentionJob& job, std::uint32_t items);
 /// Tokens of a prefill item, at most.

@@ -28,9 +28,16 @@ struct Product {
   std::size_t out_stride = 0;  // elements of a row
 };
 
-/// `padded_rows`: 8, 16, 32, 64 or 128, at least product.rows; `weights` maps boxes of 16 x 64, `rows_of_a` boxes of
-/// padded_rows x 64, both with the 128-byte swizzle.
-void few_rows_product(const Launch& launch, const CUtensorMap& weights, const CUtensorMap& rows_of_a,
+/// Tensor maps of a matrix as [k / 64][n][64]: boxes of 16, 32, 48, 64 rows (of n) by two times 64 columns, with the
+/// 128-byte swizzle.
+constexpr std::uint32_t kWeightTiles = 4;
+struct WeightMaps {
+  CUtensorMap boxes[kWeightTiles];
+};
+
+/// `padded_rows`: 8, 16, 32, 64 or 128, at least product.rows; `rows_of_a` maps boxes of padded_rows by two times 64
+/// columns in the same way.
+void few_rows_product(const Launch& launch, const WeightMaps& weights, const CUtensorMap& rows_of_a,
                       std::uint32_t padded_rows, const Product& product, std::uint32_t multiprocessors);
 void prepare_few_rows();
 

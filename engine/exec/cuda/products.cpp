@@ -39,11 +39,11 @@ CUtensorMap make_map(const void* data, std::uint32_t rows, std::uint32_t columns
     encode = reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
   }
   CUtensorMap map{};
-  const cuuint64_t sizes[2] = {columns, rows};
-  const cuuint64_t strides[1] = {std::uint64_t{columns} * 2};
-  const cuuint32_t box[2] = {64, box_rows};
-  const cuuint32_t element_strides[2] = {1, 1};
-  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(data), sizes, strides,
+  const cuuint64_t sizes[3] = {64, rows, columns / 64};
+  const cuuint64_t strides[2] = {std::uint64_t{columns} * 2, 128};
+  const cuuint32_t box[3] = {64, box_rows, 2};
+  const cuuint32_t element_strides[3] = {1, 1, 1};
+  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(data), sizes, strides,
                                  box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
@@ -92,7 +92,10 @@ Products::Products(const ProductsOptions& options) : options_(options) {
 }
 
 Matrix Products::matrix(const void* data, std::uint32_t n, std::uint32_t k) const {
-  return {data, n, k, make_map(data, n, k, 16)};
+  Matrix matrix{data, n, k, {}};
+  for (std::uint32_t tiles = 1; tiles <= kWeightTiles; ++tiles)
+    matrix.maps.boxes[tiles - 1] = make_map(data, n, k, 16 * tiles);
+  return matrix;
 }
 
 RowsBuffer Products::rows_buffer(void* data, std::uint32_t rows, std::uint32_t k) const {
@@ -116,7 +119,7 @@ void Products::own(const Launch& launch, const Matrix& w, const RowsBuffer& a, s
                     .kind = kind,
                     .out = static_cast<unsigned char*>(out) + std::size_t{done} * out_stride * element,
                     .out_stride = out_stride};
-    few_rows_product(launch, w.map, a.maps[i], kOwnRows[i], product, options_.multiprocessors);
+    few_rows_product(launch, w.maps, a.maps[i], kOwnRows[i], product, options_.multiprocessors);
   }
 }
 
@@ -144,6 +147,7 @@ void Products::tune(const std::vector<const Matrix*>& matrices, const RowsBuffer
   Block<std::uint32_t> differences(1, "tuning");
   fill_random(stream, a.data, a.rows, a.k, a.k, 1.0f, 99);
   std::string note = fmt::format("{} x {}:", w.n, w.k);
+  std::vector<std::pair<Key, float>> times;
   for (std::uint32_t rows = 8; rows <= bucket(rows_max); rows = bucket(rows + 1)) {
     const Key key{w.n, w.k, kind, rows};
     if (plans_.contains(key)) continue;
@@ -190,9 +194,18 @@ void Products::tune(const std::vector<const Matrix*>& matrices, const RowsBuffer
       if (ms < best_ms * (rows <= 128 && best == nullptr ? 0.93f : 1.0f)) best_ms = ms, best = plan;
     }
     if (best != nullptr) plans_.emplace(key, best);
+    times.emplace_back(key, best_ms);
     if (rows <= 256 || rows == bucket(rows_max))
       note += fmt::format(" {}: {} {:.1f} us{};", rows, best != nullptr ? "cublas" : "own", best_ms * 1e3,
                           best != nullptr && rows <= 512 ? fmt::format(" (own {:.1f})", own_ms * 1e3) : std::string());
+  }
+  // A few more rows can be faster, where the library has a better algorithm for them.
+  for (std::size_t i = times.size(); i-- > 1;) {
+    auto& [key, ms] = times[i - 1];
+    const auto larger = plans_.find(times[i].first);
+    if (larger == plans_.end() || times[i].second >= 0.97f * ms) continue;
+    plans_[key] = larger->second;
+    ms = times[i].second;
   }
   notes_.push_back(std::move(note));
 }

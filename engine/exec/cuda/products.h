@@ -26,7 +26,7 @@ namespace sluice::engine::cuda {
 struct Matrix {
   const void* data = nullptr;
   std::uint32_t n = 0, k = 0;
-  CUtensorMap map{};
+  WeightMaps maps{};
 };
 
 /// a[rows, k] in device memory: one of the step's buffers.

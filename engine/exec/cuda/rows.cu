@@ -219,8 +219,9 @@ __global__ void __launch_bounds__(kRopeThreads) rope_kernel(RopeJob job) {
   // zero, so it must be finite.
   if (cache != nullptr && key == 0 && row.last / 64 == row.position / 64 && row.last % 64 != 63) {
     const std::uint32_t begin = static_cast<std::uint32_t>(row.last) % 64 + 1;
-    auto* to = reinterpret_cast<uint4*>(cache + static_cast<std::size_t>(begin) * dim);
-    for (std::uint32_t i = lane; i < (kTileKeys - begin) * dim / 8; i += 32) to[i] = uint4{0, 0, 0, 0};
+    for (std::uint32_t i = lane; i < (kTileKeys - begin) * (dim / 8); i += 32)
+      *reinterpret_cast<uint4*>(reinterpret_cast<unsigned char*>(cache) +
+                                piece_offset(begin + i / (dim / 8), i % (dim / 8), dim)) = uint4{0, 0, 0, 0};
   }
 }
 
@@ -241,10 +242,15 @@ __global__ void __launch_bounds__(kThreads) activate_kernel(ActivateJob job) {
   alignas(16) Bf16 result[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
+    const float* bias = job.gated ? job.gate_bias : job.up_bias;
     float x = __bfloat162float(first[i]);
-    if (job.bias != nullptr) x += job.bias[chunk * 8 + i];
+    if (bias != nullptr) x += bias[chunk * 8 + i];
     x = activated(x, job.kind);
-    if (job.gated) x *= __bfloat162float(second[i]);
+    if (job.gated) {
+      float up = __bfloat162float(second[i]);
+      if (job.up_bias != nullptr) up += job.up_bias[chunk * 8 + i];
+      x *= up;
+    }
     result[i] = __float2bfloat16_rn(x);
   }
   *reinterpret_cast<uint4*>(out) = *reinterpret_cast<const uint4*>(result);

@@ -33,7 +33,15 @@ struct DecodeItem {
   std::int32_t first_split;  // of the row: the first that the window lets be seen
   std::int32_t splits;       // of the row, from first_split on
   std::int32_t partial;      // where the row's first partial result lies
-  std::int32_t decode;       // the row's number among the decoding rows
+  std::int32_t padding;
+};
+
+/// A decoding row, for the folding of its splits.
+struct DecodeRow {
+  std::int32_t row;
+  std::int32_t splits;
+  std::int32_t partial;
+  std::int32_t padding;
 };
 
 /// A row whose logits are wanted.
@@ -91,9 +99,9 @@ struct StepHeader {
   std::int32_t table_updates;
   std::int32_t slot_updates;
   std::int32_t ring;  // which result slot of the ring
-  std::int32_t padding;
+  std::int32_t decode_rows;
   std::int32_t rows_at, samples_at, prefill_at, decode_at, tables_at, slots_at, edits_at;
-  std::int32_t padding2;
+  std::int32_t decode_rows_at;
 };
 
 constexpr std::int32_t kTopMax = 20;

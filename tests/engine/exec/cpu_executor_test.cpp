@@ -29,6 +29,29 @@ std::vector<Case> cases() {
   models.back().second.tied_head = true;
   models.emplace_back("SlidingWindow", odd_model(48, 4, 2, 32, 64, 130));
   models.back().second.sliding_window = 70;
+  models.emplace_back("QwenLike", odd_model(56, 7, 1, 18, 60, 131));
+  models.back().second.qkv_bias = models.back().second.qk_norm = true;
+  models.back().second.sliding_window = 33;
+  models.back().second.windowed_from = 1;
+  models.emplace_back("GptLike", odd_model(45, 3, 3, 15, 50, 131));  // an odd head: nothing turns it
+  ModelConfig& gpt = models.back().second;
+  gpt.norm = Norm::layer;
+  gpt.norm_eps = 1e-5f;
+  gpt.activation = Activation::gelu_tanh;
+  gpt.gated = false;
+  gpt.qkv_bias = gpt.o_bias = gpt.mlp_bias = gpt.learned_positions = gpt.tied_head = true;
+  gpt.rope = Rope::none;
+  models.emplace_back("EverythingBesideRope", odd_model(50, 4, 1, 22, 39, 100));
+  ModelConfig& all_flags = models.back().second;
+  all_flags.norm = Norm::layer;
+  all_flags.activation = Activation::gelu;
+  all_flags.qkv_bias = all_flags.o_bias = all_flags.mlp_bias = all_flags.qk_norm = all_flags.learned_positions = true;
+  all_flags.rope = Rope::longrope;
+  all_flags.rope_dims = 12;
+  all_flags.rope_original_context = 100;
+  all_flags.rope_factor = 3;
+  all_flags.rope_short_factors = {1, 1, 1, 1, 1, 1};
+  all_flags.rope_long_factors = {1, 1.5f, 2, 3, 4, 6};
   std::vector<Case> all;
   for (const cpu::Isa isa : cpu::supported_isas())
     for (const auto& [name, config] : models) all.push_back({isa, std::string(to_string(isa)) + name, config});
@@ -74,7 +97,7 @@ TEST_P(CpuExecutor, AgreesWithAPlainForwardPassInDoublePrecision) {
   for (std::uint32_t position = 0; position < tokens.size(); ++position)
     step(*executor, {{0, position, 1, &tokens, &blocks}});
 
-  const auto expected = reference_logits(config(), weights, tokens);
+  const auto expected = reference_logits(config(), weights, tokens, executor->info().context_max);
   double worst = 0;
   for (std::size_t position = 0; position < tokens.size(); ++position)
     worst = std::max(worst, normalized_error(seen.at(position), expected[position]));
@@ -221,11 +244,15 @@ TEST(CpuExecutorMake, SaysWhatItCannotRun) {
     std::function<void(ModelConfig&, CpuOptions&)> spoil;
   };
   const std::vector<Bad> bad{
-      {"layer norm", [](ModelConfig& c, CpuOptions&) { c.norm = Norm::layer; }},
-      {"silu", [](ModelConfig& c, CpuOptions&) { c.activation = Activation::gelu; }},
-      {"gate", [](ModelConfig& c, CpuOptions&) { c.gated = false; }},
-      {"biases", [](ModelConfig& c, CpuOptions&) { c.qkv_bias = true; }},
-      {"head_dim is 15", [](ModelConfig& c, CpuOptions&) { c.head_dim = 15; }},
+      {"a norm's bias", [](ModelConfig& c, CpuOptions&) { c.norm = Norm::layer; }},
+      {"positions, which the weights lack", [](ModelConfig& c, CpuOptions&) { c.learned_positions = true; }},
+      {"biases of queries", [](ModelConfig& c, CpuOptions&) { c.qkv_bias = true; }},
+      {"norms of queries", [](ModelConfig& c, CpuOptions&) { c.qk_norm = true; }},
+      {"output", [](ModelConfig& c, CpuOptions&) { c.o_bias = true; }},
+      {"a gate", [](ModelConfig& c, CpuOptions&) { c.mlp_bias = true; }},
+      {"turn 15 of 15 dimensions", [](ModelConfig& c, CpuOptions&) { c.head_dim = 15; }},
+      {"turn 18 of 16 dimensions", [](ModelConfig& c, CpuOptions&) { c.rope_dims = 18; }},
+      {"head_dim is 600", [](ModelConfig& c, CpuOptions&) { c.head_dim = 600; }},
       {"3 key heads", [](ModelConfig& c, CpuOptions&) { c.kv_heads = 3; }},
       {"layers", [](ModelConfig& c, CpuOptions&) { c.layers = 5; }},
       {"rows_max is 8", [](ModelConfig&, CpuOptions& o) { o.rows_max = 8; }},

@@ -2,6 +2,7 @@
 // plain double-precision forward pass to compare with, and a driver that feeds given tokens.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "engine/exec/cpu/cpu_executor.h"
+#include "tests/engine/exec/normalized_error.h"
 
 namespace sluice::engine::test {
 
@@ -67,73 +69,108 @@ inline Weights lively_weights(const ModelConfig& config, std::uint64_t seed) {
   if (!config.tied_head) scale(weights.head, 10);
   vary(weights.final_norm);
   const float in = 50.0f / std::sqrt(static_cast<float>(config.hidden_size));
+  // A tensor that the model has not is empty, and stays so.
+  scale(weights.positions, 10);
+  scale(weights.final_norm_bias, 20);
   for (LayerWeights& layer : weights.layers) {
     vary(layer.attention_norm);
     vary(layer.mlp_norm);
     scale(layer.q, 1.4f * in);
     scale(layer.k, 1.4f * in);
     for (TensorView* view : {&layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) scale(*view, in);
+    vary(layer.q_norm);
+    vary(layer.k_norm);
+    for (TensorView* view : {&layer.q_bias, &layer.k_bias, &layer.v_bias, &layer.o_bias, &layer.gate_bias,
+                             &layer.up_bias, &layer.down_bias, &layer.attention_norm_bias, &layer.mlp_norm_bias})
+      scale(*view, 15);
   }
   return weights;
 }
 
-/// Logits of every position, by the plainest loops there are.
+/// Logits of every position, by the plainest loops there are. `context`: as rope_angles takes it.
 inline std::vector<std::vector<double>> reference_logits(const ModelConfig& config, const Weights& weights,
-                                                         const std::vector<TokenId>& tokens) {
+                                                         const std::vector<TokenId>& tokens, std::uint32_t context) {
+  using Row = std::vector<double>;
   const auto at = [](const TensorView& view, std::size_t i) {
     std::uint16_t bits;
     std::memcpy(&bits, view.data.data() + 2 * i, 2);
     return static_cast<double>(bf16_value(bits));
   };
-  const auto matrix = [&](const TensorView& view, const std::vector<double>& x, std::size_t rows) {
-    std::vector<double> y(rows);
-    for (std::size_t r = 0; r < rows; ++r)
-      for (std::size_t c = 0; c < x.size(); ++c) y[r] += at(view, r * x.size() + c) * x[c];
+  const auto linear = [&](const TensorView& matrix, const TensorView& bias, const Row& x, std::size_t rows) {
+    Row y(rows);
+    for (std::size_t r = 0; r < rows; ++r) {
+      for (std::size_t c = 0; c < x.size(); ++c) y[r] += at(matrix, r * x.size() + c) * x[c];
+      if (!bias.data.empty()) y[r] += at(bias, r);
+    }
     return y;
   };
-  const auto norm = [&](const TensorView& view, const std::vector<double>& x) {
+  const auto rms_norm = [&](const TensorView& weight, Row x) {
     double squares = 0;
     for (const double value : x) squares += value * value;
     const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(config.norm_eps));
-    std::vector<double> y(x.size());
-    for (std::size_t i = 0; i < x.size(); ++i) y[i] = x[i] * scale * at(view, i);
-    return y;
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] *= scale * at(weight, i);
+    return x;
   };
-  const std::vector<float> frequencies = rope_frequencies(config);
+  const auto norm = [&](const TensorView& weight, const TensorView& bias, Row x) {
+    if (config.norm == Norm::rms) return rms_norm(weight, std::move(x));
+    const double mean = std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size());
+    double squares = 0;
+    for (const double value : x) squares += (value - mean) * (value - mean);
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(config.norm_eps));
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = (x[i] - mean) * scale * at(weight, i) + at(bias, i);
+    return x;
+  };
+  const auto activate = [&](double x) {
+    if (config.activation == Activation::gelu) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    if (config.activation == Activation::gelu_tanh)
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+    return x / (1 + std::exp(-x));
+  };
+  const RopeAngles angles = rope_angles(config, context);
   const std::size_t dim = config.head_dim;
-  const auto rotate = [&](std::vector<double>& x, std::size_t position) {
-    for (std::size_t head = 0; head < x.size() / dim; ++head)
-      for (std::size_t i = 0; i < dim / 2; ++i) {
-        const double angle = static_cast<double>(position) * static_cast<double>(frequencies[i]);
-        double& a = x[head * dim + i];
-        double& b = x[head * dim + i + dim / 2];
-        const double rotated = a * std::cos(angle) - b * std::sin(angle);
-        b = b * std::cos(angle) + a * std::sin(angle);
-        a = rotated;
+  // Each head of x: normed where there is a weight for it, then its leading dimensions turned.
+  const auto turn = [&](Row& x, const TensorView& head_norm, std::size_t position) {
+    for (std::size_t head = 0; head < x.size() / dim; ++head) {
+      double* const values = x.data() + head * dim;
+      if (!head_norm.data.empty()) {
+        const Row normed = rms_norm(head_norm, Row(values, values + dim));
+        std::copy(normed.begin(), normed.end(), values);
       }
+      for (std::size_t i = 0; i < angles.dims / 2; ++i) {
+        const double angle = static_cast<double>(position) * static_cast<double>(angles.frequencies[i]);
+        const double cosine = std::cos(angle) * static_cast<double>(angles.scale);
+        const double sine = std::sin(angle) * static_cast<double>(angles.scale);
+        double& a = values[i];
+        double& b = values[i + angles.dims / 2];
+        const double turned = a * cosine - b * sine;
+        b = b * cosine + a * sine;
+        a = turned;
+      }
+    }
   };
-  std::vector<std::vector<std::vector<double>>> keys(config.layers), values(config.layers);
-  std::vector<std::vector<double>> logits;
+  std::vector<std::vector<Row>> keys(config.layers), values(config.layers);
+  std::vector<Row> logits;
   for (std::size_t position = 0; position < tokens.size(); ++position) {
-    std::vector<double> x(config.hidden_size);
-    for (std::size_t i = 0; i < x.size(); ++i)
+    Row x(config.hidden_size);
+    for (std::size_t i = 0; i < x.size(); ++i) {
       x[i] = at(weights.embedding, static_cast<std::size_t>(tokens[position]) * x.size() + i);
+      if (config.learned_positions) x[i] += at(weights.positions, position * x.size() + i);
+    }
     for (std::size_t l = 0; l < config.layers; ++l) {
       const LayerWeights& layer = weights.layers[l];
-      const std::vector<double> normed = norm(layer.attention_norm, x);
-      std::vector<double> q = matrix(layer.q, normed, config.heads * dim);
-      std::vector<double> k = matrix(layer.k, normed, config.kv_heads * dim);
-      rotate(q, position);
-      rotate(k, position);
+      const Row normed = norm(layer.attention_norm, layer.attention_norm_bias, x);
+      Row q = linear(layer.q, layer.q_bias, normed, config.heads * dim);
+      Row k = linear(layer.k, layer.k_bias, normed, config.kv_heads * dim);
+      turn(q, layer.q_norm, position);
+      turn(k, layer.k_norm, position);
       keys[l].push_back(k);
-      values[l].push_back(matrix(layer.v, normed, config.kv_heads * dim));
-      std::vector<double> attended(config.heads * dim);
+      values[l].push_back(linear(layer.v, layer.v_bias, normed, config.kv_heads * dim));
+      const std::size_t window = l >= config.windowed_from ? config.sliding_window : 0;
+      const std::size_t first = window == 0 || position + 1 < window ? 0 : position + 1 - window;
+      Row attended(config.heads * dim);
       for (std::size_t head = 0; head < config.heads; ++head) {
         const std::size_t kv = head / (config.heads / config.kv_heads);
-        const std::size_t first = config.sliding_window == 0 || position + 1 < config.sliding_window
-                                      ? 0
-                                      : position + 1 - config.sliding_window;
-        std::vector<double> scores;
+        Row scores;
         for (std::size_t t = first; t <= position; ++t) {
           double score = 0;
           for (std::size_t d = 0; d < dim; ++d) score += q[head * dim + d] * keys[l][t][kv * dim + d];
@@ -146,16 +183,21 @@ inline std::vector<std::vector<double>> reference_logits(const ModelConfig& conf
           for (std::size_t d = 0; d < dim; ++d)
             attended[head * dim + d] += scores[t - first] / sum * values[l][t][kv * dim + d];
       }
-      const std::vector<double> o = matrix(layer.o, attended, x.size());
+      const Row o = linear(layer.o, layer.o_bias, attended, x.size());
       for (std::size_t i = 0; i < x.size(); ++i) x[i] += o[i];
-      const std::vector<double> mlp = norm(layer.mlp_norm, x);
-      std::vector<double> gate = matrix(layer.gate, mlp, config.intermediate_size);
-      const std::vector<double> up = matrix(layer.up, mlp, config.intermediate_size);
-      for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
-      const std::vector<double> down = matrix(layer.down, gate, x.size());
+      const Row mlp = norm(layer.mlp_norm, layer.mlp_norm_bias, x);
+      Row active = linear(layer.up, layer.up_bias, mlp, config.intermediate_size);
+      if (config.gated) {
+        const Row gate = linear(layer.gate, layer.gate_bias, mlp, config.intermediate_size);
+        for (std::size_t i = 0; i < gate.size(); ++i) active[i] *= activate(gate[i]);
+      } else {
+        for (double& each : active) each = activate(each);
+      }
+      const Row down = linear(layer.down, layer.down_bias, active, x.size());
       for (std::size_t i = 0; i < x.size(); ++i) x[i] += down[i];
     }
-    logits.push_back(matrix(weights.head, norm(weights.final_norm, x), config.vocab_size));
+    const Row last = norm(weights.final_norm, weights.final_norm_bias, x);
+    logits.push_back(linear(weights.head, {}, last, config.vocab_size));
   }
   return logits;
 }
@@ -165,19 +207,6 @@ inline std::vector<TokenId> random_tokens(std::size_t count, std::uint32_t vocab
   std::vector<TokenId> tokens(count);
   for (TokenId& token : tokens) token = static_cast<TokenId>(random() % vocab);
   return tokens;
-}
-
-/// The mean squared error over the mean square.
-template <class A, class B>
-double normalized_error(const A& measured, const B& expected) {
-  double error = 0;
-  double power = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double difference = static_cast<double>(measured[i]) - static_cast<double>(expected[i]);
-    error += difference * difference;
-    power += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
-  }
-  return error / power;
 }
 
 /// One sequence's share of the next step.

@@ -2,13 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <boost/json.hpp>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <ostream>
 
-#include "engine/model/safetensors.h"
 #include "tests/engine/exec/cpu_model.h"
+#include "tests/engine/exec/golden_family.h"
 
 namespace sluice::engine {
 namespace {
@@ -16,82 +14,101 @@ namespace {
 using namespace test;
 
 const std::filesystem::path kSource = SLUICE_SOURCE_DIR;
-const std::filesystem::path kGolden = kSource / "tests/support/golden/random-llama";
 
-boost::json::value read_json(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return boost::json::parse(text.str());
+struct FamilyCase {
+  cpu::Isa isa;
+  std::string family;
+};
+
+void PrintTo(const FamilyCase& each, std::ostream* out) { *out << to_string(each.isa) << ' ' << each.family; }
+
+std::vector<FamilyCase> family_cases() {
+  std::vector<FamilyCase> all;
+  for (const cpu::Isa isa : cpu::supported_isas())
+    for (const std::string& family : golden_families()) all.push_back({isa, family});
+  return all;
 }
 
-std::vector<TokenId> token_ids(const boost::json::value& ids) {
-  std::vector<TokenId> tokens;
-  for (const auto& id : ids.as_array()) tokens.push_back(static_cast<TokenId>(id.as_int64()));
-  return tokens;
+std::string name_of(const testing::TestParamInfo<FamilyCase>& info) {
+  std::string name = std::string(to_string(info.param.isa)) + "_" + info.param.family;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
-std::vector<float> floats_named(const std::vector<TensorView>& tensors, const std::string& name) {
-  const auto view =
-      std::find_if(tensors.begin(), tensors.end(), [&](const TensorView& tensor) { return tensor.name == name; });
-  if (view == tensors.end()) return {};
-  std::vector<float> values(view->data.size() / sizeof(float));
-  std::memcpy(values.data(), view->data.data(), view->data.size());
-  return values;
+class CpuFamilies : public testing::TestWithParam<FamilyCase> {};
+INSTANTIATE_TEST_SUITE_P(, CpuFamilies, testing::ValuesIn(family_cases()), name_of);
+
+TEST_P(CpuFamilies, LogitsAndGreedyTokensAreTransformers) {
+  const GoldenFamily family = load_golden_family(GetParam().family);
+  GoldenScore score(family);
+  for (std::size_t s = 0; s < family.sequences.size(); ++s) {
+    const std::vector<TokenId>& tokens = family.sequences[s].tokens;
+    CpuOptions options;
+    options.isa = GetParam().isa;
+    options.threads = 2;
+    options.slots_max = 1;
+    options.context_max = family.context;
+    std::vector<float> row;
+    options.logits_sink = [&](SlotId, std::uint32_t, std::span<const float> logits) {
+      row.assign(logits.begin(), logits.end());
+    };
+    const auto executor = make_executor(family.config, family.weights, options);
+    const auto blocks = first_blocks(4);
+    for (std::uint32_t position = 0; position + 1 < tokens.size(); ++position) {
+      const Sampled sampled = step(*executor, {{0, position, 1, &tokens, &blocks}}).at(0);
+      score.add(s, position, row, sampled.token);
+    }
+  }
+  EXPECT_GT(score.rows(), 50u);
+  EXPECT_LE(score.error(), GoldenScore::kErrorMax);
+  EXPECT_EQ(score.wrong_tokens(), 0u);
+  std::printf("NMSE %.2e, of the worst position %.2e; %zu of %zu greedy tokens equal\n", score.error(),
+              score.worst_row(), score.same_tokens(), score.rows());
+}
+
+TEST(GoldenFamilies, CoverEveryArchitectureAndOption) {
+  std::vector<std::string> architectures;
+  std::vector<std::uint32_t> groups;
+  bool tied = false, untied = false, window = false, some_layers = false, biases = false, qk_norm = false;
+  bool llama3 = false, short_rope = false, long_rope = false, partial = false, own_head_dim = false;
+  bool f32 = false, f16 = false, bf16 = false, gelu = false, gelu_tanh = false, sharded = false;
+  for (const std::string& name : golden_families()) {
+    const GoldenFamily family = load_golden_family(name);
+    const ModelConfig& c = family.config;
+    std::size_t longest = 0;
+    for (const auto& sequence : family.sequences) longest = std::max(longest, sequence.tokens.size());
+    architectures.push_back(c.architecture);
+    groups.push_back(c.heads / c.kv_heads);
+    (c.tied_head ? tied : untied) = true;
+    window |= c.sliding_window > 0 && c.sliding_window < longest;
+    some_layers |= c.sliding_window > 0 && c.windowed_from > 0;
+    biases |= c.qkv_bias && c.o_bias && c.mlp_bias && c.gated;
+    qk_norm |= c.qk_norm;
+    llama3 |= c.rope == Rope::llama3;
+    short_rope |= c.rope == Rope::longrope && family.context <= c.rope_original_context;
+    long_rope |= c.rope == Rope::longrope && longest > c.rope_original_context;
+    partial |= c.rope_dims != 0;
+    own_head_dim |= c.head_dim * c.heads != c.hidden_size;
+    const Dtype dtype = family.weights.embedding.dtype;
+    (dtype == Dtype::f32 ? f32 : dtype == Dtype::f16 ? f16 : bf16) = true;
+    gelu |= c.activation == Activation::gelu;
+    gelu_tanh |= c.activation == Activation::gelu_tanh;
+    sharded |= family.weights.files.size() > 1;
+    EXPECT_NE(c.vocab_size % 8, 0u) << name;
+  }
+  for (const char* each : {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+                           "Phi3ForCausalLM", "GPT2LMHeadModel"})
+    EXPECT_TRUE(std::count(architectures.begin(), architectures.end(), each)) << each;
+  for (const std::uint32_t each : {1u, 2u, 4u, 6u, 7u})
+    EXPECT_TRUE(std::count(groups.begin(), groups.end(), each)) << each;
+  EXPECT_TRUE(tied && untied && window && some_layers && biases && qk_norm);
+  EXPECT_TRUE(llama3 && short_rope && long_rope && partial && own_head_dim);
+  EXPECT_TRUE(f32 && f16 && bf16 && gelu && gelu_tanh && sharded);
 }
 
 class CpuParity : public testing::TestWithParam<cpu::Isa> {};
 INSTANTIATE_TEST_SUITE_P(, CpuParity, testing::ValuesIn(cpu::supported_isas()),
                          [](const auto& each) { return std::string(to_string(each.param)); });
-
-TEST_P(CpuParity, LogitsAndGreedyTokensAreTransformers) {
-  const auto config = load_config(kGolden);
-  ASSERT_TRUE(config.has_value()) << config.error().message;
-  const auto weights = load_weights(kGolden, *config);
-  ASSERT_TRUE(weights.has_value()) << weights.error().message;
-  const auto file = MappedFile::open(kGolden / "logits.safetensors");
-  ASSERT_TRUE(file.has_value());
-  const auto golden = parse_safetensors(file->bytes(), "logits.safetensors");
-  ASSERT_TRUE(golden.has_value()) << golden.error().message;
-  const auto document = read_json(kGolden / "golden.json");
-  const std::size_t vocab = config->vocab_size;
-
-  double worst = 0;
-  std::vector<float> all_seen, all_expected;
-  std::size_t sequences = 0;
-  for (const auto& [length, ids] : document.at("tokens").as_object()) {
-    const std::vector<TokenId> tokens = token_ids(ids);
-    const std::vector<float> expected = floats_named(*golden, "logits." + std::string(length));
-    ASSERT_EQ(expected.size(), tokens.size() * vocab) << length;
-
-    CpuOptions options;
-    options.isa = GetParam();
-    options.threads = 2;
-    options.slots_max = 1;
-    std::vector<float> seen;
-    options.logits_sink = [&](SlotId, std::uint32_t, std::span<const float> logits) {
-      seen.insert(seen.end(), logits.begin(), logits.end());
-    };
-    const auto executor = make_executor(*config, *weights, options);
-    const auto blocks = first_blocks(4);
-    for (std::uint32_t position = 0; position < tokens.size(); ++position) {
-      const Sampled sampled = step(*executor, {{0, position, 1, &tokens, &blocks}}).at(0);
-      const float* row = expected.data() + position * vocab;
-      const float best = *std::max_element(row, row + vocab);
-      EXPECT_LE(best - row[sampled.token], 0.125f) << "length " << length << " position " << position;
-      worst =
-          std::max(worst, normalized_error(std::span(seen).subspan(position * vocab, vocab), std::span(row, vocab)));
-    }
-    all_seen.insert(all_seen.end(), seen.begin(), seen.end());
-    all_expected.insert(all_expected.end(), expected.begin(), expected.end());
-    ++sequences;
-  }
-  EXPECT_EQ(sequences, 4u);
-  EXPECT_LT(worst, 1e-3);
-  const double overall = normalized_error(all_seen, all_expected);
-  EXPECT_LT(overall, 2e-4);
-  std::printf("NMSE %.2e, of the worst position %.2e\n", overall, worst);
-}
 
 // The model that ships: its prompts prefilled whole, its greedy answers fed back token by token.
 TEST_P(CpuParity, TinyCoderAnswersAsItDoesInTransformers) {

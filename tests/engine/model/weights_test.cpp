@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <map>
@@ -133,6 +134,140 @@ TEST(Weights, NamesTheTensorThatIsWrong) {
   folder.write("model.safetensors", file_of(small_shapes()));
   EXPECT_THAT(load_weights(folder.path(), untied).error().message, HasSubstr("tensor 'lm_head.weight' is missing"));
   EXPECT_THAT(load_weights("/nonexistent", untied).error().message, HasSubstr("has neither model.safetensors nor"));
+}
+
+/// The floats of a file that file_of made, or of a view of it: its n-th byte is n, mod 256.
+std::vector<std::uint32_t> cells(const TensorView& view) {
+  std::vector<std::uint32_t> values(view.data.size() / 4);
+  std::memcpy(values.data(), view.data.data(), view.data.size());
+  return values;
+}
+
+TEST(Weights, TakesFusedMatricesApartWithoutCopying) {
+  auto config = small_config();
+  config.architecture = "Phi3ForCausalLM";
+  Shapes shapes = small_shapes();
+  for (int i = 0; i < 2; ++i) {
+    const std::string prefix = fmt::format("model.layers.{}.", i);
+    for (const char* name :
+         {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"})
+      shapes.erase(prefix + name + ".weight");
+    shapes[prefix + "self_attn.qkv_proj.weight"] = {8, 4};
+    shapes[prefix + "mlp.gate_up_proj.weight"] = {6, 4};
+  }
+  const TestFolder folder;
+  folder.write("model.safetensors", file_of(shapes));
+  const auto weights = load_weights(folder.path(), config);
+  ASSERT_TRUE(weights) << weights.error().message;
+  EXPECT_TRUE(weights->owned.empty());
+  const LayerWeights& layer = weights->layers[1];
+  EXPECT_THAT(layer.q.shape, testing::ElementsAre(4, 4));
+  EXPECT_THAT(layer.k.shape, testing::ElementsAre(2, 4));
+  EXPECT_THAT(layer.v.shape, testing::ElementsAre(2, 4));
+  EXPECT_EQ(layer.k.data.data(), layer.q.data.data() + 4 * 4 * 4);
+  EXPECT_EQ(layer.v.data.data(), layer.k.data.data() + 2 * 4 * 4);
+  EXPECT_EQ(layer.up.data.data(), layer.gate.data.data() + 3 * 4 * 4);
+  EXPECT_EQ(layer.up.data.size(), 3u * 4 * 4);
+
+  shapes["model.layers.0.mlp.gate_up_proj.weight"] = {5, 4};
+  folder.write("model.safetensors", file_of(shapes));
+  EXPECT_THAT(load_weights(folder.path(), config).error().message,
+              HasSubstr("'model.layers.0.mlp.gate_up_proj.weight' has shape [5, 4], config.json asks for [6, 4]"));
+}
+
+ModelConfig small_gpt2() {
+  ModelConfig config;
+  config.architecture = "GPT2LMHeadModel";
+  config.vocab_size = 6;
+  config.hidden_size = 4;
+  config.layers = 1;
+  config.heads = config.kv_heads = 2;
+  config.head_dim = 2;
+  config.intermediate_size = 3;
+  config.context_max = 5;
+  config.norm = Norm::layer;
+  config.gated = false;
+  config.qkv_bias = config.o_bias = config.mlp_bias = config.learned_positions = config.tied_head = true;
+  config.rope = Rope::none;
+  return config;
+}
+
+TEST(Weights, TurnsGpt2sTransposedMatricesOnce) {
+  const Shapes bare{{"wte.weight", {6, 4}},
+                    {"wpe.weight", {5, 4}},
+                    {"ln_f.weight", {4}},
+                    {"ln_f.bias", {4}},
+                    {"h.0.ln_1.weight", {4}},
+                    {"h.0.ln_1.bias", {4}},
+                    {"h.0.ln_2.weight", {4}},
+                    {"h.0.ln_2.bias", {4}},
+                    {"h.0.attn.bias", {1, 1, 5, 5}},  // buffers of GPT-2's first files
+                    {"h.0.attn.masked_bias", {1}},
+                    {"h.0.attn.c_attn.weight", {4, 12}},
+                    {"h.0.attn.c_attn.bias", {12}},
+                    {"h.0.attn.c_proj.weight", {4, 4}},
+                    {"h.0.attn.c_proj.bias", {4}},
+                    {"h.0.mlp.c_fc.weight", {4, 3}},
+                    {"h.0.mlp.c_fc.bias", {3}},
+                    {"h.0.mlp.c_proj.weight", {3, 4}},
+                    {"h.0.mlp.c_proj.bias", {4}}};
+  Shapes prefixed;
+  for (const auto& [name, shape] : bare) prefixed["transformer." + name] = shape;
+  for (const Shapes& shapes : {bare, prefixed}) {
+    const TestFolder folder;
+    folder.write("model.safetensors", file_of(shapes));
+    const auto weights = load_weights(folder.path(), small_gpt2());
+    ASSERT_TRUE(weights) << weights.error().message;
+    const auto file = MappedFile::open(folder.path() / "model.safetensors");
+    const auto raw = parse_safetensors(file->bytes(), "raw");
+    const auto fused = std::find_if(raw->begin(), raw->end(),
+                                    [](const TensorView& view) { return view.name.ends_with("attn.c_attn.weight"); });
+    const auto in_file = cells(*fused);
+    const LayerWeights& layer = weights->layers[0];
+    const auto q = cells(layer.q), k = cells(layer.k), v = cells(layer.v);
+    for (std::size_t out = 0; out < 4; ++out)
+      for (std::size_t in = 0; in < 4; ++in) {
+        EXPECT_EQ(q[out * 4 + in], in_file[in * 12 + out]);
+        EXPECT_EQ(k[out * 4 + in], in_file[in * 12 + 4 + out]);
+        EXPECT_EQ(v[out * 4 + in], in_file[in * 12 + 8 + out]);
+      }
+    EXPECT_THAT(layer.up.shape, testing::ElementsAre(3, 4));
+    EXPECT_THAT(layer.down.shape, testing::ElementsAre(4, 3));
+    EXPECT_THAT(layer.v_bias.shape, testing::ElementsAre(4));
+    EXPECT_EQ(layer.v_bias.data.data(), layer.q_bias.data.data() + 8 * 4);
+    EXPECT_TRUE(layer.gate.data.empty() && layer.gate_bias.data.empty());
+    EXPECT_THAT(weights->positions.shape, testing::ElementsAre(5, 4));
+    EXPECT_THAT(weights->final_norm_bias.shape, testing::ElementsAre(4));
+    EXPECT_EQ(weights->owned.size(), 4u);
+  }
+  Shapes shapes = prefixed;
+  shapes["transformer.h.0.crossattention.c_attn.weight"] = {4, 8};
+  shapes.erase("transformer.ln_f.bias");
+  const TestFolder folder;
+  folder.write("model.safetensors", file_of(shapes));
+  const std::string message = load_weights(folder.path(), small_gpt2()).error().message;
+  EXPECT_THAT(message, HasSubstr("'transformer.ln_f.bias' is missing"));
+  EXPECT_THAT(message, HasSubstr("'transformer.h.0.crossattention.c_attn.weight' has no place"));
+}
+
+TEST(Weights, RandomOnesFitEveryFamily) {
+  std::vector<ModelConfig> configs{small_config(), small_gpt2(), small_config(), small_config()};
+  configs[2].architecture = "Phi3ForCausalLM";
+  configs[3].architecture = "Qwen3ForCausalLM";
+  configs[3].qkv_bias = configs[3].o_bias = configs[3].mlp_bias = configs[3].qk_norm = true;
+  configs[3].tied_head = false;
+  for (const ModelConfig& config : configs) {
+    const Weights weights = random_weights(config, 7);
+    std::uint64_t count = 0;
+    for (const auto& memory : weights.owned) count += memory.size() / 2;
+    EXPECT_EQ(count, parameter_count(config)) << config.architecture;
+    for (const LayerWeights& layer : weights.layers) {
+      EXPECT_THAT(layer.k.shape, testing::ElementsAre(config.kv_heads * config.head_dim, config.hidden_size));
+      EXPECT_THAT(layer.down.shape, testing::ElementsAre(config.hidden_size, config.intermediate_size));
+      EXPECT_EQ(layer.gate.data.empty(), !config.gated);
+      EXPECT_EQ(layer.gate_bias.data.empty(), !(config.gated && config.mlp_bias));
+    }
+  }
 }
 
 TEST(Weights, RandomOnesAreNormalAndFollowFromTheSeed) {

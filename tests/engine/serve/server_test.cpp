@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/serve/emit_log.h"
+#include "engine/serve/metrics_text.h"
 #include "tests/engine/sched/fake_executor.h"
 #include "tests/engine/serve/http_client.h"
 #include "tests/engine/serve/test_server.h"
@@ -525,6 +526,11 @@ TEST(Server, AStuckEngineIsNotReadyThoughItLives) {
   EXPECT_EQ(status, 503u);
   client.get("/health");
   EXPECT_EQ(client.reply().status, 200u);
+  // What is shown is not older than the step that lasts so long.
+  std::string running;
+  while (running != "1" && Clock::now() < deadline)
+    running = metric(server, "sluice_requests_running{model_name=\"scripted\"}");
+  EXPECT_EQ(running, "1");
   let_go.set_value();
   asking.close();
 }
@@ -683,6 +689,7 @@ TEST(Server, MetricsCountUnderBothNames) {
     client.post(kChat, kAsk);
     EXPECT_TRUE(client.reply().whole);
   }
+  EXPECT_EQ(metric(server, R"(sluice_engine_info{backend="scripted",device="a clock",model="scripted"})"), "1");
   EXPECT_EQ(metric(server, "vllm:generation_tokens_total{model_name=\"scripted\"}"), "12");
   EXPECT_EQ(metric(server, "vllm:request_success_total{model_name=\"scripted\",finished_reason=\"stop\"}"), "3");
   EXPECT_EQ(metric(server, "sluice_requests_finished_total{model_name=\"scripted\",reason=\"stop\"}"), "3");
@@ -698,6 +705,17 @@ TEST(Server, MetricsCountUnderBothNames) {
         "vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"}) {
     EXPECT_NE(metric(server, std::string(name) + "{model_name=\"scripted\"}"), "") << name;
   }
+}
+
+TEST(MetricsText, SaysWhatRunsWithItsLabelsEscaped) {
+  const EngineFigures figures{"a \"model\"", "cuda", "NVIDIA\\H100,\n132 multiprocessors", {}};
+  EXPECT_THAT(
+      metrics_text({}, &figures),
+      HasSubstr(
+          "\n# TYPE sluice_engine_info gauge\n"
+          R"(sluice_engine_info{backend="cuda",device="NVIDIA\\H100,\n132 multiprocessors",model="a \"model\""} 1)"
+          "\n"));
+  EXPECT_EQ(metrics_text({}, nullptr).find("sluice_engine_info"), std::string::npos);
 }
 
 TEST(Server, AnOccupiedPortIsAClearError) {

@@ -66,7 +66,8 @@ TEST_P(GoldenTokenizer, DetokenizerSaysInPartsWhatDecodeSaysAtOnce) {
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTokenizer,
                          testing::Values("gpt2", "llama3", "qwen2", "o200k", "odd", "odd_fused", "odd_dropped",
-                                         "tiny-coder"),
+                                         "tiny-coder", "llama2", "phi3", "mistral", "gemma", "metaspace",
+                                         "metaspace_never", "some_bytes"),
                          [](const auto& each) {
                            std::string name = each.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -107,16 +108,19 @@ TEST(Tokenizer, GivesValidTextsBackByteForByte) {
 }
 
 TEST(Tokenizer, TakesLongWordsInLessThanQuadraticTime) {
-  const auto tokenizer = Tokenizer::load(tokenizer_path("gpt2")).value();
-  for (const std::string& unit : {std::string("a"), std::string("ab"), std::string("the"), std::string("\xCC\x81")}) {
-    std::string word;
-    while (word.size() < 1'000'000) word += unit;
-    const auto begin = std::chrono::steady_clock::now();
-    const auto ids = tokenizer.encode(word, false);
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
-    EXPECT_EQ(tokenizer.decode(ids, false), word);
-    // A minute is generous, also under sanitizers on a busy machine; quadratic work would be 10^12 steps.
-    EXPECT_LT(time.count(), 60.0);
+  for (const std::string name : {"gpt2", "llama2"}) {  // to the second the whole text is one word
+    const auto tokenizer = Tokenizer::load(tokenizer_path(name)).value();
+    for (const std::string& unit :
+         {std::string("a"), std::string("ab"), std::string("the"), std::string(" the"), std::string("\xCC\x81")}) {
+      std::string word = "x";
+      while (word.size() < 1'000'000) word += unit;
+      const auto begin = std::chrono::steady_clock::now();
+      const auto ids = tokenizer.encode(word, false);
+      const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
+      EXPECT_EQ(tokenizer.decode(ids, false), word);
+      // A minute is generous, also under sanitizers on a busy machine; quadratic work would be 10^12 steps.
+      EXPECT_LT(time.count(), 60.0);
+    }
   }
 }
 
@@ -186,11 +190,24 @@ TEST(Tokenizer, RefusesByNameWhatItDoesNotKnow) {
   const Case cases[] = {
       {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model type \"Unigram\" is not supported"},
       {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}", "normalizer 'Lowercase' is not supported"},
+      {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\"_\"}",
+       "normalizer: Replace: pattern {...} is not supported: must be {\"String\": ...}"},
+      {"\"normalizer\":null",
+       "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"123456\"}",
+       "replacements that make a text more than 4 times as long"},
+      {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"123456789\"}",
+       "normalizer: Prepend: prepend is not a string of up to 8"},
       {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"}]}", "'NFKC'"},
-      {"{\"type\":\"ByteLevel\",\"add", "{\"type\":\"Metaspace\",\"add", "pre_tokenizer 'Metaspace' is not supported"},
+      {"{\"type\":\"ByteLevel\",\"add", "{\"type\":\"CharDelimiterSplit\",\"add",
+       "pre_tokenizer 'CharDelimiterSplit' is not supported"},
+      {"{\"type\":\"ByteLevel\",\"add", "{\"type\":\"Metaspace\",\"add",
+       "pre_tokenizer: Metaspace: unknown key 'trim_offsets'"},
+      {"{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}", "null",
+       "decoder 'ByteLevel' is not supported with a pre_tokenizer that is not ByteLevel"},
       {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}",
        "post_processor 'BertProcessing'"},
-      {"\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":{\"type\":\"Metaspace\"}", "decoder 'Metaspace'"},
+      {"\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":{\"type\":\"Metaspace\"}",
+       "decoder 'Metaspace' is not supported with a pre_tokenizer that is ByteLevel"},
       {"\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":null", "decoder is missing"},
       {"\"dropout\":null", "\"dropout\":0.1", "dropout 0.1"},
       {"\"byte_fallback\":false", "\"byte_fallback\":true", "byte_fallback"},
@@ -222,6 +239,56 @@ TEST(Tokenizer, RefusesByNameWhatItDoesNotKnow) {
     EXPECT_THAT(result.error().message, HasSubstr(each.message));
   }
   EXPECT_THAT(Tokenizer::load("/nonexistent/tokenizer.json").error().message, HasSubstr("no such file"));
+}
+
+TEST(Tokenizer, RefusesByNameWhatItDoesNotKnowOfSentencePiecesKind) {
+  const std::string good = R"({"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Metaspace",
+    "replacement":"_","prepend_scheme":"first","split":false},"post_processor":null,"decoder":{"type":"Sequence","decoders":[
+    {"type":"Replace","pattern":{"String":"_"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"},
+    {"type":"Strip","content":" ","start":1,"stop":0}]},"model":{"type":"BPE","unk_token":"a","byte_fallback":true,
+    "vocab":{"a":0,"_":1,"_a":2,"<0x0A>":3},"merges":["_ a"]}})";
+  const auto parsed = Tokenizer::parse(good, "t");
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  EXPECT_THAT(parsed->encode("a a\n", false), testing::ElementsAre(2, 2, 3));
+  EXPECT_EQ(parsed->decode(parsed->encode("a a\n", false), false), "a a\n");
+  struct Case {
+    std::string from, to, message;
+  };
+  const Case cases[] = {
+      {"\"replacement\":\"_\"", "\"replacement\":\"__\"", "pre_tokenizer: Metaspace: replacement is not one character"},
+      {"\"first\"", "\"last\"", "pre_tokenizer: Metaspace: prepend_scheme is \"last\": must be always, first or never"},
+      {"\"split\":false", "\"add_prefix_space\":false", "add_prefix_space is false, and prepend_scheme is not never"},
+      {"{\"type\":\"Fuse\"},", "", "decoder: Strip is supported behind Fuse only"},
+      {"\"stop\":0", "\"stop\":1", "decoder: Strip is supported behind Fuse only, of up to 64 spaces at the start"},
+      {"{\"type\":\"Fuse\"}", "{\"type\":\"CTC\"}",
+       "decoder 'CTC' is not supported; these are: Metaspace, Replace, ByteFallback"},
+      {"{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}", "{\"type\":\"Fuse\"},{\"type\":\"ByteFallback\"}",
+       "decoder: ByteFallback behind Fuse is not supported"},
+      {"\"content\":\" \"},", "\"content\":\" \",\"x\":1},", "decoder: Replace: unknown key 'x'"},
+  };
+  for (const Case& each : cases) {
+    std::string json = good;
+    const auto at = json.find(each.from);
+    ASSERT_NE(at, std::string::npos) << each.from;
+    json.replace(at, each.from.size(), each.to);
+    const auto result = Tokenizer::parse(json, "t.json");
+    ASSERT_FALSE(result) << each.to;
+    EXPECT_THAT(result.error().message, HasSubstr(each.message));
+  }
+}
+
+// tokenizers gives up a whole run of byte tokens when any of it is invalid; a stream would have to wait for its end.
+TEST(Tokenizer, KeepsWhatIsValidOfARunOfByteTokens) {
+  const auto tokenizer = Tokenizer::load(tokenizer_path("llama2")).value();
+  std::vector<TokenId> ids;
+  for (const char* byte : {"<0xC3>", "<0xA9>", "<0xE4>", "<0xB8>"}) ids.push_back(tokenizer.id_of(byte).value());
+  EXPECT_EQ(tokenizer.decode(ids, false), "\u00e9\uFFFD");
+  Detokenizer detokenizer(tokenizer, false);
+  EXPECT_EQ(detokenizer.push(ids[0]), "");
+  EXPECT_EQ(detokenizer.push(ids[1]), "\u00e9");  // at once: the client need not wait for what comes next
+  EXPECT_EQ(detokenizer.push(ids[2]), "");
+  EXPECT_EQ(detokenizer.push(ids[3]), "");
+  EXPECT_EQ(detokenizer.finish(), "\uFFFD");
 }
 
 TEST(Tokenizer, ReadsInvalidBytesAsPythonReplacesThem) {
