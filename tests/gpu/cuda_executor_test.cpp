@@ -44,11 +44,17 @@ std::vector<Shape> all_shapes() {
   flags.qkv_bias = flags.o_bias = flags.mlp_bias = flags.learned_positions = flags.tied_head = true;
   flags.rope = Rope::none;
   shapes.push_back({"layer_norm_and_positions", flags});
+  flags.head_dim = 15;
+  shapes.push_back({"layer_norm_and_odd_heads", flags});
   flags = odd_model(64, 4, 2, 32, 96, 320);  // Qwen's, the window on some layers
   flags.qkv_bias = flags.qk_norm = true;
   flags.sliding_window = 90;
   flags.windowed_from = 1;
   shapes.push_back({"head_norm_and_half_windowed", flags});
+  shapes.push_back({"turned_by_nine_pairs", odd_model(72, 4, 2, 18, 96, 320)});
+  flags = odd_model(64, 4, 2, 32, 100, 320);  // Llama's, with every bias
+  flags.qkv_bias = flags.o_bias = flags.mlp_bias = true;
+  shapes.push_back({"gate_with_biases", flags});
   flags = odd_model(64, 4, 2, 32, 96, 320);  // Phi's
   flags.rope_dims = 20;
   flags.activation = Activation::gelu;

@@ -23,15 +23,10 @@ struct Refused {
 };
 
 std::vector<Refused> refused_models() {
-  const ModelConfig plain = odd_model(64, 4, 2, 16, 96, 320);
-  std::vector<Refused> all = {{"wide heads", odd_model(512, 2, 1, 256, 96, 320), "head_dim is 256"},
-                              {"odd heads", odd_model(60, 4, 2, 15, 96, 320), "head_dim is 15"},
-                              {"heads not shared evenly", odd_model(80, 5, 2, 16, 96, 320), "5 query heads"},
-                              {"too many share a head", odd_model(64, 130, 1, 16, 96, 320), "130 query heads"},
-                              {"a rotation of 18 dimensions", odd_model(72, 4, 2, 18, 96, 320), "18 dimensions"},
-                              {"biases in a gated MLP", plain, "biases"}};
-  all.back().config.mlp_bias = true;
-  return all;
+  return {{"wide heads", odd_model(512, 2, 1, 256, 96, 320), "head_dim is 256"},
+          {"odd heads that are turned", odd_model(60, 4, 2, 15, 96, 320), "head_dim is 15"},
+          {"heads not shared evenly", odd_model(80, 5, 2, 16, 96, 320), "5 query heads"},
+          {"too many share a head", odd_model(64, 130, 1, 16, 96, 320), "130 query heads"}};
 }
 
 TEST(CudaRefusal, NamesWhatTheGraphCannotRun) {

@@ -20,12 +20,7 @@ const std::filesystem::path kSource = SLUICE_SOURCE_DIR;
 const std::filesystem::path kTinyCoder = kSource / "models/tiny-coder";
 
 /// Golden models that this backend does not run, with what its message says.
-const std::map<std::string, std::string> kRefused = {
-    {"gpt2-bare", "head_dim is 15"},
-    {"gpt2-untied", "head_dim is 15"},
-    {"llama-biases", "the gated MLP has biases"},
-    {"qwen3-biases-window", "turn 18 dimensions"},
-};
+const std::map<std::string, std::string> kRefused = {};
 
 void expect_parity(const std::string& name, const GoldenFamily& family) {
   CudaOptions options;

@@ -124,6 +124,11 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
   const std::uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
   let_kernel_after_start();
+  // The step's input was there before its first kernel. Who has nothing to do makes room for the kernel after; the
+  // others wait for the kernel before, so this one still does not end before it.
+  const std::uint32_t parts = (job.shape.heads / job.shape.kv_heads + 15) / 16;
+  const std::uint32_t units = static_cast<std::uint32_t>(job.step->decode_items) * job.shape.kv_heads * parts;
+  if (blockIdx.x >= max(units, 1u)) return;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
       barrier_init(full + 8 * stage, 1);
@@ -133,9 +138,6 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
   }
   __syncthreads();
   wait_for_kernel_before();
-
-  const std::uint32_t parts = (job.shape.heads / job.shape.kv_heads + 15) / 16;
-  const std::uint32_t units = static_cast<std::uint32_t>(job.step->decode_items) * job.shape.kv_heads * parts;
   std::uint32_t stage = 0, phase = 0;
   const auto advance = [&] {
     if (++stage == kStages) stage = 0, phase ^= 1;

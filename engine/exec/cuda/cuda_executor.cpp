@@ -575,8 +575,8 @@ void CudaExecutor::write_step(const StepPlan& plan, std::uint32_t padded, StepWr
   header.tables_at = writer.begin();
   for (const Slice& slice : plan.slices) {
     Slot& slot = slots_[slice.slot];
-    for (; slot.tables < slice.blocks.size(); ++slot.tables) {
-      SLUICE_ENGINE_CHECK(slot.tables < table_blocks_);
+    const auto needed = static_cast<std::uint32_t>((slice.position + slice.tokens.size() + kTileKeys - 1) / kTileKeys);
+    for (; slot.tables < needed; ++slot.tables) {
       writer.add<TableUpdate>() = {static_cast<std::int32_t>(slice.slot), static_cast<std::int32_t>(slot.tables),
                                    slice.blocks[slot.tables], 0};
       ++header.table_updates;

@@ -278,17 +278,14 @@ void randomize(const ModelConfig& config, DeviceModel& model, std::uint32_t cont
 Result<ModelShape> ModelShape::of(const ModelConfig& config) {
   if (config.heads == 0 || config.kv_heads == 0 || config.heads % config.kv_heads != 0)
     return fail(fmt::format("{} query heads cannot share {} key heads evenly", config.heads, config.kv_heads));
-  if (config.head_dim == 0 || config.head_dim > kHeadDimMax || config.head_dim % 2 != 0)
-    return fail(fmt::format("head_dim is {}; the CUDA backend takes even ones up to {}: use --backend cpu",
-                            config.head_dim, kHeadDimMax));
+  if (config.head_dim == 0 || config.head_dim > kHeadDimMax)
+    return fail(fmt::format("head_dim is {}; the CUDA backend takes up to {}: use --backend cpu", config.head_dim,
+                            kHeadDimMax));
+  if (rope_angles(config, config.context_max).dims % 2 != 0)
+    return fail(fmt::format("head_dim is {}: rotary positions turn pairs of dimensions", config.head_dim));
   if (config.heads / config.kv_heads > kPrefillRows)
     return fail(fmt::format("{} query heads share a key head; the CUDA backend takes up to {}: use --backend cpu",
                             config.heads / config.kv_heads, kPrefillRows));
-  if (const std::uint32_t turned = rope_angles(config, config.context_max).dims; turned % 4 != 0)
-    return fail(
-        fmt::format("rotary positions turn {} dimensions of a head; the CUDA backend takes multiples of 4: use "
-                    "--backend cpu",
-                    turned));
   ModelShape shape;
   shape.heads = {config.heads, config.kv_heads, config.head_dim, up_to(config.head_dim, 32)};
   shape.layers = config.layers;

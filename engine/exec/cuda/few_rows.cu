@@ -27,6 +27,8 @@ constexpr std::uint32_t kTileBytes = 16 * 128;  // of a tile in a box
 constexpr std::uint32_t kStagesMax = 16;
 constexpr std::uint32_t kRingBytes = 96 * 1024;  // two kernels' rings fit a multiprocessor
 
+constexpr std::uint32_t kPrefetchBytes = 128 * 1024;  // of weights into the L2 cache, a block
+
 template <int Rows>
 struct Shape {
   static constexpr int kGroups = Rows <= 32 ? 1 : Rows / 32;  // warps that share a tile, each with its own rows
@@ -132,6 +134,12 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
     const std::uint32_t all = passes * steps;
     const std::uint32_t ahead = min(all, args.stages);
     for (std::uint32_t i = 0; i < ahead; ++i) feed_weights(i / steps, i % steps, i);
+    // What does not fit the ring can at least come as near as the L2 cache while the kernel before still runs.
+    for (std::uint32_t i = ahead; i < min(all, ahead + kPrefetchBytes / weights_bytes); ++i) {
+      const std::uint32_t pass = i / steps, first = pass_begin(pass);
+      tensor_prefetch(&weights.boxes[pass_begin(pass + 1) - first - 1], static_cast<int>(first * 16),
+                      static_cast<int>(i % steps * kBoxes));
+    }
     wait_for_kernel_before();
     for (std::uint32_t i = 0; i < ahead; ++i) feed_rows(i % steps, i);
     std::uint32_t stage = 0, phase = 0, pass = args.stages / steps, step = args.stages % steps;

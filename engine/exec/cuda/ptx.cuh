@@ -156,6 +156,11 @@ __device__ __forceinline__ void tensor_copy_streaming(std::uint32_t to, const vo
       "l"(map), "r"(row), "r"(box), "r"(barrier), "l"(kEvictFirst)
       : "memory");
 }
+/// Brings a box into the L2 cache.
+__device__ __forceinline__ void tensor_prefetch(const void* map, int row, int box) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {0, %1, %2}];" ::"l"(map), "r"(row), "r"(box)
+               : "memory");
+}
 __device__ __forceinline__ void tensor_map_prefetch(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

@@ -204,12 +204,28 @@ __global__ void __launch_bounds__(kRopeThreads) rope_kernel(RopeJob job) {
     return v;
   };
   const std::uint32_t turned = is_value ? 0 : job.turned;
-  for (std::uint32_t i = 2 * lane; i < turned / 2; i += 64) {
-    const float4 angle =
-        *reinterpret_cast<const float4*>(job.angles + static_cast<std::size_t>(row.position) * half + i);
-    const float2 a = normed(i), b = normed(i + half);
-    store(i, fmaf(-b.x, angle.y, a.x * angle.x), fmaf(-b.y, angle.w, a.y * angle.z));
-    store(i + half, fmaf(a.x, angle.y, b.x * angle.x), fmaf(a.y, angle.w, b.y * angle.z));
+  if (half % 2 == 0) {
+    for (std::uint32_t i = 2 * lane; i < turned / 2; i += 64) {
+      const float4 angle =
+          *reinterpret_cast<const float4*>(job.angles + static_cast<std::size_t>(row.position) * half + i);
+      const float2 a = normed(i), b = normed(i + half);
+      store(i, fmaf(-b.x, angle.y, a.x * angle.x), fmaf(-b.y, angle.w, a.y * angle.z));
+      store(i + half, fmaf(a.x, angle.y, b.x * angle.x), fmaf(a.y, angle.w, b.y * angle.z));
+    }
+  } else {  // an odd number of pairs: one at a time
+    const auto one = [&](std::uint32_t d) {
+      const float v = __bfloat162float(x[d]) + (bias != nullptr ? bias[d] : 0.0f);
+      return weight == nullptr ? v : v * (scale * weight[d]);
+    };
+    const auto put = [&](std::uint32_t d, float v) {
+      (cache != nullptr ? cache + swizzled(key, d, dim) : x + d)[0] = __float2bfloat16_rn(v);
+    };
+    for (std::uint32_t i = lane; i < turned / 2; i += 32) {
+      const float2 angle = job.angles[static_cast<std::size_t>(row.position) * half + i];
+      const float a = one(i), b = one(i + half);
+      put(i, fmaf(-b, angle.y, a * angle.x));
+      put(i + half, fmaf(a, angle.y, b * angle.x));
+    }
   }
   for (std::uint32_t d = turned + 2 * lane; d < dim; d += 64) {
     const float2 v = normed(d);
