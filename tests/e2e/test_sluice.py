@@ -21,8 +21,8 @@ SLUICE = None  # set by main
 PLAIN_ENVIRONMENT = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")}
 
 
-def run(*arguments, timeout=150, **kwargs):
-    return subprocess.run([SLUICE, *arguments], cwd=ROOT, env=PLAIN_ENVIRONMENT, timeout=timeout, text=True,
+def run(*arguments, timeout=150, environment=PLAIN_ENVIRONMENT, **kwargs):
+    return subprocess.run([SLUICE, *arguments], cwd=ROOT, env=environment, timeout=timeout, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
 
 
@@ -205,7 +205,8 @@ class EndToEnd(unittest.TestCase):
 
     @unittest.skipIf(pathlib.Path("/dev/nvidiactl").exists(), "there is a GPU")
     def test_cuda_without_a_gpu_is_said_by_the_engine_and_exits_106(self):
-        done = run("run", "scenarios/gpu_load.yaml", "-e", "BACKEND=cuda", "--out-dir", str(self.out))
+        hidden = dict(PLAIN_ENVIRONMENT, CUDA_VISIBLE_DEVICES="")  # where there is a GPU after all
+        done = run("run", "scenarios/gpu_load.yaml", "-e", "BACKEND=cuda", "--out-dir", str(self.out), environment=hidden)
         self.assertEqual(done.returncode, 106, done.stdout)
         self.assertIn("the engine ended with exit code 1 before it was ready; the end of its log:", done.stdout)
         said = [line for line in done.stdout.splitlines() if line.startswith("sluice-engine: ")]
