@@ -48,7 +48,7 @@ struct Options {
   std::uint32_t slots = 0;
   std::uint32_t context = 0;
   std::uint32_t rows = 0;
-  std::uint32_t step_ms = 60;
+  std::uint32_t step_ms = 0;
   std::string shape;  // random weights of this shape instead of a model
   std::uint32_t queue = 1024;
   std::string script;
@@ -148,6 +148,9 @@ struct Loaded {
   ChatText chat;
   std::unique_ptr<Engine> engine;
 };
+
+/// A model of this name is random weights of a shape: shape:llama3-8b.
+constexpr const char* kShapePrefix = "shape:";
 
 /// What is said when no model is given: the conversation as it stands, a line a message.
 constexpr const char* kScriptedTemplate =
@@ -286,12 +289,17 @@ Result<ServedModel> load(const Options& options, Server& server, const Log& log,
   engine_options.queued_max = options.queue;
   engine_options.flush = server.flush_hook();
   engine_options.failed = server.failed_hook();
-  engine_options.step_limit = std::chrono::milliseconds(options.step_ms);
   if (config) engine_options.end_tokens = config->eos;
   auto executor = scripted
                       ? make_scripted(options, *into.tokenizer, config ? &*config : nullptr, engine_options.end_tokens)
                       : make_computing(options, folder, *config, log);
   if (!executor) return executor.error();
+  // Prompts ride along with decodes while the step is still about bound by reading the weights: there their tokens cost
+  // least, and nobody's next token waits long. Twice the time of a step of one row, and a little.
+  const ExecutorInfo& measured = (*executor)->info();
+  engine_options.step_limit = options.step_ms != 0
+                                  ? std::chrono::nanoseconds(std::chrono::milliseconds(options.step_ms))
+                                  : std::chrono::nanoseconds(static_cast<std::int64_t>(2.25 * measured.step_base_ns));
   into.engine = std::make_unique<Engine>(std::move(*executor), *into.tokenizer, std::move(engine_options));
 
   const ExecutorInfo& info = into.engine->info();
@@ -329,6 +337,10 @@ int serve(Options options) {
   };
   if (options.die_with_parent && !follow_parent(options)) return 1;
   raise_file_limit();
+  if (options.model.starts_with(kShapePrefix)) {
+    options.shape = options.model.substr(std::string_view(kShapePrefix).size());
+    options.model.clear();
+  }
   if (options.model.empty() && options.shape.empty() && options.backend != "scripted") {
     return say_error(
         fail("--model is missing: give a folder or a name such as tiny-coder (only --shape and --backend scripted do "
@@ -395,7 +407,7 @@ int main(int argc, char** argv) {
   CLI::App app{"sluice-engine: an OpenAI-compatible LLM server"};
   app.set_version_flag("--version", SLUICE_VERSION);
   Options options;
-  app.add_option("--model", options.model, "Hugging Face folder, or a name under models/");
+  app.add_option("--model", options.model, "Hugging Face folder, a name under models/, or shape:NAME as with --shape");
   app.add_option("--model-id", options.model_id, "the name that requests use (default: the folder's)");
   app.add_option("--host", options.server.host, "address to listen on")->capture_default_str();
   app.add_option("--port", options.server.port, "port; 0 takes a free one")->capture_default_str();
@@ -408,10 +420,10 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 65536));
   app.add_option("--context", options.context, "tokens of one sequence; 0: the model's")->check(CLI::Range(0, 1 << 24));
   app.add_option("--rows", options.rows, "tokens of one step; 0: the backend's default")->check(CLI::Range(0, 65536));
-  app.add_option(
-         "--step-ms", options.step_ms,
-         "how long a step with decodes may take, as measured at load: prompts ride along in chunks that keep to it; 0: "
-         "no bound")
+  app.add_option("--step-ms", options.step_ms,
+                 "how long a step with decodes may take: prompts ride along in chunks that keep to it; 0: about twice "
+                 "a step of one "
+                 "token, as measured at load")
       ->check(CLI::Range(0, 60000))
       ->capture_default_str();
   app.add_option("--shape", options.shape,
