@@ -68,14 +68,6 @@ constexpr int kDecodeWarps = 4;
 constexpr int kDecodeThreads = 32 * (kDecodeWarps + 1);
 constexpr int kWeightStride = 72;  // of a row of weights: 144 bytes, so that ldmatrix meets no bank twice
 
-/// Asks for part `part` of `parts` of memory to come into the L2 cache.
-__device__ void bring_near(const void* from, std::size_t bytes, std::uint32_t part, std::uint32_t parts) {
-  constexpr std::size_t kPiece = 8192;
-  const std::size_t pieces = bytes / kPiece;
-  for (std::size_t i = part; i < pieces; i += parts)
-    bulk_prefetch(static_cast<const unsigned char*>(from) + i * kPiece, kPiece);
-}
-
 /// A row, a split and a kv head (or 16 heads of its group).
 struct DecodeUnit {
   DecodeItem item;
@@ -132,11 +124,7 @@ __global__ void __launch_bounds__(kDecodeThreads) decode_kernel(AttentionJob job
   // others wait for the kernel before, so this one still does not end before it.
   const std::uint32_t parts = (job.shape.heads / job.shape.kv_heads + 15) / 16;
   const std::uint32_t units = static_cast<std::uint32_t>(job.step->decode_items) * job.shape.kv_heads * parts;
-  if (blockIdx.x >= max(units, 1u)) {
-    const std::uint32_t idle = gridDim.x - max(units, 1u);
-    if (threadIdx.x == 0) bring_near(job.next_weights, job.next_bytes, blockIdx.x - max(units, 1u), idle);
-    return;
-  }
+  if (blockIdx.x >= max(units, 1u)) return;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
       barrier_init(full + 8 * stage, 1);

@@ -25,7 +25,6 @@ constexpr std::uint32_t kRing = 4;  // inputs and results of steps; more than ma
 constexpr std::uint32_t kStepsAhead = 2;
 constexpr std::uint32_t kEditsMax = limits::logit_bias_max + 256;  // biases and bans of a slot
 constexpr std::uint32_t kTokensOfSplit = kTileKeys * kSplitTiles;
-constexpr std::uint32_t kNearRows = 8;  // of a step whose attention leaves blocks and bandwidth idle
 constexpr std::uint64_t kReserveBytes = std::uint64_t{512} << 20;  // for the driver, cuBLASLt, graphs
 
 static_assert(limits::block_tokens == kTileKeys);
@@ -34,13 +33,6 @@ static_assert(kTopMax == static_cast<std::int32_t>(limits::top_logprobs_max));
 std::string bytes_text(std::uint64_t bytes) {
   if (bytes >= (std::uint64_t{1} << 30)) return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1 << 30));
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
-}
-
-/// What of a matrix is worth bringing into the L2 cache ahead: all of it, unless it would push itself out.
-std::size_t near_bytes(const Matrix& matrix) {
-  constexpr std::size_t kMost = std::size_t{36} << 20;
-  const std::size_t bytes = std::size_t{matrix.n} * matrix.k * 2;
-  return bytes <= kMost ? bytes : 0;
 }
 
 /// Batch sizes that have a graph of their own: padding costs little, and so do few graphs.

@@ -33,6 +33,7 @@ struct HeadShape {
 struct Launch {
   cudaStream_t stream = nullptr;
   bool overlap = true;
+  std::uint32_t cluster = 1;  // thread blocks of a cluster; of those kernels that ask for it
 };
 
 // ---- rows -----------------------------------------------------------------------------------------------------------
@@ -112,10 +113,7 @@ struct AttentionJob {
   void* out = nullptr;       // [rows, out_stride], heads * dim_padded of them
   std::uint32_t out_stride = 0;
   float* partials = nullptr;  // decode: [partials, heads, 2 + dim_padded]: maximum, sum, unscaled output of a split
-  // Decode: of few rows, blocks without work bring the weights of the product after near while the others attend.
-  const void* next_weights = nullptr;
-  std::size_t next_bytes = 0;
-  bool wide = false;  // prefill: wgmma where the head allows (compute capability 9.0 alone has it)
+  bool wide = false;          // prefill: wgmma where the head allows (compute capability 9.0 alone has it)
 };
 /// Rows that come alone (StepHeader::decode_items), at most `rows` of them. `blocks`: how many thread blocks share the
 /// items. Two kernels: splits, and the folding of rows that have several.

@@ -35,8 +35,8 @@ struct WeightMaps {
   CUtensorMap boxes[kWeightTiles];
 };
 
-/// `padded_rows`: 8, 16, 32, 64 or 128, at least product.rows; `rows_of_a` maps boxes of padded_rows by two times 64
-/// columns in the same way.
+/// `padded_rows`: 8, 16, 32, 64 or 128, at least product.rows; `rows_of_a` maps boxes of padded_rows by 64 columns
+/// in the same way.
 void few_rows_product(const Launch& launch, const WeightMaps& weights, const CUtensorMap& rows_of_a,
                       std::uint32_t padded_rows, const Product& product, std::uint32_t multiprocessors);
 void prepare_few_rows();

@@ -16,7 +16,7 @@ constexpr std::array<std::uint32_t, 5> kOwnRows = {8, 16, 32, 64, 128};
 
 /// Rows that a product of `rows` rows is computed for: few different ones, so that each can be tuned.
 std::uint32_t bucket(std::uint32_t rows) {
-  for (const std::uint32_t size : {8u, 16u, 32u, 64u, 96u, 128u, 160u, 192u, 256u})
+  for (const std::uint32_t size : {8u, 16u, 32u, 64u, 96u, 128u, 160u, 192u, 256u, 320u, 384u, 448u, 512u})
     if (rows <= size) return size;
   return (rows + 127) / 128 * 128;
 }
@@ -27,7 +27,8 @@ std::size_t own_index(std::uint32_t rows) {
   return i;
 }
 
-CUtensorMap make_map(const void* data, std::uint32_t rows, std::uint32_t columns, std::uint32_t box_rows) {
+CUtensorMap make_map(const void* data, std::uint32_t rows, std::uint32_t columns, std::uint32_t box_rows,
+                     std::uint32_t boxes) {
   static PFN_cuTensorMapEncodeTiled_v12000 encode = nullptr;
   if (encode == nullptr) {
     void* function = nullptr;
@@ -41,7 +42,7 @@ CUtensorMap make_map(const void* data, std::uint32_t rows, std::uint32_t columns
   CUtensorMap map{};
   const cuuint64_t sizes[3] = {64, rows, columns / 64};
   const cuuint64_t strides[2] = {std::uint64_t{columns} * 2, 128};
-  const cuuint32_t box[3] = {64, box_rows, 2};
+  const cuuint32_t box[3] = {64, box_rows, boxes};
   const cuuint32_t element_strides[3] = {1, 1, 1};
   const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(data), sizes, strides,
                                  box, element_strides, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
@@ -94,13 +95,13 @@ Products::Products(const ProductsOptions& options) : options_(options) {
 Matrix Products::matrix(const void* data, std::uint32_t n, std::uint32_t k) const {
   Matrix matrix{data, n, k, {}};
   for (std::uint32_t tiles = 1; tiles <= kWeightTiles; ++tiles)
-    matrix.maps.boxes[tiles - 1] = make_map(data, n, k, 16 * tiles);
+    matrix.maps.boxes[tiles - 1] = make_map(data, n, k, 16 * tiles, 2);
   return matrix;
 }
 
 RowsBuffer Products::rows_buffer(void* data, std::uint32_t rows, std::uint32_t k) const {
   RowsBuffer buffer{data, k, rows, {}};
-  for (std::size_t i = 0; i < kOwnRows.size(); ++i) buffer.maps[i] = make_map(data, rows, k, kOwnRows[i]);
+  for (std::size_t i = 0; i < kOwnRows.size(); ++i) buffer.maps[i] = make_map(data, rows, k, kOwnRows[i], 1);
   return buffer;
 }
 
