@@ -3,12 +3,11 @@
 // Weights are the 16 x 16 operand of mma.m16n8k16, rows of `a` its 8 columns: a warp owns 16 columns of the output and
 // walks the whole of k in ascending k16 steps into one fp32 accumulator; k is never split (decision 0001). A block
 // owns a range of 16-column tiles and takes them up to four at a time; 132 blocks fill the device by columns. The last
-// warp feeds the others through a ring of stages of 128 k, with one tensor copy of weights and one of rows a stage: the
-// copy engine's rate of copies, not of bytes, is what small boxes run into (16 x 64 boxes: 55 us instead of 40 for
-// 4,096 x 14,336).
-// Weights do not depend on the kernel before, so the ring fills with them before that kernel has ended: that is what
-// hides the gaps between kernels. Bytes: 2 n k of weights, and 2 rows k of `a` (from L2) per four tiles.
-// Grid: min(tiles, multiprocessors). Shared memory: up to kRingBytes + 1 KiB. k a multiple of 64, n of 16. Needs sm_90.
+// warp feeds the others through a ring of stages of 128 or 256 k, with one tensor copy of weights and one of rows a
+// stage: the copy engine's rate of copies, not of bytes, is what small boxes run into (docs/gpu.md). Weights do not
+// depend on the kernel before, so the ring fills with them before that kernel has ended: that is what hides the gaps
+// between kernels. Bytes: 2 n k of weights, and 2 rows k of `a` (from L2) per four tiles. Grid: min(tiles,
+// multiprocessors). Shared memory: up to kRingBytes + 1 KiB. k a multiple of 64, n of 16. Needs sm_90.
 #include <cuda.h>
 
 #include "engine/exec/cuda/activation.cuh"
@@ -20,12 +19,10 @@
 namespace sluice::engine::cuda {
 namespace {
 
-constexpr std::uint32_t kTiles = 4;     // 16-column tiles at once
-constexpr std::uint32_t kStageK = 128;  // of a stage: two boxes of 64
-constexpr std::uint32_t kBoxes = kStageK / 64;
+constexpr std::uint32_t kTiles = 4;             // 16-column tiles at once
 constexpr std::uint32_t kTileBytes = 16 * 128;  // of a tile in a box
 constexpr std::uint32_t kStagesMax = 16;
-constexpr std::uint32_t kRingBytes = 96 * 1024;  // two kernels' rings fit a multiprocessor
+constexpr std::uint32_t kRingBytes = 104 * 1024;  // two kernels' rings fit a multiprocessor
 
 template <int Rows>
 struct Shape {
@@ -33,6 +30,7 @@ struct Shape {
   static constexpr int kParts = Rows / 8 / kGroups;           // n8 parts of a warp
   static constexpr int kConsumers = static_cast<int>(kTiles) * kGroups;
   static constexpr int kThreads = 32 * (kConsumers + 1);
+  static constexpr std::uint32_t kBoxes = product_boxes(Rows);
 };
 
 struct Arguments {
@@ -41,8 +39,6 @@ struct Arguments {
   std::uint32_t rows;
   std::uint32_t first_row;   // of `a`
   std::uint32_t pass_tiles;  // at once, at most kTiles
-  std::uint32_t passes;      // of every block, so that a cluster's blocks go in step
-  std::uint32_t cluster;     // blocks that share the rows of `a`: 1 or 2
   std::uint32_t stages;
   ProductOut kind;
   void* out;
@@ -90,6 +86,7 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
     few_rows_kernel(const __grid_constant__ WeightMaps weights, const __grid_constant__ CUtensorMap rows_of_a,
                     const Arguments args) {
   using S = Shape<Rows>;
+  constexpr std::uint32_t kBoxes = S::kBoxes, kStageK = kBoxes * 64;  // of a stage
   extern __shared__ unsigned char raw[];
   __shared__ std::uint64_t full_barriers[kStagesMax], empty_barriers[kStagesMax];
   const std::uint32_t ring = (shared_address(raw) + 1023u) & ~1023u;
@@ -102,24 +99,21 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
   if (threadIdx.x == 0) {
     for (std::uint32_t stage = 0; stage < args.stages; ++stage) {
       barrier_init(full + 8 * stage, 1);
-      barrier_init(empty + 8 * stage, S::kConsumers * args.cluster);
+      barrier_init(empty + 8 * stage, S::kConsumers);
     }
     barrier_init_done();
   }
-  if (args.cluster > 1)
-    cluster_sync();
-  else
-    __syncthreads();
-  const std::uint32_t rank = args.cluster > 1 ? cluster_rank() : 0;
+  __syncthreads();
 
   const std::uint32_t begin = static_cast<std::uint32_t>(std::uint64_t{args.tiles} * blockIdx.x / gridDim.x);
   const std::uint32_t end = static_cast<std::uint32_t>(std::uint64_t{args.tiles} * (blockIdx.x + 1) / gridDim.x);
   const std::uint32_t count = end - begin;
-  const std::uint32_t passes = args.passes;
+  const std::uint32_t passes = (count + args.pass_tiles - 1) / args.pass_tiles;
   const std::uint32_t steps = (args.k + kStageK - 1) / kStageK;
   const auto pass_begin = [&](std::uint32_t pass) { return begin + count * pass / passes; };
 
-  const auto feed = [&] {
+  if (warp == S::kConsumers) {
+    if (lane != 0) return;
     tensor_map_prefetch(&weights.boxes[args.pass_tiles - 1]);
     tensor_map_prefetch(&rows_of_a);
     const auto feed_weights = [&](std::uint32_t pass, std::uint32_t step, std::uint32_t stage) {
@@ -127,21 +121,12 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
       const std::uint32_t barrier = full + 8 * stage;
       const std::uint32_t to = ring + stage * stage_bytes;
       barrier_arrive_expect(barrier, (last - first) * kBoxes * kTileBytes + kBoxes * Rows * 128);
-      if (last > first)
-        tensor_copy_streaming(to, &weights.boxes[last - first - 1], static_cast<int>(first * 16),
-                              static_cast<int>(step * kBoxes), barrier);
+      tensor_copy_streaming(to, &weights.boxes[last - first - 1], static_cast<int>(first * 16),
+                            static_cast<int>(step * kBoxes), barrier);
     };
-    // Blocks of a cluster fetch one box each, for both.
     const auto feed_rows = [&](std::uint32_t step, std::uint32_t stage) {
-      const std::uint32_t to = ring + stage * stage_bytes + weights_bytes;
-      for (std::uint32_t box = 0; box < kBoxes; ++box) {
-        if (args.cluster == 1)
-          tensor_copy(to + box * Rows * 128, &rows_of_a, static_cast<int>(args.first_row),
-                      static_cast<int>(step * kBoxes + box), full + 8 * stage);
-        else if (box == rank)
-          tensor_copy_multicast(to + box * Rows * 128, &rows_of_a, static_cast<int>(args.first_row),
-                                static_cast<int>(step * kBoxes + box), full + 8 * stage, 3);
-      }
+      tensor_copy(ring + stage * stage_bytes + weights_bytes, &rows_of_a, static_cast<int>(args.first_row),
+                  static_cast<int>(step * kBoxes), full + 8 * stage);
     };
     const std::uint32_t all = passes * steps;
     const std::uint32_t ahead = min(all, args.stages);
@@ -156,81 +141,72 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
       if (++stage == args.stages) stage = 0, phase ^= 1;
       if (++step == steps) step = 0, ++pass;
     }
-  };
+    return;
+  }
 
-  const auto consume = [&] {
-    wait_for_kernel_before();
-    const std::uint32_t tile_of_pass = warp % kTiles, first_row = warp / kTiles * (S::kParts * 8);
-    std::uint32_t stage = 0, phase = 0;
-    for (std::uint32_t pass = 0; pass < passes; ++pass) {
-      const std::uint32_t tile = pass_begin(pass) + tile_of_pass;
-      const bool active = tile < pass_begin(pass + 1);
-      float sums[S::kParts][4] = {};
-      for (std::uint32_t step = 0; step < steps; ++step) {
-        barrier_wait(full + 8 * stage, phase);
-        if (active) {
-          const std::uint32_t w_box = (pass_begin(pass + 1) - pass_begin(pass)) * kTileBytes;
-          const std::uint32_t w = ring + stage * stage_bytes + tile_of_pass * kTileBytes;
-          const std::uint32_t a = ring + stage * stage_bytes + weights_bytes + first_row * 128;
-          if (args.k - step * kStageK >= kStageK)
-            multiply<S::kParts, Rows, kStageK / 16>(sums, w, w_box, a, lane);
-          else
-            multiply<S::kParts, Rows, 4>(sums, w, w_box, a, lane);
+  wait_for_kernel_before();
+  const std::uint32_t tile_of_pass = warp % kTiles, first_row = warp / kTiles * (S::kParts * 8);
+  std::uint32_t stage = 0, phase = 0;
+  for (std::uint32_t pass = 0; pass < passes; ++pass) {
+    const std::uint32_t tile = pass_begin(pass) + tile_of_pass;
+    const bool active = tile < pass_begin(pass + 1);
+    float sums[S::kParts][4] = {};
+    for (std::uint32_t step = 0; step < steps; ++step) {
+      barrier_wait(full + 8 * stage, phase);
+      if (active) {
+        const std::uint32_t w_box = (pass_begin(pass + 1) - pass_begin(pass)) * kTileBytes;
+        const std::uint32_t w = ring + stage * stage_bytes + tile_of_pass * kTileBytes;
+        const std::uint32_t a = ring + stage * stage_bytes + weights_bytes + first_row * 128;
+        const std::uint32_t boxes = min(kBoxes, (args.k - step * kStageK) / 64);
+#pragma unroll
+        for (std::uint32_t box = 0; box < kBoxes; box += 2) {
+          if (box + 1 < boxes)
+            multiply<S::kParts, Rows, 8>(sums, w + box * w_box, w_box, a + box * Rows * 128, lane);
+          else if (box < boxes)
+            multiply<S::kParts, Rows, 4>(sums, w + box * w_box, w_box, a + box * Rows * 128, lane);
         }
-        __syncwarp();
-        if (lane == 0) {
-          barrier_arrive(empty + 8 * stage);
-          if (args.cluster > 1) barrier_arrive_at(empty + 8 * stage, rank ^ 1);
-        }
-        if (++stage == args.stages) stage = 0, phase ^= 1;
       }
-      if (!active) continue;
-      const std::uint32_t column = tile * 16 + lane / 4;
+      __syncwarp();
+      if (lane == 0) barrier_arrive(empty + 8 * stage);
+      if (++stage == args.stages) stage = 0, phase ^= 1;
+    }
+    if (!active) continue;
+    const std::uint32_t column = tile * 16 + lane / 4;
 #pragma unroll
-      for (int part = 0; part < S::kParts; ++part)
+    for (int part = 0; part < S::kParts; ++part)
 #pragma unroll
-        for (std::uint32_t i = 0; i < 2; ++i) {
-          const std::uint32_t row = first_row + part * 8 + lane % 4 * 2 + i;
-          if (row >= args.rows) continue;
-          const float low = sums[part][i], high = sums[part][i + 2];  // columns `column` and `column + 8`
-          switch (args.kind) {
-            case ProductOut::bf16: {
-              Bf16* out = static_cast<Bf16*>(args.out) + row * args.out_stride + column;
-              out[0] = __float2bfloat16_rn(low);
-              out[8] = __float2bfloat16_rn(high);
-              break;
-            }
-            case ProductOut::gated: {
-              const float gate = __bfloat162float(__float2bfloat16_rn(low));
-              const float up = __bfloat162float(__float2bfloat16_rn(high));
-              static_cast<Bf16*>(args.out)[row * args.out_stride + tile * 8 + lane / 4] =
-                  __float2bfloat16_rn(activated(gate, 0) * up);
-              break;
-            }
-            case ProductOut::add: {
-              float* out = static_cast<float*>(args.out) + row * args.out_stride + column;
-              out[0] += low;
-              out[8] += high;
-              break;
-            }
-            case ProductOut::fp32: {
-              float* out = static_cast<float*>(args.out) + row * args.out_stride + column;
-              out[0] = low;
-              out[8] = high;
-              break;
-            }
+      for (std::uint32_t i = 0; i < 2; ++i) {
+        const std::uint32_t row = first_row + part * 8 + lane % 4 * 2 + i;
+        if (row >= args.rows) continue;
+        const float low = sums[part][i], high = sums[part][i + 2];  // columns `column` and `column + 8`
+        switch (args.kind) {
+          case ProductOut::bf16: {
+            Bf16* out = static_cast<Bf16*>(args.out) + row * args.out_stride + column;
+            out[0] = __float2bfloat16_rn(low);
+            out[8] = __float2bfloat16_rn(high);
+            break;
+          }
+          case ProductOut::gated: {
+            const float gate = __bfloat162float(__float2bfloat16_rn(low));
+            const float up = __bfloat162float(__float2bfloat16_rn(high));
+            static_cast<Bf16*>(args.out)[row * args.out_stride + tile * 8 + lane / 4] =
+                __float2bfloat16_rn(activated(gate, 0) * up);
+            break;
+          }
+          case ProductOut::add: {
+            float* out = static_cast<float*>(args.out) + row * args.out_stride + column;
+            out[0] += low;
+            out[8] += high;
+            break;
+          }
+          case ProductOut::fp32: {
+            float* out = static_cast<float*>(args.out) + row * args.out_stride + column;
+            out[0] = low;
+            out[8] = high;
+            break;
           }
         }
-    }
-  };
-  if (warp < S::kConsumers)
-    consume();
-  else if (lane == 0)
-    feed();
-  // A block may not leave while the other still writes into it or arrives at its barriers.
-  if (args.cluster > 1) {
-    __syncwarp();
-    cluster_sync();
+      }
   }
 }
 
@@ -268,15 +244,11 @@ void few_rows_product(const Launch& launch, const WeightMaps& weights, const CUt
   const std::uint32_t most = (args.tiles + blocks - 1) / blocks;  // tiles of a block
   const std::uint32_t passes = (most + kTiles - 1) / kTiles;
   args.pass_tiles = (most + passes - 1) / passes;
-  args.passes = passes;
-  // Where rows weigh something beside the weights, two blocks fetch them together.
-  args.cluster = blocks % 2 == 0 && padded_rows >= 16 ? 2 : 1;
-  const std::uint32_t stage_bytes = kBoxes * (args.pass_tiles * kTileBytes + padded_rows * 128);
+  const std::uint32_t stage_bytes = product_boxes(padded_rows) * (args.pass_tiles * kTileBytes + padded_rows * 128);
   args.stages = max(2u, min(kStagesMax, kRingBytes / stage_bytes));
   with_rows(padded_rows, [&](auto rows) {
-    start(Launch{launch.stream, launch.overlap, args.cluster}, "few_rows_product", few_rows_kernel<rows()>,
-          dim3(blocks), dim3(Shape<rows()>::kThreads), std::size_t{args.stages} * stage_bytes + 1024, weights,
-          rows_of_a, args);
+    start(launch, "few_rows_product", few_rows_kernel<rows()>, dim3(blocks), dim3(Shape<rows()>::kThreads),
+          std::size_t{args.stages} * stage_bytes + 1024, weights, rows_of_a, args);
   });
 }
 

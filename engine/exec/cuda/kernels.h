@@ -33,7 +33,6 @@ struct HeadShape {
 struct Launch {
   cudaStream_t stream = nullptr;
   bool overlap = true;
-  std::uint32_t cluster = 1;  // thread blocks of a cluster; of those kernels that ask for it
 };
 
 // ---- rows -----------------------------------------------------------------------------------------------------------

@@ -28,15 +28,19 @@ struct Product {
   std::size_t out_stride = 0;  // elements of a row
 };
 
-/// Tensor maps of a matrix as [k / 64][n][64]: boxes of 16, 32, 48, 64 rows (of n) by two times 64 columns, with the
-/// 128-byte swizzle.
+/// Boxes of 64 columns that one tensor copy brings, by the rows that a product is padded to: as many as a ring of
+/// several stages has room for.
+constexpr std::uint32_t product_boxes(std::uint32_t padded_rows) { return padded_rows <= 16 ? 4 : 2; }
+
+/// Tensor maps of a matrix as [k / 64][n][64]: boxes of 16, 32, 48, 64 rows (of n) by product_boxes() times 64 columns,
+/// with the 128-byte swizzle.
 constexpr std::uint32_t kWeightTiles = 4;
 struct WeightMaps {
   CUtensorMap boxes[kWeightTiles];
 };
 
-/// `padded_rows`: 8, 16, 32, 64 or 128, at least product.rows; `rows_of_a` maps boxes of padded_rows by 64 columns
-/// in the same way.
+/// `padded_rows`: 8, 16, 32, 64 or 128, at least product.rows; `rows_of_a` maps boxes of padded_rows by kProductBoxes
+/// times 64 columns in the same way.
 void few_rows_product(const Launch& launch, const WeightMaps& weights, const CUtensorMap& rows_of_a,
                       std::uint32_t padded_rows, const Product& product, std::uint32_t multiprocessors);
 void prepare_few_rows();

@@ -93,15 +93,18 @@ Products::Products(const ProductsOptions& options) : options_(options) {
 }
 
 Matrix Products::matrix(const void* data, std::uint32_t n, std::uint32_t k) const {
-  Matrix matrix{data, n, k, {}};
-  for (std::uint32_t tiles = 1; tiles <= kWeightTiles; ++tiles)
-    matrix.maps.boxes[tiles - 1] = make_map(data, n, k, 16 * tiles, 2);
+  Matrix matrix{data, n, k, {}, {}};
+  for (std::uint32_t tiles = 1; tiles <= kWeightTiles; ++tiles) {
+    matrix.deep.boxes[tiles - 1] = make_map(data, n, k, 16 * tiles, product_boxes(16));
+    matrix.shallow.boxes[tiles - 1] = make_map(data, n, k, 16 * tiles, product_boxes(128));
+  }
   return matrix;
 }
 
 RowsBuffer Products::rows_buffer(void* data, std::uint32_t rows, std::uint32_t k) const {
   RowsBuffer buffer{data, k, rows, {}};
-  for (std::size_t i = 0; i < kOwnRows.size(); ++i) buffer.maps[i] = make_map(data, rows, k, kOwnRows[i], 1);
+  for (std::size_t i = 0; i < kOwnRows.size(); ++i)
+    buffer.maps[i] = make_map(data, rows, k, kOwnRows[i], product_boxes(kOwnRows[i]));
   return buffer;
 }
 
@@ -120,7 +123,8 @@ void Products::own(const Launch& launch, const Matrix& w, const RowsBuffer& a, s
                     .kind = kind,
                     .out = static_cast<unsigned char*>(out) + std::size_t{done} * out_stride * element,
                     .out_stride = out_stride};
-    few_rows_product(launch, w.maps, a.maps[i], kOwnRows[i], product, options_.multiprocessors);
+    few_rows_product(launch, kOwnRows[i] <= 16 ? w.deep : w.shallow, a.maps[i], kOwnRows[i], product,
+                     options_.multiprocessors);
   }
 }
 

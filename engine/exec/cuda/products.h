@@ -26,7 +26,7 @@ namespace sluice::engine::cuda {
 struct Matrix {
   const void* data = nullptr;
   std::uint32_t n = 0, k = 0;
-  WeightMaps maps{};
+  WeightMaps deep{}, shallow{};  // for products of up to 16 rows, and of more
 };
 
 /// a[rows, k] in device memory: one of the step's buffers.

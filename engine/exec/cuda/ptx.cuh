@@ -156,40 +156,8 @@ __device__ __forceinline__ void tensor_copy_streaming(std::uint32_t to, const vo
       "l"(map), "r"(row), "r"(box), "r"(barrier), "l"(kEvictFirst)
       : "memory");
 }
-/// The same into every block of the cluster that `mask` names, at the same address and completing on the same barrier
-/// of each.
-__device__ __forceinline__ void tensor_copy_multicast(std::uint32_t to, const void* map, int row, int box,
-                                                      std::uint32_t barrier, std::uint16_t mask) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {0, "
-      "%2, "
-      "%3}], [%4], %5;" ::"r"(to),
-      "l"(map), "r"(row), "r"(box), "r"(barrier), "h"(mask)
-      : "memory");
-}
 __device__ __forceinline__ void tensor_map_prefetch(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
-
-// ---- clusters -------------------------------------------------------------------------------------------------------
-
-__device__ __forceinline__ std::uint32_t cluster_rank() {
-  std::uint32_t rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-/// Every thread of every block of the cluster.
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
-}
-/// Arrives on the same barrier of block `rank` of the cluster.
-__device__ __forceinline__ void barrier_arrive_at(std::uint32_t barrier, std::uint32_t rank) {
-  asm volatile(
-      "{\n.reg .b32 there;\n"
-      "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}\n" ::"r"(barrier),
-      "r"(rank)
-      : "memory");
 }
 
 // ---- dependent launches ---------------------------------------------------------------------------------------------
