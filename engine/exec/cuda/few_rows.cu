@@ -10,6 +10,8 @@
 // multiprocessors). Shared memory: up to kRingBytes + 1 KiB. k a multiple of 64, n of 16. Needs sm_90.
 #include <cuda.h>
 
+#include <algorithm>
+
 #include "engine/exec/cuda/activation.cuh"
 #include "engine/exec/cuda/device.h"
 #include "engine/exec/cuda/launch.cuh"
@@ -22,7 +24,10 @@ namespace {
 constexpr std::uint32_t kTiles = 4;             // 16-column tiles at once
 constexpr std::uint32_t kTileBytes = 16 * 128;  // of a tile in a box
 constexpr std::uint32_t kStagesMax = 16;
-constexpr std::uint32_t kRingBytes = 104 * 1024;  // two kernels' rings fit a multiprocessor
+constexpr std::uint32_t kRingBytes = 116 * 1024;
+// A multiprocessor must not take two blocks: started early, while others are still busy with the kernel before, they
+// would crowd on the free ones and leave the rest idle. A block of decode attention still fits beside one.
+constexpr std::uint32_t kSharedLeast = 115 * 1024;
 
 template <int Rows>
 struct Shape {
@@ -248,7 +253,7 @@ void few_rows_product(const Launch& launch, const WeightMaps& weights, const CUt
   args.stages = max(2u, min(kStagesMax, kRingBytes / stage_bytes));
   with_rows(padded_rows, [&](auto rows) {
     start(launch, "few_rows_product", few_rows_kernel<rows()>, dim3(blocks), dim3(Shape<rows()>::kThreads),
-          std::size_t{args.stages} * stage_bytes + 1024, weights, rows_of_a, args);
+          std::max<std::size_t>(std::size_t{args.stages} * stage_bytes + 1024, kSharedLeast), weights, rows_of_a, args);
   });
 }
 
