@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "engine/core/limits.h"
+#include "engine/exec/cuda/clocks.h"
 #include "engine/exec/cuda/cuda_executor.h"
 
 namespace sluice::engine {
@@ -20,6 +21,7 @@ struct Row {
   double wall_ms = 0;        // median, submit to result, steps one ahead
   double bytes = 0;          // that must be read at least
   double operations = 0;     // of products, at least
+  unsigned sm_mhz = 0;       // at the end of the measurement; 0: not known
 };
 
 double median(std::vector<double> values) {
@@ -119,6 +121,7 @@ int run_cuda_bench(ModelConfig config, const Weights* weights, const CudaBenchOp
   const double kv_bytes_per_token = 2.0 * 2.0 * config.layers * config.kv_heads * dims;
   const double attention_operations = 4.0 * config.layers * config.heads * dims;  // a row and key
 
+  const auto clocks = GpuClocks::open(0);
   std::vector<Row> rows;
   {
     // A prompt longer than a stream's share uses the next streams' blocks: nothing decodes meanwhile.
@@ -136,9 +139,11 @@ int run_cuda_bench(ModelConfig config, const Weights* weights, const CudaBenchOp
         wall.push_back(std::chrono::duration<double, std::milli>(Clock::now() - begin).count());
         device.push_back(take_cuda_busy(executor).busy_ms);
       } while (wall.size() < 3 || std::chrono::duration<double>(Clock::now() - start).count() < options.seconds);
+      const unsigned mhz = clocks != nullptr ? clocks->read() : 0;
       rows.push_back({fmt::format("prefill {}", tokens), tokens, median(device), median(wall), weight_bytes,
                       2 * (layer_weights * config.layers * tokens + head_weights) +
-                          attention_operations * tokens * (tokens + 1.0) / 2});
+                          attention_operations * tokens * (tokens + 1.0) / 2,
+                      mhz});
     }
   }
   Driver driver(executor, streams, per_stream);
@@ -158,10 +163,11 @@ int run_cuda_bench(ModelConfig config, const Weights* weights, const CudaBenchOp
         wall.push_back(std::chrono::duration<double, std::milli>(Clock::now() - begin).count() / kSteps);
         device.push_back(take_cuda_busy(executor).busy_ms / kSteps);
       } while (wall.size() < 3 || std::chrono::duration<double>(Clock::now() - start).count() < options.seconds);
+      const unsigned mhz = clocks != nullptr ? clocks->read() : 0;
       const double keys = static_cast<double>(batch) * (at + kSteps / 2.0);
       rows.push_back({fmt::format("decode {} at {}", batch, at), batch, median(device), median(wall),
                       weight_bytes + kv_bytes_per_token * keys,
-                      2 * (layer_weights * config.layers + head_weights) * batch + attention_operations * keys});
+                      2 * (layer_weights * config.layers + head_weights) * batch + attention_operations * keys, mhz});
     }
   }
   if (!executor.failure().empty()) return complain(executor.failure());
@@ -171,16 +177,18 @@ int run_cuda_bench(ModelConfig config, const Weights* weights, const CudaBenchOp
              weight_bytes / 2e6, weight_bytes / 1e9, info.device, load_s);
   fmt::print("roofs measured in this run: reading {:.0f} GB/s, bf16 products {:.0f} TFLOP/s\n\n",
              roofs->read_bytes_per_s / 1e9, roofs->operations_per_s / 1e12);
-  fmt::print("{:<18} {:>10} {:>10} {:>10} {:>9} {:>10} {:>11}\n", "", "tok/s", "wall ms", "device ms", "roof ms",
-             "of roof", "bound by");
+  fmt::print("{:<18} {:>10} {:>10} {:>10} {:>9} {:>10} {:>11} {:>8}\n", "", "tok/s", "wall ms", "device ms", "roof ms",
+             "of roof", "bound by", "SM MHz");
   boost::json::array json_rows;
   for (const Row& row : rows) {
     const double by_bytes = row.bytes / roofs->read_bytes_per_s * 1e3,
                  by_operations = row.operations / roofs->operations_per_s * 1e3;
     const double roof_ms = std::max(by_bytes, by_operations);
     const double tokens_per_s = row.tokens / row.wall_ms * 1e3;
-    fmt::print("{:<18} {:>10.0f} {:>10.3f} {:>10.3f} {:>9.3f} {:>9.0f}% {:>11}\n", row.name, tokens_per_s, row.wall_ms,
-               row.ms, roof_ms, 100 * roof_ms / row.wall_ms, by_bytes > by_operations ? "bytes" : "products");
+    fmt::print("{:<18} {:>10.0f} {:>10.3f} {:>10.3f} {:>9.3f} {:>9.0f}% {:>11} {:>8}\n", row.name, tokens_per_s,
+               row.wall_ms, row.ms, roof_ms, 100 * roof_ms / row.wall_ms,
+               by_bytes > by_operations ? "bytes" : "products",
+               row.sm_mhz != 0 ? fmt::format("{}", row.sm_mhz) : std::string("-"));
     json_rows.push_back(boost::json::object{{"name", row.name},
                                             {"tokens", row.tokens},
                                             {"tokens_per_s", tokens_per_s},
@@ -189,7 +197,12 @@ int run_cuda_bench(ModelConfig config, const Weights* weights, const CudaBenchOp
                                             {"roof_ms", roof_ms},
                                             {"share_of_roof", roof_ms / row.wall_ms},
                                             {"bytes", row.bytes},
-                                            {"operations", row.operations}});
+                                            {"operations", row.operations},
+                                            {"sm_mhz", row.sm_mhz}});
+  }
+  if (clocks != nullptr) {
+    const std::string slowed = clocks->slowed_by();
+    fmt::print("\nclock: {}\n", slowed.empty() ? "nothing slowed it" : "slowed at times by " + slowed);
   }
   if (!options.json.empty()) {
     const boost::json::object document{{"model", options.name},
@@ -199,6 +212,7 @@ int run_cuda_bench(ModelConfig config, const Weights* weights, const CudaBenchOp
                                        {"weight_bytes", weight_bytes},
                                        {"roof_bytes_per_s", roofs->read_bytes_per_s},
                                        {"roof_operations_per_s", roofs->operations_per_s},
+                                       {"clock_slowed_by", clocks != nullptr ? clocks->slowed_by() : std::string()},
                                        {"rows", json_rows}};
     std::ofstream file(options.json);
     file << boost::json::serialize(document) << '\n';

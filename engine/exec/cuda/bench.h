@@ -1,7 +1,8 @@
 // `sluice-engine bench --backend cuda`: how fast a GPU runs a model, beside what it could do at most.
 //
 // Prints a table, and writes JSON when asked. Both roofs (bytes read and bf16 products a second) are measured in the
-// same run. Times are the device's own, by events around each step; the clocks are noted before and after.
+// same run. Times are the device's own, by events around each step; the clock is noted with each
+// row, and what slowed it.
 #pragma once
 
 #include <cstdint>
