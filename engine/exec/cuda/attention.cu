@@ -25,11 +25,6 @@ constexpr int kStages = 3;
 constexpr std::uint32_t kOnes = 0x3f803f80u;  // two bf16 ones
 #define SLUICE_MINUS_INFINITY __int_as_float(0xff800000)
 
-template <class T>
-__device__ const T* array_at(const StepHeader* step, std::int32_t offset) {
-  return reinterpret_cast<const T*>(reinterpret_cast<const char*>(step) + offset);
-}
-
 __host__ __device__ constexpr std::size_t tile_bytes(int dim) {
   return std::size_t{2} * kTileKeys * dim * sizeof(Bf16);
 }  // keys and values

@@ -219,8 +219,7 @@ __global__ void __launch_bounds__(kThreads) draw_kernel(DrawJob job) {
   wait_for_kernel_before();
   const StepHeader& step = *job.step;
   if (static_cast<std::int32_t>(blockIdx.x) >= step.samples) return;
-  const StepSample sample =
-      reinterpret_cast<const StepSample*>(reinterpret_cast<const char*>(job.step) + step.samples_at)[blockIdx.x];
+  const StepSample sample = array_at<StepSample>(job.step, step.samples_at)[blockIdx.x];
   const SlotParams params = job.params[sample.slot];
   const std::uint32_t vocab = job.vocab;
   float* logits = job.logits + static_cast<std::size_t>(blockIdx.x) * job.vocab_padded;

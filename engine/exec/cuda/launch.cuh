@@ -1,4 +1,4 @@
-// Starting a kernel, with or without overlap with the one before it.
+// Starting a kernel, with or without overlap with the one before it; and where a kernel finds the step's arrays.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -7,6 +7,11 @@
 #include "engine/exec/cuda/kernels.h"
 
 namespace sluice::engine::cuda {
+
+template <class T>
+__device__ const T* array_at(const StepHeader* step, std::int32_t offset) {
+  return reinterpret_cast<const T*>(reinterpret_cast<const char*>(step) + offset);
+}
 
 template <class... Parameters, class... Arguments>
 void start(const Launch& launch, const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,

@@ -15,11 +15,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <class T>
-__device__ const T* array_at(const StepHeader* step, std::int32_t offset) {
-  return reinterpret_cast<const T*>(reinterpret_cast<const char*>(step) + offset);
-}
-
 __device__ float warp_sum(float value) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_xor_sync(0xffffffffu, value, offset);

@@ -79,6 +79,8 @@ class CommandLine(unittest.TestCase):
         for arguments, message in (
             ([], "--model is missing"),
             (["--backend", "cuda", "--model", "x"], "backend cuda: "),  # no such backend, no driver, or no GPU
+            (["--shape", "no-such-shape", "--backend", "cpu"], "'no-such-shape' is not a shape: write one of tiny-15m"),
+            (["--shape", "tiny-15m", "--model", "x"], "leave out --model"),
             (["--model", "no-such-model"], "there is no model 'no-such-model': looked for a config.json in"),
             (["--backend", "scripted", "--script", "speed=1"], "unknown key 'speed'"),
             (["--model", "x", "--script", "gap=1ms"], "--script only means something with --backend scripted"),
@@ -97,6 +99,21 @@ class CommandLine(unittest.TestCase):
         engine.process.send_signal(signal.SIGTERM)
         self.assertEqual(engine.end(), 0)
         self.assertEqual(sum("listening on" in line for line in engine.lines), 1)
+
+    def test_random_weights_of_a_shape_answer_and_say_what_they_are(self):
+        engine = Running(command=[ENGINE, "--model", "shape:tiny-15m", "--backend", "cpu", "--slots", "2", "--port", "0"])
+        self.assertTrue(wait_until(engine.ready))
+        connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=20)
+        body = {"messages": [{"role": "user", "content": " water runs down"}], "max_tokens": 8, "temperature": 0}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body))
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        self.assertEqual(answer["model"], "tiny-15m")
+        self.assertEqual(answer["usage"]["completion_tokens"], 8)
+        self.assertNotEqual(answer["choices"][0]["message"]["content"], "")
+        self.assertIn(b'sluice_engine_info{backend="cpu"', engine.get("/metrics")[1])
+        engine.process.send_signal(signal.SIGTERM)
+        self.assertEqual(engine.end(), 0)
 
     def test_sigterm_lets_a_stream_finish(self):
         engine = Running("--script", "gap=20ms,tokens=10")
