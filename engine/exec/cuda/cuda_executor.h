@@ -51,8 +51,9 @@ Result<std::unique_ptr<Executor>> make_cuda_executor(const ModelConfig& config, 
 
 /// For the benchmark: rates of this device that bound every kernel, measured now.
 struct CudaRoofs {
-  double read_bytes_per_s = 0;  // reading memory
-  double operations_per_s = 0;  // bf16 products of 8,192 x 8,192 x 8,192
+  double read_bytes_per_s = 0;            // reading memory
+  double operations_per_s = 0;            // bf16 products of 8,192 x 8,192 x 8,192, the best of a few
+  double operations_per_s_sustained = 0;  // the same after a second of nothing else: a power cap may have set in
 };
 Result<CudaRoofs> measure_cuda_roofs(int device);
 

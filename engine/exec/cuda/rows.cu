@@ -148,8 +148,8 @@ __global__ void __launch_bounds__(kNormThreadsMax) norm_kernel(NormJob job) {
 
 constexpr int kRopeThreads = 128;
 
-/// A warp a head of a row, four heads a block. A lane holds pairs (i, i + turned / 2) for i = 2 * lane, 2 * lane + 1
-/// and so on in strides of 64, and the dimensions behind `turned` in the same strides.
+/// A warp a head of a row, then the next of its stride. A lane holds pairs (i, i + turned / 2) for i = 2 * lane, 2 *
+/// lane + 1 and so on in strides of 64, and the dimensions behind `turned` in the same strides.
 __global__ void __launch_bounds__(kRopeThreads) rope_kernel(RopeJob job) {
   let_kernel_after_start();
   const HeadShape& shape = job.shape;
@@ -157,82 +157,84 @@ __global__ void __launch_bounds__(kRopeThreads) rope_kernel(RopeJob job) {
   const std::uint32_t lane = threadIdx.x % 32;
   const std::uint32_t half = job.turned / 2;
   const std::uint32_t all = shape.heads + 2 * shape.kv_heads;
-  const std::uint32_t head = blockIdx.y * (kRopeThreads / 32) + threadIdx.x / 32;
   wait_for_kernel_before();
   const StepRow row = array_at<StepRow>(job.step, job.step->rows_at)[blockIdx.x];
-  if (row.slot < 0 || head >= all) return;
-  Bf16* x = static_cast<Bf16*>(job.qkv) + (static_cast<std::size_t>(blockIdx.x) * all + head) * dim;
-  const float* bias = job.bias == nullptr ? nullptr : job.bias + static_cast<std::size_t>(head) * dim;
-  const bool is_value = head >= shape.heads + shape.kv_heads;
-  const bool is_key = !is_value && head >= shape.heads;
+  if (row.slot < 0) return;
   const std::uint32_t key = static_cast<std::uint32_t>(row.position) % kTileKeys;
-  Bf16* cache = nullptr;  // this head's part of the block: keys or values
-  if (is_key || is_value) {
-    const std::int32_t block = job.tables[static_cast<std::size_t>(row.slot) * job.table_blocks + row.position / 64];
-    const std::uint32_t kv_head = (head - shape.heads) % shape.kv_heads;
-    cache = static_cast<Bf16*>(job.kv) +
-            ((static_cast<std::size_t>(block) * shape.kv_heads + kv_head) * 2 + (is_value ? 1 : 0)) * kTileKeys * dim;
-  }
-  const auto load = [&](std::uint32_t d) {
-    float2 v = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(x + d));
-    if (bias != nullptr) v.x += bias[d], v.y += bias[d + 1];
-    return v;
-  };
-  const auto store = [&](std::uint32_t d, float low, float high) {
-    Bf16* to = cache != nullptr ? cache + swizzled(key, d, dim) : x + d;
-    *reinterpret_cast<std::uint32_t*>(to) = pack_bf16(low, high);
-  };
-  const float* weight = is_value ? nullptr : is_key ? job.k_norm : job.q_norm;
-  float scale = 1;
-  if (weight != nullptr) {
-    float squares = 0;
-    for (std::uint32_t d = 2 * lane; d < dim; d += 64) {
-      const float2 v = load(d);
-      squares = fmaf(v.x, v.x, squares);
-      squares = fmaf(v.y, v.y, squares);
+  const std::int32_t block = job.tables[static_cast<std::size_t>(row.slot) * job.table_blocks + row.position / 64];
+  for (std::uint32_t head = blockIdx.y * (kRopeThreads / 32) + threadIdx.x / 32; head < all;
+       head += gridDim.y * (kRopeThreads / 32)) {
+    Bf16* x = static_cast<Bf16*>(job.qkv) + (static_cast<std::size_t>(blockIdx.x) * all + head) * dim;
+    const float* bias = job.bias == nullptr ? nullptr : job.bias + static_cast<std::size_t>(head) * dim;
+    const bool is_value = head >= shape.heads + shape.kv_heads;
+    const bool is_key = !is_value && head >= shape.heads;
+    Bf16* cache = nullptr;  // this head's part of the block: keys or values
+    if (is_key || is_value) {
+      const std::uint32_t kv_head = (head - shape.heads) % shape.kv_heads;
+      cache = static_cast<Bf16*>(job.kv) +
+              ((static_cast<std::size_t>(block) * shape.kv_heads + kv_head) * 2 + (is_value ? 1 : 0)) * kTileKeys * dim;
     }
-    scale = rsqrtf(warp_sum(squares) / static_cast<float>(shape.dim) + job.norm_eps);
-  }
-  const auto normed = [&](std::uint32_t d) {
-    float2 v = load(d);
-    if (weight != nullptr) v.x *= scale * weight[d], v.y *= scale * weight[d + 1];
-    return v;
-  };
-  const std::uint32_t turned = is_value ? 0 : job.turned;
-  if (half % 2 == 0) {
-    for (std::uint32_t i = 2 * lane; i < turned / 2; i += 64) {
-      const float4 angle =
-          *reinterpret_cast<const float4*>(job.angles + static_cast<std::size_t>(row.position) * half + i);
-      const float2 a = normed(i), b = normed(i + half);
-      store(i, fmaf(-b.x, angle.y, a.x * angle.x), fmaf(-b.y, angle.w, a.y * angle.z));
-      store(i + half, fmaf(a.x, angle.y, b.x * angle.x), fmaf(a.y, angle.w, b.y * angle.z));
-    }
-  } else {  // an odd number of pairs: one at a time
-    const auto one = [&](std::uint32_t d) {
-      const float v = __bfloat162float(x[d]) + (bias != nullptr ? bias[d] : 0.0f);
-      return weight == nullptr ? v : v * (scale * weight[d]);
+    const auto load = [&](std::uint32_t d) {
+      float2 v = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(x + d));
+      if (bias != nullptr) v.x += bias[d], v.y += bias[d + 1];
+      return v;
     };
-    const auto put = [&](std::uint32_t d, float v) {
-      (cache != nullptr ? cache + swizzled(key, d, dim) : x + d)[0] = __float2bfloat16_rn(v);
+    const auto store = [&](std::uint32_t d, float low, float high) {
+      Bf16* to = cache != nullptr ? cache + swizzled(key, d, dim) : x + d;
+      *reinterpret_cast<std::uint32_t*>(to) = pack_bf16(low, high);
     };
-    for (std::uint32_t i = lane; i < turned / 2; i += 32) {
-      const float2 angle = job.angles[static_cast<std::size_t>(row.position) * half + i];
-      const float a = one(i), b = one(i + half);
-      put(i, fmaf(-b, angle.y, a * angle.x));
-      put(i + half, fmaf(a, angle.y, b * angle.x));
+    const float* weight = is_value ? nullptr : is_key ? job.k_norm : job.q_norm;
+    float scale = 1;
+    if (weight != nullptr) {
+      float squares = 0;
+      for (std::uint32_t d = 2 * lane; d < dim; d += 64) {
+        const float2 v = load(d);
+        squares = fmaf(v.x, v.x, squares);
+        squares = fmaf(v.y, v.y, squares);
+      }
+      scale = rsqrtf(warp_sum(squares) / static_cast<float>(shape.dim) + job.norm_eps);
     }
-  }
-  for (std::uint32_t d = turned + 2 * lane; d < dim; d += 64) {
-    const float2 v = normed(d);
-    store(d, v.x, v.y);
-  }
-  // Behind the last row of its slice a new block still holds what an earlier owner left: attention multiplies it by
-  // zero, so it must be finite.
-  if (cache != nullptr && key == 0 && row.last / 64 == row.position / 64 && row.last % 64 != 63) {
-    const std::uint32_t begin = static_cast<std::uint32_t>(row.last) % 64 + 1;
-    for (std::uint32_t i = lane; i < (kTileKeys - begin) * (dim / 8); i += 32)
-      *reinterpret_cast<uint4*>(reinterpret_cast<unsigned char*>(cache) +
-                                piece_offset(begin + i / (dim / 8), i % (dim / 8), dim)) = uint4{0, 0, 0, 0};
+    const auto normed = [&](std::uint32_t d) {
+      float2 v = load(d);
+      if (weight != nullptr) v.x *= scale * weight[d], v.y *= scale * weight[d + 1];
+      return v;
+    };
+    const std::uint32_t turned = is_value ? 0 : job.turned;
+    if (half % 2 == 0) {
+      for (std::uint32_t i = 2 * lane; i < turned / 2; i += 64) {
+        const float4 angle =
+            *reinterpret_cast<const float4*>(job.angles + static_cast<std::size_t>(row.position) * half + i);
+        const float2 a = normed(i), b = normed(i + half);
+        store(i, fmaf(-b.x, angle.y, a.x * angle.x), fmaf(-b.y, angle.w, a.y * angle.z));
+        store(i + half, fmaf(a.x, angle.y, b.x * angle.x), fmaf(a.y, angle.w, b.y * angle.z));
+      }
+    } else {  // an odd number of pairs: one at a time
+      const auto one = [&](std::uint32_t d) {
+        const float v = __bfloat162float(x[d]) + (bias != nullptr ? bias[d] : 0.0f);
+        return weight == nullptr ? v : v * (scale * weight[d]);
+      };
+      const auto put = [&](std::uint32_t d, float v) {
+        (cache != nullptr ? cache + swizzled(key, d, dim) : x + d)[0] = __float2bfloat16_rn(v);
+      };
+      for (std::uint32_t i = lane; i < turned / 2; i += 32) {
+        const float2 angle = job.angles[static_cast<std::size_t>(row.position) * half + i];
+        const float a = one(i), b = one(i + half);
+        put(i, fmaf(-b, angle.y, a * angle.x));
+        put(i + half, fmaf(a, angle.y, b * angle.x));
+      }
+    }
+    for (std::uint32_t d = turned + 2 * lane; d < dim; d += 64) {
+      const float2 v = normed(d);
+      store(d, v.x, v.y);
+    }
+    // Behind the last row of its slice a new block still holds what an earlier owner left: attention multiplies it by
+    // zero, so it must be finite.
+    if (cache != nullptr && key == 0 && row.last / 64 == row.position / 64 && row.last % 64 != 63) {
+      const std::uint32_t begin = static_cast<std::uint32_t>(row.last) % 64 + 1;
+      for (std::uint32_t i = lane; i < (kTileKeys - begin) * (dim / 8); i += 32)
+        *reinterpret_cast<uint4*>(reinterpret_cast<unsigned char*>(cache) +
+                                  piece_offset(begin + i / (dim / 8), i % (dim / 8), dim)) = uint4{0, 0, 0, 0};
+    }
   }
 }
 
@@ -290,8 +292,10 @@ void norm(const Launch& launch, const NormJob& job, std::uint32_t rows) {
 }
 void rope_write(const Launch& launch, const RopeJob& job, std::uint32_t rows) {
   const std::uint32_t heads = job.shape.heads + 2 * job.shape.kv_heads;
-  start(launch, "rope_write", rope_kernel, dim3(rows, (heads + kRopeThreads / 32 - 1) / (kRopeThreads / 32)),
-        dim3(kRopeThreads), 0, job);
+  // Few rows: a warp a head. Many: fewer warps, each with several heads of a row, whose place they look up once.
+  const std::uint32_t parts = (heads + kRopeThreads / 32 - 1) / (kRopeThreads / 32);
+  start(launch, "rope_write", rope_kernel, dim3(rows, rows < 128 ? parts : (parts + 3) / 4), dim3(kRopeThreads), 0,
+        job);
 }
 void activate(const Launch& launch, const ActivateJob& job, std::uint32_t rows) {
   start(launch, "activate", activate_kernel, dim3((job.width / 8 + kThreads - 1) / kThreads, rows), dim3(kThreads), 0,
