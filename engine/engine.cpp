@@ -381,8 +381,9 @@ struct Engine::Impl {
       const auto quiet = results_at + (results_interval - results_interval / 16) - Clock::now();
       wake.wait_for(lock, std::clamp<Clock::duration>(quiet, kClose, kFar), called);
     } else {
-      results_interval = {};  // the time without work says nothing about the next step's
       wake.wait(lock, called);
+      results_interval = {};  // the time without work says nothing about the next step's
+      results_at = Clock::now();
     }
   }
 

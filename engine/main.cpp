@@ -227,7 +227,7 @@ Result<std::unique_ptr<Executor>> make_computing(const Options& options, const s
                                                  const ModelConfig& config, const Log& log) {
   if (options.backend == "cuda") return make_cuda(options, folder, config, log);
   if (options.backend == "auto") {
-    const auto device = cuda_device(0);
+    const auto device = cuda_device();
     if (device) {
       auto made = make_cuda(options, folder, config, log);
       if (made) {
@@ -272,8 +272,8 @@ Result<ServedModel> load(const Options& options, Server& server, const Log& log,
   if (!tokenizer) return tokenizer.error();
   into.tokenizer = std::make_unique<Tokenizer>(std::move(*tokenizer));
   if (config && into.tokenizer->vocab_size() > config->vocab_size) {
-    return fail(fmt::format("{}: the tokenizer has {} tokens and the model {}: they do not belong together",
-                            folder->string(), into.tokenizer->vocab_size(), config->vocab_size));
+    return fail(fmt::format("{}: the tokenizer has {} tokens and the model {}: they do not belong together", id,
+                            into.tokenizer->vocab_size(), config->vocab_size));
   }
   if (folder) {
     auto chat = load_chat(*folder);
@@ -297,6 +297,9 @@ Result<ServedModel> load(const Options& options, Server& server, const Log& log,
   // Prompts ride along with decodes while the step is still about bound by reading the weights: there their tokens cost
   // least, and nobody's next token waits long. Twice the time of a step of one row, and a little.
   const ExecutorInfo& measured = (*executor)->info();
+  if (options.step_ms != 0 && measured.step_row_ns <= 0)
+    log(Level::warn, fmt::format("--step-ms {} means nothing to backend {}: the time of its steps is not measured",
+                                 options.step_ms, measured.backend));
   engine_options.step_limit = options.step_ms != 0
                                   ? std::chrono::nanoseconds(std::chrono::milliseconds(options.step_ms))
                                   : std::chrono::nanoseconds(static_cast<std::int64_t>(2.25 * measured.step_base_ns));
@@ -351,7 +354,7 @@ int serve(Options options) {
   }
   // Before the port is opened: who asks for a GPU that is not there should not wait for a model.
   if (options.backend == "cuda") {
-    const auto device = cuda_device(0);
+    const auto device = cuda_device();
     if (!device) return say_error(fail("backend cuda: " + device.error().message));
   }
   if (!options.script.empty() && options.backend != "scripted") {
@@ -419,7 +422,7 @@ int main(int argc, char** argv) {
   app.add_option("--slots", options.slots, "sequences running at once; 0: the backend's default")
       ->check(CLI::Range(0, 65536));
   app.add_option("--context", options.context, "tokens of one sequence; 0: the model's")->check(CLI::Range(0, 1 << 24));
-  app.add_option("--rows", options.rows, "tokens of one step; 0: the backend's default")->check(CLI::Range(0, 65536));
+  app.add_option("--rows", options.rows, "tokens of one step; 0: the backend's default")->check(CLI::Range(0, 65535));
   app.add_option("--step-ms", options.step_ms,
                  "how long a step with decodes may take: prompts ride along in chunks that keep to it; 0: about twice "
                  "a step of one "
@@ -468,9 +471,15 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   bench->add_option("--contexts", cuda_bench.contexts, "cuda: tokens in the cache when decoding")
       ->capture_default_str();
-  bench->add_option("--prefills", cuda_bench.prefills, "cuda: tokens of a prompt")->capture_default_str();
-  bench->add_option("--batches", cuda_bench.batches, "cuda: streams that decode together")->capture_default_str();
-  bench->add_option("--rows", cuda_bench.rows_max, "cuda: tokens of a prefill step")->capture_default_str();
+  bench->add_option("--prefills", cuda_bench.prefills, "cuda: tokens of a prompt")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  bench->add_option("--batches", cuda_bench.batches, "cuda: streams that decode together")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  bench->add_option("--rows", cuda_bench.rows_max, "cuda: tokens of a prefill step")
+      ->check(CLI::Range(1, 65535))
+      ->capture_default_str();
   bench->add_option("--seconds", bench_options.seconds, "of one measurement, about")->capture_default_str();
   bench->add_option("--repeats", bench_options.repeats, "cpu: measurements of each row")->capture_default_str();
   bench->add_option("--json", bench_options.json, "write the figures there too");

@@ -93,8 +93,11 @@ void SystemSampler::sample(bool counters_only) {
 /// Every second one goes, and from now on they come half as often: memory is bounded for a run of any length.
 void SystemSampler::thin_out() {
   auto& samples = taken_.samples;
-  std::size_t kept = 1;  // the first has the counters' start
-  for (std::size_t i = 2; i < samples.size(); i += 2) samples[kept++] = samples[i];
+  // The first has the counters' start, and the last may have their end.
+  const std::size_t last = samples.size() - 1;
+  std::size_t kept = 1;
+  for (std::size_t i = 2; i <= last; i += 2) samples[kept++] = samples[i];
+  if (last % 2 == 1 && last > 1) samples[kept++] = samples[last];
   samples.resize(kept);
   taken_.period *= 2;
 }

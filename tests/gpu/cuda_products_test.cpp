@@ -41,7 +41,7 @@ std::vector<ProductOut> kinds_of(const Shape& shape) {
 struct Bench {
   explicit Bench(const Shape& of, bool own_only = true)
       : shape(of),
-        products(ProductsOptions{.multiprocessors = multiprocessors(), .rows_max = kRows, .own_only = own_only}),
+        products(ProductsOptions{.multiprocessors = multiprocessors(), .own_only = own_only}),
         weights(std::size_t{of.n} * of.k, "test"),
         rows(std::size_t{kRows} * of.k, "test"),
         others(std::size_t{kRows} * of.k, "test"),
@@ -245,7 +245,7 @@ TEST(CudaProducts, TuningChangesNoBit) {
       kinds = {shape.gated ? ProductOut::gated : shape.k > 4096 ? ProductOut::add : ProductOut::bf16};
     Bench bench(shape, false);
     if (!bench.products.has_blas()) GTEST_SKIP() << "cuBLASLt cannot be opened here";
-    Products own(ProductsOptions{.multiprocessors = Bench::multiprocessors(), .rows_max = kRows, .own_only = true});
+    Products own(ProductsOptions{.multiprocessors = Bench::multiprocessors(), .own_only = true});
     for (const ProductOut kind : kinds) {
       bench.products.tune({&bench.w}, bench.a, kind, width_of(shape, kind), bench.seen.data(), bench.expected.data(),
                           300, nullptr);

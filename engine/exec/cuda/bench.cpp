@@ -31,7 +31,8 @@ double median(std::vector<double> values) {
 
 class Driver {
  public:
-  Driver(Executor& executor, std::uint32_t streams, std::uint32_t blocks_per_stream) : executor_(executor) {
+  Driver(Executor& executor, std::uint32_t streams, std::uint32_t blocks_per_stream)
+      : executor_(executor), prompt_(executor.info().context_max) {
     SamplingParams greedy;
     greedy.temperature = 0;
     for (std::uint32_t stream = 0; stream < streams; ++stream) {
@@ -42,7 +43,7 @@ class Driver {
       executor_.bind(stream, greedy, {}, stream);
     }
     const std::uint32_t vocab = executor.info().vocab_size;
-    for (std::uint32_t i = 0; i < 1u << 17; ++i) prompt_.push_back(static_cast<TokenId>(i * 2654435761u % vocab));
+    for (std::uint32_t i = 0; i < prompt_.size(); ++i) prompt_[i] = static_cast<TokenId>(i * 2654435761u % vocab);
   }
 
   /// Submits and waits for everything.
@@ -92,7 +93,7 @@ int run_cuda_bench(ModelConfig config, const Weights* weights, const CudaBenchOp
     fmt::print(stderr, "sluice-engine bench: {}\n", message);
     return 1;
   };
-  const auto roofs = measure_cuda_roofs(0);
+  const auto roofs = measure_cuda_roofs();
   if (!roofs) return complain(roofs.error().message);
   const std::uint32_t longest = *std::max_element(options.contexts.begin(), options.contexts.end()) + 256;
   const std::uint32_t prefill_max = *std::max_element(options.prefills.begin(), options.prefills.end());
@@ -121,7 +122,7 @@ int run_cuda_bench(ModelConfig config, const Weights* weights, const CudaBenchOp
   const double kv_bytes_per_token = 2.0 * 2.0 * config.layers * config.kv_heads * dims;
   const double attention_operations = 4.0 * config.layers * config.heads * dims;  // a row and key
 
-  const auto clocks = GpuClocks::open(0);
+  const auto clocks = GpuClocks::open();
   std::vector<Row> rows;
   {
     // A prompt longer than a stream's share uses the next streams' blocks: nothing decodes meanwhile.

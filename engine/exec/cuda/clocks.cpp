@@ -1,5 +1,6 @@
 #include "engine/exec/cuda/clocks.h"
 
+#include <cuda_runtime_api.h>
 #include <dlfcn.h>
 
 #include <utility>
@@ -19,17 +20,19 @@ struct GpuClocks::Library {
     function = reinterpret_cast<Function>(dlsym(handle, name));
     return function != nullptr;
   }
-  bool open(unsigned number) {
+  bool open() {
     handle = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
     int (*init)() = nullptr;
-    int (*by_index)(unsigned, void**) = nullptr;
+    int (*by_bus)(const char*, void**) = nullptr;
+    char bus[32] = {};
+    if (cudaDeviceGetPCIBusId(bus, sizeof bus, 0) != cudaSuccess) return false;
     if (handle == nullptr || !find(init, "nvmlInit_v2") || init() != 0) return false;
     find(shutdown, "nvmlShutdown");
     // Newer libraries say "event", older ones "throttle".
     if (!find(reasons, "nvmlDeviceGetCurrentClocksEventReasons"))
       find(reasons, "nvmlDeviceGetCurrentClocksThrottleReasons");
-    return find(clock, "nvmlDeviceGetClockInfo") && find(by_index, "nvmlDeviceGetHandleByIndex_v2") &&
-           by_index(number, &device) == 0;
+    return find(clock, "nvmlDeviceGetClockInfo") && find(by_bus, "nvmlDeviceGetHandleByPciBusId_v2") &&
+           by_bus(bus, &device) == 0;
   }
   ~Library() {
     if (shutdown != nullptr) shutdown();
@@ -40,9 +43,9 @@ struct GpuClocks::Library {
 GpuClocks::GpuClocks() : library_(std::make_unique<Library>()) {}
 GpuClocks::~GpuClocks() = default;
 
-std::unique_ptr<GpuClocks> GpuClocks::open(unsigned device) {
+std::unique_ptr<GpuClocks> GpuClocks::open() {
   std::unique_ptr<GpuClocks> clocks(new GpuClocks);
-  return clocks->library_->open(device) ? std::move(clocks) : nullptr;
+  return clocks->library_->open() ? std::move(clocks) : nullptr;
 }
 
 unsigned GpuClocks::read() {

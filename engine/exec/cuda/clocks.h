@@ -9,9 +9,8 @@ namespace sluice::engine {
 
 class GpuClocks {
  public:
-  /// Null where NVML cannot be opened. `device`: NVML's number, which is CUDA's unless CUDA_VISIBLE_DEVICES says
-  /// otherwise.
-  static std::unique_ptr<GpuClocks> open(unsigned device);
+  /// Of CUDA's first device. Null where NVML cannot be opened.
+  static std::unique_ptr<GpuClocks> open();
   ~GpuClocks();
   GpuClocks(const GpuClocks&) = delete;
   GpuClocks& operator=(const GpuClocks&) = delete;

@@ -21,7 +21,9 @@ namespace sluice::engine {
 namespace cuda {
 namespace {
 
-constexpr std::uint32_t kRing = 4;  // inputs and results of steps; more than may be in flight
+constexpr std::uint32_t kRowsMax = 65535;  // of a step: rows are a grid's second dimension
+constexpr int kDevice = 0;                 // the first that CUDA_VISIBLE_DEVICES lets be seen
+constexpr std::uint32_t kRing = 4;         // inputs and results of steps; more than may be in flight
 constexpr std::uint32_t kStepsAhead = 2;
 constexpr std::uint32_t kEditsMax = limits::logit_bias_max + 256;  // biases and bans of a slot
 constexpr std::uint32_t kTokensOfSplit = kTileKeys * kSplitTiles;
@@ -35,13 +37,16 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
 }
 
-/// Batch sizes that have a graph of their own: padding costs little, and so do few graphs.
+/// Batch sizes that have a graph of their own: each at most a quarter above the one before, beyond the first few.
 std::vector<std::uint32_t> graph_sizes(std::uint32_t slots_max) {
   std::vector<std::uint32_t> sizes;
-  for (const std::uint32_t size :
-       {1u,  2u,   4u,   8u,   12u,  16u,  20u,  24u,  28u,  32u,  40u,  48u,  56u,  64u,  80u,
-        96u, 112u, 128u, 144u, 160u, 176u, 192u, 208u, 224u, 240u, 256u, 320u, 384u, 448u, 512u})
-    if (size < slots_max) sizes.push_back(size);
+  for (std::uint32_t size = 1; size < slots_max; size += size < 4     ? size
+                                                         : size < 32  ? 4u
+                                                         : size < 64  ? 8u
+                                                         : size < 256 ? 16u
+                                                         : size < 512 ? 64u
+                                                                      : size / 4)
+    sizes.push_back(size);
   sizes.push_back(slots_max);
   return sizes;
 }
@@ -123,6 +128,11 @@ class CudaExecutor final : public Executor {
   std::size_t step_room() const;
   void write_step(const StepPlan& plan, std::uint32_t padded, StepWriter& writer, StepSize& size);
   std::pair<std::int32_t, std::int32_t> splits_of(std::uint32_t position) const;
+  /// Whether the product of gate and up applies the activation itself.
+  ProductOut up_kind() const {
+    return config_.gated && config_.activation == Activation::silu && !config_.mlp_bias ? ProductOut::gated
+                                                                                        : ProductOut::bf16;
+  }
   void enqueue(const StepSize& size);
   void capture(std::uint32_t size);
   void count_slots();
@@ -192,8 +202,8 @@ std::string CudaExecutor::prepare(const Weights* weights) {
     if (options_.log) options_.log(line);
   };
   cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, options_.device), "asking for the device's properties");
-  check(cudaSetDevice(options_.device), "choosing the device");
+  check(cudaGetDeviceProperties(&properties, kDevice), "asking for the device's properties");
+  check(cudaSetDevice(kDevice), "choosing the device");
   multiprocessors_ = static_cast<std::uint32_t>(properties.multiProcessorCount);
   wide_ = properties.major == 9 && properties.minor == 0 && !options_.narrow_attention;
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
@@ -213,24 +223,32 @@ std::string CudaExecutor::prepare(const Weights* weights) {
   const std::uint64_t row_bytes = std::uint64_t{shape_.hidden_padded} * (4 + 2) + std::uint64_t{shape_.qkv} * 2 +
                                   std::uint64_t{shape_.attended} * 2 + std::uint64_t{shape_.up} * 2 +
                                   std::uint64_t{shape_.intermediate_padded} * 2;
+  // While products are tuned, a second copy of the widest output; one at a time.
+  const std::uint64_t tune_bytes =
+      std::max({std::uint64_t{rows} * shape_.qkv * 2, std::uint64_t{rows} * shape_.up * 2,
+                std::uint64_t{rows} * shape_.hidden_padded * 4, std::uint64_t{sample_rows} * shape_.vocab_padded * 4});
   table_blocks_ = (wanted + kTileKeys - 1) / kTileKeys;
   info_.context_max = wanted;
   const std::uint64_t step_bytes =
       row_bytes * rows + std::uint64_t{sample_rows} * (shape_.vocab_padded * 4ull + shape_.hidden_padded * 2ull) +
       partials * 4 + std::uint64_t{options_.slots_max} * shape_.vocab * 4 +
-      std::uint64_t{options_.slots_max} * (kEditsMax * sizeof(Edit) + table_blocks_ * 4ull) + step_room() +
+      std::uint64_t{options_.slots_max} * (kEditsMax * sizeof(Edit) + table_blocks_ * 4ull) + step_room() + tune_bytes +
       (std::uint64_t{64} << 20);
   std::uint64_t blocks = options_.kv_blocks;
   const std::uint64_t fixed = weight_bytes + step_bytes + kReserveBytes;
   const std::uint64_t left = free_bytes > fixed ? (free_bytes - fixed) / block_bytes : 0;
   if (blocks == 0 && options_.kv_bytes > 0) blocks = options_.kv_bytes / block_bytes;
+  if (blocks == 0 && options_.kv_bytes > 0)
+    return fmt::format("{} of KV cache do not hold one block of {} tokens, which takes {}: raise --kv-mib",
+                       bytes_text(options_.kv_bytes), kTileKeys, bytes_text(block_bytes));
   if (blocks == 0 && options_.kv_bytes == 0)
     blocks = std::min<std::uint64_t>(left, (std::uint64_t{wanted} / kTileKeys + 1) * options_.slots_max);
   const std::string arithmetic = fmt::format(
-      "weights {} + steps of {} rows and {} slots {} + reserve {} + KV cache {} ({} blocks of {} tokens, {} a block); "
+      "weights {} + steps of {} rows and {} slots of {} tokens {} + reserve {} + KV cache {} ({} blocks of {} tokens, "
+      "{} a block); "
       "{} "
       "of {} are free",
-      bytes_text(weight_bytes), options_.rows_max, options_.slots_max, bytes_text(step_bytes),
+      bytes_text(weight_bytes), options_.rows_max, options_.slots_max, wanted, bytes_text(step_bytes),
       bytes_text(kReserveBytes), bytes_text(std::max<std::uint64_t>(blocks, 1) * block_bytes),
       std::max<std::uint64_t>(blocks, 1), kTileKeys, bytes_text(block_bytes), bytes_text(free_bytes),
       bytes_text(total_bytes));
@@ -266,10 +284,6 @@ std::string CudaExecutor::prepare(const Weights* weights) {
   step_ = Block<unsigned char>(step_room(), "the step's input");
   inputs_ = Block<unsigned char, Memory::pinned>(step_room() * kRing, "the steps' inputs");
   results_ = Block<StepResult, Memory::pinned>(std::size_t{options_.slots_max} * kRing, "the steps' results");
-  for (void* buffer :
-       {static_cast<void*>(x_.data()), static_cast<void*>(normed_.data()), static_cast<void*>(qkv_.data()),
-        static_cast<void*>(attended_.data()), static_cast<void*>(activated_.data()), static_cast<void*>(last_.data())})
-    SLUICE_ENGINE_CHECK(buffer != nullptr);
   check(cudaMemsetAsync(attended_.data(), 0, attended_.bytes(), stream_), "step buffers");
   check(cudaMemsetAsync(tables_.data(), 0, tables_.bytes(), stream_), "step buffers");
   check(cudaMemsetAsync(drawn_.data(), 0, drawn_.bytes(), stream_), "step buffers");
@@ -284,7 +298,7 @@ std::string CudaExecutor::prepare(const Weights* weights) {
   prepare_attention();
 
   products_ = std::make_unique<Products>(
-      ProductsOptions{.multiprocessors = multiprocessors_, .rows_max = rows, .own_only = options_.own_products_only});
+      ProductsOptions{.multiprocessors = multiprocessors_, .own_only = options_.own_products_only});
   for (const DeviceLayer& layer : model_.layers)
     matrices_.push_back({products_->matrix(layer.qkv, shape_.qkv, shape_.hidden_padded),
                          products_->matrix(layer.o, shape_.hidden_padded, shape_.attended),
@@ -328,21 +342,27 @@ void CudaExecutor::tune() {
     up.push_back(&matrices_[i].up);
     down.push_back(&matrices_[i].down);
   }
-  // Outputs go where they would go; where a second copy is needed the widest buffer serves.
+  // Outputs go where they would go; for the second copy there is memory of its own, once for rows and once for samples.
   const std::uint32_t rows = options_.rows_max;
-  Block<unsigned char> other(
-      std::size_t{Products::row_room(rows)} *
-          std::max<std::size_t>(
-              {std::size_t{shape_.qkv} * 2, std::size_t{shape_.hidden_padded} * 4, std::size_t{shape_.up} * 2}),
-      "tuning");
-  products_->tune(qkv, normed_rows_, ProductOut::bf16, shape_.qkv, qkv_.data(), other.data(), rows, stream_);
-  products_->tune(o, attended_rows_, ProductOut::add, shape_.hidden_padded, x_.data(), other.data(), rows, stream_);
-  products_->tune(up, normed_rows_, config_.gated ? ProductOut::gated : ProductOut::bf16, shape_.intermediate_padded,
-                  gate_up_.data(), other.data(), rows, stream_);
-  products_->tune(down, activated_rows_, ProductOut::add, shape_.hidden_padded, x_.data(), other.data(), rows, stream_);
-  Block<unsigned char> other_logits(logits_.bytes(), "tuning");
-  products_->tune({&head_}, last_rows_, ProductOut::fp32, shape_.vocab_padded, logits_.data(), other_logits.data(),
-                  options_.slots_max, stream_);
+  {
+    Block<unsigned char> other(
+        std::size_t{Products::row_room(rows)} *
+            std::max<std::size_t>(
+                {std::size_t{shape_.qkv} * 2, std::size_t{shape_.hidden_padded} * 4, std::size_t{shape_.up} * 2}),
+        "tuning");
+    products_->tune(qkv, normed_rows_, ProductOut::bf16, shape_.qkv, qkv_.data(), other.data(), rows, stream_);
+    products_->tune(o, attended_rows_, ProductOut::add, shape_.hidden_padded, x_.data(), other.data(), rows, stream_);
+    products_->tune(up, normed_rows_, up_kind(),
+                    up_kind() == ProductOut::gated ? shape_.intermediate_padded : shape_.up, gate_up_.data(),
+                    other.data(), rows, stream_);
+    products_->tune(down, activated_rows_, ProductOut::add, shape_.hidden_padded, x_.data(), other.data(), rows,
+                    stream_);
+  }
+  {
+    Block<unsigned char> other(logits_.bytes(), "tuning");
+    products_->tune({&head_}, last_rows_, ProductOut::fp32, shape_.vocab_padded, logits_.data(), other.data(),
+                    options_.slots_max, stream_);
+  }
   check(cudaMemsetAsync(attended_.data(), 0, attended_.bytes(), stream_), "step buffers");
   check(cudaStreamSynchronize(stream_), "tuning");
 }
@@ -420,7 +440,7 @@ void CudaExecutor::enqueue(const StepSize& size) {
     norm_job.weight = layer.mlp_norm;
     norm_job.bias = layer.mlp_norm_bias;
     norm(launch, norm_job, size.rows);
-    if (config_.gated && config_.activation == Activation::silu && layer.up_bias == nullptr) {
+    if (up_kind() == ProductOut::gated) {
       products_->run(launch, matrices.up, normed_rows_, size.rows, ProductOut::gated, activated_.data(),
                      shape_.intermediate_padded, gate_up_.data());
     } else {
@@ -803,15 +823,15 @@ void CudaExecutor::sink_logits() {
 }  // namespace
 }  // namespace cuda
 
-Result<std::string> cuda_device(int device) {
+Result<std::string> cuda_device() {
   int count = 0;
   const cudaError_t counted = cudaGetDeviceCount(&count);
   if (counted == cudaErrorInsufficientDriver)
     return fail("no NVIDIA driver, or one too old for CUDA 13 (580 or newer is needed)");
   if (counted != cudaSuccess) return fail(fmt::format("no usable NVIDIA GPU: {}", cudaGetErrorString(counted)));
-  if (device >= count) return fail(fmt::format("there is no GPU number {}: this machine has {}", device, count));
+  if (count == 0) return fail("this machine has no NVIDIA GPU");
   cudaDeviceProp properties{};
-  const cudaError_t asked = cudaGetDeviceProperties(&properties, device);
+  const cudaError_t asked = cudaGetDeviceProperties(&properties, cuda::kDevice);
   if (asked != cudaSuccess) return fail(fmt::format("the GPU does not answer: {}", cudaGetErrorString(asked)));
   if (properties.major < 9)
     return fail(fmt::format("{} has compute capability {}.{}; 9.0 or newer (H100, H200, B200) is needed",
@@ -822,13 +842,18 @@ Result<std::string> cuda_device(int device) {
 
 Result<std::unique_ptr<Executor>> make_cuda_executor(const ModelConfig& config, const Weights* weights,
                                                      const CudaOptions& options) {
-  const auto device = cuda_device(options.device);
+  const auto device = cuda_device();
   if (!device) return fail("backend cuda: " + device.error().message);
   if (weights != nullptr && (weights->layers.size() != config.layers || config.layers == 0))
     return fail(fmt::format("{} layers of weights for a model of {}", weights->layers.size(), config.layers));
   if (options.slots_max == 0 || options.rows_max < options.slots_max)
     return fail(fmt::format("rows_max is {} and slots_max {}: a step must have room for one row of every slot",
                             options.rows_max, options.slots_max));
+  if (options.rows_max > cuda::kRowsMax)
+    return fail(fmt::format("rows_max is {}: the CUDA backend takes steps of up to {} tokens", options.rows_max,
+                            cuda::kRowsMax));
+  if (options.context_max == 1 || config.context_max == 1)
+    return fail("a context of 1 token leaves no room for an answer: take at least 2");
   const auto shape = cuda::ModelShape::of(config);
   if (!shape) return shape.error();
   try {
@@ -840,12 +865,12 @@ Result<std::unique_ptr<Executor>> make_cuda_executor(const ModelConfig& config, 
   }
 }
 
-Result<CudaRoofs> measure_cuda_roofs(int device) {
-  const auto found = cuda_device(device);
+Result<CudaRoofs> measure_cuda_roofs() {
+  const auto found = cuda_device();
   if (!found) return found.error();
   try {
     using namespace cuda;
-    check(cudaSetDevice(device), "choosing the device");
+    check(cudaSetDevice(kDevice), "choosing the device");
     CudaRoofs roofs;
     cudaEvent_t begin = nullptr, end = nullptr;
     check(cudaEventCreate(&begin), "an event");
@@ -886,7 +911,9 @@ Result<CudaRoofs> measure_cuda_roofs(int device) {
         float many_ms = 0;
         for (float all_ms = 0; all_ms < 1200; all_ms += many_ms) {
           check(cudaEventRecord(begin, nullptr), "timing");
-          for (int i = 0; i < kAtOnce; ++i) blas->run(*plans.front(), a.data(), b.data(), c.data(), nullptr);
+          for (int i = 0; i < kAtOnce; ++i)
+            if (!blas->run(*plans.front(), a.data(), b.data(), c.data(), nullptr))
+              throw CudaError("cuBLASLt refused a product");
           check(cudaEventRecord(end, nullptr), "timing");
           check(cudaEventSynchronize(end), "timing");
           check(cudaEventElapsedTime(&many_ms, begin, end), "timing");

@@ -24,7 +24,6 @@
 namespace sluice::engine {
 
 struct CudaOptions {
-  int device = 0;
   std::uint32_t slots_max = 256;
   std::uint32_t rows_max = 2048;
   std::uint32_t context_max = 0;   // 0: the model's; in any case no more than all blocks hold
@@ -40,8 +39,9 @@ struct CudaOptions {
   std::function<void(SlotId, std::uint32_t position, std::span<const float>)> logits_sink;
 };
 
-/// What a usable GPU is called ("NVIDIA H200, 132 multiprocessors, 140 GiB"), or why there is none.
-Result<std::string> cuda_device(int device);
+/// The first GPU that CUDA_VISIBLE_DEVICES lets be seen is the one that is used.
+/// What it is called ("NVIDIA H200, 132 multiprocessors, 140 GiB"), or why there is none.
+Result<std::string> cuda_device();
 
 /// `weights` null: random ones, made on the device. `weights` may be dropped afterwards. Fails when there is no usable
 /// GPU, when the graph cannot run this model, or when memory does not suffice; the message says which, with the
@@ -55,7 +55,7 @@ struct CudaRoofs {
   double operations_per_s = 0;            // bf16 products of 8,192 x 8,192 x 8,192, the best of a few
   double operations_per_s_sustained = 0;  // the same after a second of nothing else: a power cap may have set in
 };
-Result<CudaRoofs> measure_cuda_roofs(int device);
+Result<CudaRoofs> measure_cuda_roofs();
 
 /// Steps of an executor made here, timed by events on the device: milliseconds that the device worked on steps since
 /// the last call, and how many. Zero for other executors.

@@ -266,7 +266,11 @@ void randomize(const ModelConfig& config, DeviceModel& model, std::uint32_t cont
     zeros(layer.gate_bias, shape.intermediate_padded);
     zeros(layer.up_bias, shape.intermediate_padded);
     zeros(layer.down_bias, shape.hidden_padded);
-    matrix(layer.qkv, shape.qkv, shape.hidden_padded, shape.hidden);
+    // A head's own rows only: what pads its dimensions stays zero.
+    for (std::uint32_t head = 0; head < shape.heads.heads + 2 * shape.heads.kv_heads; ++head)
+      matrix(static_cast<const std::uint16_t*>(layer.qkv) +
+                 std::size_t{head} * shape.heads.dim_padded * shape.hidden_padded,
+             shape.heads.dim, shape.hidden_padded, shape.hidden);
     matrix(layer.o, shape.hidden, shape.attended, shape.heads.heads * shape.heads.dim_padded);
     matrix(layer.up, shape.up, shape.hidden_padded, shape.hidden);
     matrix(layer.down, shape.hidden, shape.intermediate_padded, shape.intermediate);

@@ -11,11 +11,11 @@ Error absent() {
 }
 }  // namespace
 
-Result<std::string> cuda_device(int) { return absent(); }
+Result<std::string> cuda_device() { return absent(); }
 Result<std::unique_ptr<Executor>> make_cuda_executor(const ModelConfig&, const Weights*, const CudaOptions&) {
   return absent();
 }
-Result<CudaRoofs> measure_cuda_roofs(int) { return absent(); }
+Result<CudaRoofs> measure_cuda_roofs() { return absent(); }
 CudaBusy take_cuda_busy(Executor&) { return {}; }
 int run_cuda_bench(ModelConfig, const Weights*, const CudaBenchOptions&) {
   std::fprintf(stderr, "sluice-engine bench: %s\n", absent().message.c_str());

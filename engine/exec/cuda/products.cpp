@@ -18,7 +18,8 @@ constexpr std::array<std::uint32_t, 5> kOwnRows = {8, 16, 32, 64, 128};
 std::uint32_t bucket(std::uint32_t rows) {
   for (const std::uint32_t size : {8u, 16u, 32u, 64u, 96u, 128u, 160u, 192u, 256u, 320u, 384u, 448u, 512u})
     if (rows <= size) return size;
-  return (rows + 127) / 128 * 128;
+  const std::uint32_t step = rows <= 2048 ? 128 : 2048;
+  return (rows + step - 1) / step * step;
 }
 
 std::size_t own_index(std::uint32_t rows) {
@@ -176,14 +177,16 @@ void Products::tune(const std::vector<const Matrix*>& matrices, const RowsBuffer
       check(cudaMemcpyAsync(other, scratch, bytes, cudaMemcpyDeviceToDevice, stream), "tuning");
       if (!blas_->run(*plan, a.data, w.data, scratch, stream)) continue;
       check(cudaMemsetAsync(differences.data(), 0, sizeof(std::uint32_t), stream), "tuning");
+      // The first 64 rows and the last: without overlap, since a product may add to what is there.
       const std::uint32_t part = std::min(rows, 64u);
-      for (const std::uint32_t first : {0u, rows - part}) {
+      for (std::uint32_t first = 0; first < rows; first = std::max(first + part, rows - part)) {
+        const std::uint32_t count = std::min(part, rows - first);
         unsigned char* to = static_cast<unsigned char*>(other) + std::size_t{first} * made_stride * element;
-        if (first == 0 || rows >= 2 * part) own(plain, w, a, part, made, to, made_stride, first);
+        own(plain, w, a, count, made, to, made_stride, first);
         count_differences(stream, static_cast<unsigned char*>(scratch) + std::size_t{first} * made_stride * element,
-                          made_stride, to, made_stride, part, w.n, static_cast<std::uint32_t>(element),
+                          made_stride, to, made_stride, count, w.n, static_cast<std::uint32_t>(element),
                           differences.data());
-        if (rows < 2 * part) break;
+        if (first + count == rows) break;
       }
       std::uint32_t different = 0;
       check(cudaMemcpyAsync(&different, differences.data(), sizeof different, cudaMemcpyDeviceToHost, stream),

@@ -39,8 +39,7 @@ struct RowsBuffer {
 
 struct ProductsOptions {
   std::uint32_t multiprocessors = 0;
-  std::uint32_t rows_max = 0;  // of any product; buffers hold row_room(rows_max) rows
-  bool own_only = false;       // never cuBLASLt
+  bool own_only = false;  // never cuBLASLt
 };
 
 class Products {
