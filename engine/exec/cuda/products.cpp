@@ -109,7 +109,7 @@ RowsBuffer Products::rows_buffer(void* data, std::uint32_t rows, std::uint32_t k
   return buffer;
 }
 
-std::uint32_t Products::row_room(std::uint32_t rows) { return std::max(128u, (rows + 127) / 128 * 128); }
+std::uint32_t Products::row_room(std::uint32_t rows) { return std::max(128u, (bucket(rows) + 127) / 128 * 128); }
 
 void Products::own(const Launch& launch, const Matrix& w, const RowsBuffer& a, std::uint32_t rows, ProductOut kind,
                    void* out, std::size_t out_stride, std::uint32_t first_row) {
