@@ -245,9 +245,7 @@ std::string CudaExecutor::prepare(const Weights* weights) {
     blocks = std::min<std::uint64_t>(left, (std::uint64_t{wanted} / kTileKeys + 1) * options_.slots_max);
   const std::string arithmetic = fmt::format(
       "weights {} + steps of {} rows and {} slots of {} tokens {} + reserve {} + KV cache {} ({} blocks of {} tokens, "
-      "{} a block); "
-      "{} "
-      "of {} are free",
+      "{} a block); {} of {} are free",
       bytes_text(weight_bytes), options_.rows_max, options_.slots_max, wanted, bytes_text(step_bytes),
       bytes_text(kReserveBytes), bytes_text(std::max<std::uint64_t>(blocks, 1) * block_bytes),
       std::max<std::uint64_t>(blocks, 1), kTileKeys, bytes_text(block_bytes), bytes_text(free_bytes),
