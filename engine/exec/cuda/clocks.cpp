@@ -58,8 +58,11 @@ unsigned GpuClocks::read() {
 }
 
 std::string GpuClocks::slowed_by() const {
-  constexpr std::pair<unsigned long long, const char*> kReasons[] = {
-      {0x4, "power cap"}, {0x8, "hardware slowdown"}, {0x20, "heat"}, {0x40, "heat (hardware)"}, {0x80, "power brake"}};
+  constexpr std::pair<unsigned long long, const char*> kReasons[] = {{0x04, "power cap"},
+                                                                     {0x08, "hardware slowdown"},
+                                                                     {0x20, "temperature"},
+                                                                     {0x40, "temperature (hardware)"},
+                                                                     {0x80, "power brake"}};
   std::string text;
   for (const auto& [bit, name] : kReasons)
     if ((reasons_ & bit) != 0) text += (text.empty() ? "" : ", ") + std::string(name);

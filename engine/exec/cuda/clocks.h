@@ -17,7 +17,8 @@ class GpuClocks {
 
   /// MHz of the multiprocessors now; 0 when it is not told. Remembers what slowed them at this moment.
   unsigned read();
-  /// What slowed the clock at any read so far: "power cap, heat"; empty: nothing.
+  /// What slowed the clock at any read so far: "power cap, temperature", in the words of the harness's reports; empty:
+  /// nothing.
   std::string slowed_by() const;
 
  private:
