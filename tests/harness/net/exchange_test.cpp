@@ -240,6 +240,8 @@ TEST(Exchange, CountsEachFailureAsWhatItIs) {
        Outcome::reset,
        "in the middle"},
       {"cut in the header", {send("HTTP/1.1 200 O"), close_connection()}, Outcome::reset, "in the middle"},
+      {"closed after an answer of 1xx", {send("HTTP/1.1 100 Continue\r\n\r\n"), close_connection()}, Outcome::reset,
+       "in the middle"},
       {"cut in the chunks", {send(stream_head() + chunk("abc")), close_connection()}, Outcome::reset, "in the middle"},
       {"cut in a chunk's size",
        {send(stream_head() + chunk("abc") + "1"), close_connection()},
