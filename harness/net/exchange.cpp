@@ -430,7 +430,8 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
           break;
         }
         // Over TLS an end that was not announced makes no body whole that only the end delimits (RFC 9112, 9.8).
-        // Nor does an end right after a 1xx answer: the parser of the one to follow has seen nothing, and must not be asked.
+        // Nor does an end right after a 1xx answer: the parser of the one to follow has seen nothing, and must not be
+        // asked.
         if (got.io == Io::end && !got.cut && s.held.empty() && s.parser->got_some()) {
           s.parser->put_eof(error);
           if (!error && s.parser->is_done()) break;

@@ -116,8 +116,8 @@ void ThreadPool::work(unsigned thread) {
       while (!changed()) sleep_while(phase_, seen);
       sleepers_.fetch_sub(1);
     }
+    seen = phase_.load(std::memory_order_acquire);  // before stop_: the destructor changes it once more after that
     if (stop_.load()) return;
-    seen = phase_.load(std::memory_order_acquire);
     take_part(thread);
   }
 }
