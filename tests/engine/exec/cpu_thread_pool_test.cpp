@@ -52,6 +52,13 @@ TEST(ThreadPool, HonoursGivenSharesEmptyOnesToo) {
   }
 }
 
+TEST(ThreadPool, EndsWheneverItIsAskedTo) {
+  for (int pool = 0; pool < 2000; ++pool) {
+    ThreadPool threads(8);  // more than there are cores: some are on the way to a phase, some just awake
+    threads.each(static_cast<std::size_t>(pool % 9) * 2, 1, [](std::size_t, unsigned) {});
+  }
+}
+
 TEST(ThreadPool, CostsNothingWhileItWaitsForWork) {
   ThreadPool pool(3);
   pool.each(3, 1, [](std::size_t, unsigned) {});
