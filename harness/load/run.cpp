@@ -72,16 +72,16 @@ class Shard {
         order_(order),
         tally_(layout, origin),
         published_(layout, origin),
-        around_{.plan = plan,
-                .program = program,
-                .loop = loop_,
-                .buffers = buffers_,
-                .tally = tally_,
-                .stamps = stamps ? &clock_ : nullptr,
-                .tls = std::move(tls),
-                .on_record = options.on_record,
-                .origin = origin,
-                .active = std::vector<std::uint32_t>(plan.scenarios.size())} {}
+        around_{{.plan = plan,
+                 .program = program,
+                 .loop = loop_,
+                 .buffers = buffers_,
+                 .tally = tally_,
+                 .stamps = stamps ? &clock_ : nullptr,
+                 .tls = std::move(tls),
+                 .on_record = options.on_record},
+                origin,
+                std::vector<std::uint32_t>(plan.scenarios.size())} {}
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 

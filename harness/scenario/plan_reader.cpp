@@ -389,4 +389,83 @@ bool ScalarReader::json(const YamlNode& node, std::string_view key, int depth, T
   return true;
 }
 
+bool is_word(std::string_view text) {
+  return !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  });
+}
+
+static bool is_header_name(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  });
+}
+
+bool same_letters(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
+           const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+           return lower(x) == lower(y);
+         });
+}
+
+std::optional<Nanoseconds> ScalarReader::positive_duration(const YamlMember* member) {
+  const auto value = duration(member);
+  if (value && value->count() == 0)
+    problems_.add(member->value.place, fmt::format("{}: must be longer than 0s", member->key));
+  return value;
+}
+
+Tags read_tags(const YamlMember* member, ScalarReader& scalars, ProblemList& problems) {
+  Tags tags;
+  for (const auto& [entry, value] : scalars.text_map(member)) {
+    static constexpr std::string_view own[] = {"scenario",          "group", "method", "status",
+                                               "expected_response", "rule",  "url",    "name"};
+    const auto fits = [](std::string_view text) {
+      return !text.empty() && text.size() <= 200 && text.find_first_of("{},\n\r\t") == std::string_view::npos;
+    };
+    if (!fits(entry->key) || entry->key.find(':') != std::string::npos || !fits(value)) {
+      problems.add(
+          entry->place,
+          fmt::format("tags: '{}': a name and a value without {{ }} , and line breaks are wanted", entry->key));
+    } else if (std::find(std::begin(own), std::end(own), entry->key) != std::end(own)) {
+      problems.add(entry->place, fmt::format("tags: '{}' is a tag that Sluice sets itself", entry->key));
+    } else {
+      tags.emplace_back(entry->key, value);
+    }
+  }
+  std::sort(tags.begin(), tags.end());
+  return tags;
+}
+
+std::vector<std::pair<std::string, Template>> read_headers(const YamlMember& member, ScalarReader& scalars,
+                                                           ProblemList& problems) {
+  std::vector<std::pair<std::string, Template>> headers;
+  if (!member.value.is_mapping()) {
+    problems.add(member.value.place, "headers: must be a mapping of names to values");
+    return headers;
+  }
+  for (const auto& entry : member.value.members) {
+    if (!is_header_name(entry.key)) {
+      problems.add(entry.place, fmt::format("'{}' is no name of a header", entry.key));
+      continue;
+    }
+    for (const auto taken : {"content-length", "transfer-encoding", "connection"}) {
+      if (same_letters(entry.key, taken))
+        problems.add(entry.place, fmt::format("{}: this header is Sluice's own", entry.key));
+    }
+    for (const auto& [name, value] : headers) {
+      if (same_letters(name, entry.key))
+        problems.add(entry.place, fmt::format("{}: this header stands twice", entry.key));
+    }
+    auto value = scalars.pattern(entry.value, entry.key);
+    if (!value) continue;
+    if (value->text().find_first_of("\r\n") != std::string::npos) {
+      problems.add(entry.value.place, fmt::format("{}: a header has no line breaks", entry.key));
+    }
+    headers.emplace_back(entry.key, std::move(*value));
+  }
+  return headers;
+}
+
 }  // namespace sluice

@@ -64,6 +64,7 @@ class ScalarReader {
   std::optional<double> number(const YamlMember* member, double least, double most);
   std::optional<Nanoseconds> duration(const YamlMember* member);
   std::optional<Nanoseconds> duration(const YamlNode& node, std::string_view key);
+  std::optional<Nanoseconds> positive_duration(const YamlMember* member);  // longer than 0s
   /// "1s" or "1s..3s".
   std::optional<std::pair<Nanoseconds, Nanoseconds>> range(const YamlMember* member);
   /// One of the words of the key's shape ("words:a b").
@@ -84,6 +85,14 @@ class ScalarReader {
   ProblemList& problems_;
 };
 
+/// Sorted; none that Sluice sets itself.
+Tags read_tags(const YamlMember* member, ScalarReader& scalars, ProblemList& problems);
+std::vector<std::pair<std::string, Template>> read_headers(const YamlMember& member, ScalarReader& scalars,
+                                                           ProblemList& problems);
+
 std::string json_quoted(std::string_view text);
+bool is_word(std::string_view text);                          // 1 to 64 letters, digits, _ and -
+bool same_letters(std::string_view a, std::string_view b);    // but for their case
+inline constexpr std::uint64_t kWholeMax = (1ull << 53) - 1;  // what JSON readers hold exactly
 
 }  // namespace sluice

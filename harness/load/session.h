@@ -1,0 +1,75 @@
+// One VU's way through its scenario's flow: step after step, its connections, what its checks look at.
+//
+// Lives on one load thread. All randomness is a function of the plan's seed and the turn's number, so that it does not
+// depend on how many threads or VUs there are.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/load/program.h"
+#include "harness/metrics/tally.h"
+#include "harness/net/connection.h"
+#include "harness/net/event_loop.h"
+#include "harness/net/exchange.h"
+#include "harness/net/kernel_clock.h"
+#include "harness/net/task.h"
+
+namespace sluice {
+
+/// What the sessions of one thread share with it.
+struct SessionSurroundings {
+  const Plan& plan;
+  const Program& program;
+  EventLoop& loop;
+  ExchangeBuffers& buffers;
+  Tally& tally;
+  const KernelClock* stamps = nullptr;                  // null: user-space time only
+  std::shared_ptr<TlsContext> tls;                      // shared by all connections of the run
+  std::function<void(const RequestRecord&)> on_record;  // may be empty
+};
+
+/// Which iteration of a scenario this is.
+struct Turn {
+  std::uint64_t number = 0;     // among all of the scenario, from 0: picks the row of sequential data, seeds the chance
+  std::uint64_t vu = 0;         // ${vu} is one more
+  std::uint64_t iteration = 0;  // of that VU, from 0
+  Instant scheduled_at = kNever;  // open models: when it was to begin; kNever: when it does
+};
+
+class Session {
+ public:
+  Session(SessionSurroundings& surroundings, std::uint32_t scenario);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// Goes through the flow once and tallies the iteration. Ends early when the waiter is interrupted.
+  Task<> run(Turn turn);
+
+  Waiter& waiter() { return waiter_; }
+  void close_connections();
+
+ private:
+  class IterationScope;
+  class AnswerScope;
+
+  Task<> run_steps(const std::vector<StepProgram>& steps);
+  Task<> run_request(const StepProgram& step);
+  void check(const StepProgram& step);
+  std::uint64_t random(std::uint64_t stream) const;
+  Connection& connection_to(std::size_t endpoint);
+
+  SessionSurroundings& around_;
+  const std::uint32_t scenario_;
+  Waiter waiter_;
+  Exchange exchange_;
+  std::vector<std::unique_ptr<Connection>> connections_;  // by endpoint; made when first needed
+  RequestRecord record_;
+  std::string request_, body_;  // of requests that vary
+  Turn turn_;
+};
+
+}  // namespace sluice
