@@ -31,6 +31,16 @@ inline constexpr int expression_depth_max = 50;  // the parser recurses
 inline constexpr std::uint32_t regex_match_steps_max =
     1'000'000;  // some 10 ms: a pattern that backtracks more has no match
 inline constexpr std::uint32_t regex_heap_kib_max = 4096;
+inline constexpr std::size_t random_string_max = 10'000;  // characters of one random_string()
+
+// ---- flows
+// ------------------------------------------------------------------------------------------------------------
+inline constexpr std::uint64_t repeat_rounds_max = 1'000'000;  // of one repeat: a `while` that never ends
+inline constexpr std::size_t flow_variable_bytes_max = 1u << 20;  // of one captured or set value, in each VU
+inline constexpr std::size_t captures_max = 100;                  // of one step
+inline constexpr std::size_t json_path_steps_max = 64;
+inline constexpr std::size_t json_path_visits_max = 100'000;  // members and items looked at for one `[*]` after another
+inline constexpr std::size_t conversation_bytes_max = 4u << 20;  // of one conversation's messages as JSON, in each VU
 
 // ---- data files
 // -------------------------------------------------------------------------------------------------------

@@ -1,62 +1,21 @@
 #include "harness/scenario/expression.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include <fmt/format.h>
-#include <pcre2.h>
 
 #include <algorithm>
-#include <optional>
+#include <cmath>
 
 #include "harness/base/check.h"
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
+#include "harness/scenario/regex.h"
 
 namespace sluice {
 
 namespace {
 
-// ---- regular expressions
-// ----------------------------------------------------------------------------------------------
-
-class Regex {
- public:
-  static Result<Regex> compile(std::string_view pattern) {
-    int code = 0;
-    PCRE2_SIZE offset = 0;
-    pcre2_code* compiled =
-        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                      PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr);
-    if (!compiled) {
-      char message[256] = {};
-      pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
-      return fail(fmt::format("the pattern '{}' is wrong at character {}: {}", pattern, offset + 1, message));
-    }
-    Regex regex;
-    regex.code_.reset(compiled, pcre2_code_free);
-    return regex;
-  }
-
-  /// False as well when the limits are reached.
-  bool found_in(std::string_view subject) const {
-    const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr),
-                                                                              pcre2_match_data_free);
-    const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> context(
-        pcre2_match_context_create(nullptr), pcre2_match_context_free);
-    if (!data || !context) return false;
-    pcre2_set_match_limit(context.get(), limits::regex_match_steps_max);
-    pcre2_set_heap_limit(context.get(), limits::regex_heap_kib_max);
-    return pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(),
-                       context.get()) >= 0;
-  }
-
- private:
-  std::shared_ptr<const pcre2_code>
-      code_;  // shared by copies of the expression; immutable, matching does not write to it
-};
-
 // ---- words
-// ------------------------------------------------------------------------------------------------------------
 
 struct Token {
   enum class Kind : std::uint8_t { word, number, text, symbol, end } kind = Kind::end;
@@ -65,53 +24,62 @@ struct Token {
   std::size_t offset = 0;
 };
 
+/// What is wrong, and where in the text.
+struct Fault {
+  std::size_t offset = 0;
+  std::string what;
+};
+
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool starts_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool in_word(char c) { return starts_word(c) || is_digit(c) || c == '.' || c == '-'; }
-
-Error at(std::size_t offset, std::string_view what) {
-  return fail(fmt::format("at character {}: {}", offset + 1, what));
-}
 
 class Lexer {
  public:
   explicit Lexer(std::string_view text) : text_(text) {}
 
-  Result<Token> next() {
+  /// None: `fault` says why.
+  std::optional<Token> next(Fault& fault) {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n')) ++at_;
     Token token;
     token.offset = at_;
     if (at_ == text_.size()) return token;
     const char c = text_[at_];
-    const char after = at_ + 1 < text_.size() ? text_[at_ + 1] : '\0';
-    if (c == '"' || c == '\'') return quoted(c);
-    if (is_digit(c) || (c == '-' && is_digit(after))) return number();
+    if (c == '"' || c == '\'') return quoted(c, fault);
+    if (is_digit(c)) return number(fault);
     if (starts_word(c)) {
       token.kind = Token::Kind::word;
       token.text = take([](char x) { return in_word(x); });
       return token;
     }
+    struct Foreign {
+      std::string_view symbol, instead;
+    };
+    static constexpr Foreign foreign[] = {{"===", "=="}, {"!==", "!="}, {"&&", "and"}, {"||", "or"}};
+    for (const auto& [symbol, instead] : foreign) {
+      if (text_.substr(at_).starts_with(symbol)) return write_instead(symbol, instead, fault);
+    }
     for (const std::string_view symbol :
-         {"===", "!==", "==", "!=", "<=", ">=", "&&", "||", "..", "<", ">", "(", ")", "[", "]", ",", "=", "!"}) {
+         {"==", "!=", "<=", ">=", "..", "<", ">", "(", ")", "[", "]", ",", "+", "-", "*", "/", "%"}) {
       if (!text_.substr(at_).starts_with(symbol)) continue;
-      if (symbol == "&&" || symbol == "||" || symbol == "=" || symbol == "!" || symbol == "===" || symbol == "!==") {
-        const auto instead = symbol == "&&"    ? "and"
-                             : symbol == "||"  ? "or"
-                             : symbol == "!"   ? "not"
-                             : symbol == "!==" ? "!="
-                                               : "==";
-        return at(at_, fmt::format("write '{}' instead of '{}'", instead, symbol));
-      }
       at_ += symbol.size();
       token.kind = Token::Kind::symbol;
       token.text = symbol;
       return token;
     }
-    return at(at_, static_cast<unsigned char>(c) < 0x80 ? fmt::format("'{}' cannot stand here; text needs quotes", c)
-                                                        : std::string("text needs quotes"));
+    if (c == '=') return write_instead("=", "==", fault);
+    if (c == '!') return write_instead("!", "not", fault);
+    fault = {at_, static_cast<unsigned char>(c) < 0x80 ? fmt::format("'{}' cannot stand here; text needs quotes", c)
+                                                       : std::string("text needs quotes")};
+    return std::nullopt;
   }
 
  private:
+  std::optional<Token> write_instead(std::string_view symbol, std::string_view instead, Fault& fault) const {
+    fault = {at_, fmt::format("write '{}' instead of '{}'", instead, symbol)};
+    return std::nullopt;
+  }
+
   template <class Belongs>
   std::string take(Belongs belongs) {
     const std::size_t from = at_;
@@ -119,25 +87,24 @@ class Lexer {
     return std::string(text_.substr(from, at_ - from));
   }
 
-  Result<Token> number() {
+  std::optional<Token> number(Fault& fault) {
     Token token;
     token.kind = Token::Kind::number;
     token.offset = at_;
-    const bool negative = text_[at_] == '-';
-    if (negative) ++at_;
     token.text =
         take([](char x) { return is_digit(x) || x == '.' || (x >= 'a' && x <= 'z') || (x >= 'A' && x <= 'Z'); });
     if (!parse_decimal(token.text, token.number)) {
       const auto duration = parse_duration(token.text);
-      if (!duration)
-        return at(token.offset, fmt::format("'{}' is neither a number nor a duration such as 250ms", token.text));
+      if (!duration) {
+        fault = {token.offset, fmt::format("'{}' is neither a number nor a duration such as 250ms", token.text)};
+        return std::nullopt;
+      }
       token.number = static_cast<double>(duration->count()) / 1e6;
     }
-    if (negative) token.number = -token.number;
     return token;
   }
 
-  Result<Token> quoted(char quote) {
+  std::optional<Token> quoted(char quote, Fault& fault) {
     Token token;
     token.kind = Token::Kind::text;
     token.offset = at_++;
@@ -156,14 +123,15 @@ class Lexer {
       }
       token.text += c;
     }
-    return at(token.offset, fmt::format("the text that starts here has no closing {}", quote));
+    fault = {token.offset, fmt::format("the text that starts here has no closing {}", quote)};
+    return std::nullopt;
   }
 
   std::string_view text_;
   std::size_t at_ = 0;
 };
 
-void lower(std::string& text) {
+void to_lower(std::string& text) {
   for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
@@ -181,17 +149,93 @@ std::string_view kind_in_words(ValueKind kind) {
   return "a value";
 }
 
+// ---- functions
+
+enum class Function : std::uint8_t { random_int, random_choice, random_string, uuid, len, lower, upper, now_ms };
+
+struct FunctionInfo {
+  std::string_view name;
+  Function function;
+  ValueKind kind;
+  std::size_t least, most;  // arguments
+  ValueKind takes;
+  std::string_view usage;
+};
+
+constexpr FunctionInfo kFunctions[] = {
+    {"random_int", Function::random_int, ValueKind::number, 2, 2, ValueKind::number, "random_int(least, most)"},
+    {"random_choice", Function::random_choice, ValueKind::any, 1, 1000, ValueKind::any, "random_choice(a, b, ...)"},
+    {"random_string", Function::random_string, ValueKind::text, 1, 1, ValueKind::number, "random_string(length)"},
+    {"uuid", Function::uuid, ValueKind::text, 0, 0, ValueKind::any, "uuid()"},
+    {"len", Function::len, ValueKind::number, 1, 1, ValueKind::text, "len(text)"},
+    {"lower", Function::lower, ValueKind::text, 1, 1, ValueKind::text, "lower(text)"},
+    {"upper", Function::upper, ValueKind::text, 1, 1, ValueKind::text, "upper(text)"},
+    {"now_ms", Function::now_ms, ValueKind::number, 0, 0, ValueKind::any, "now_ms()"},
+};
+
+const FunctionInfo* function_named(std::string_view name) {
+  const auto* found = std::find_if(std::begin(kFunctions), std::end(kFunctions),
+                                   [name](const auto& function) { return function.name == name; });
+  return found == std::end(kFunctions) ? nullptr : found;
+}
+
+// ---- values
+
+std::optional<double> number_of(const Value& value) {
+  if (const auto* number = std::get_if<double>(&value)) return *number;
+  double number = 0;
+  if (const auto* text = std::get_if<std::string_view>(&value); text && parse_decimal(*text, number)) return number;
+  return std::nullopt;
+}
+
+/// Numbers are written out, into `texts`.
+std::optional<std::string_view> text_of(const Value& value, Texts& texts) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) return *text;
+  if (!std::holds_alternative<double>(value)) return std::nullopt;
+  append_value(value, texts.emplace_back());
+  return std::string_view(texts.back());
+}
+
+bool are_equal(const Value& a, const Value& b) {
+  if (a.index() == b.index()) return a == b;
+  const auto x = number_of(a), y = number_of(b);
+  return x && y && *x == *y;
+}
+
+bool are_comparable(const Value& a, const Value& b) {
+  if (a.index() == 0 || b.index() == 0) return false;
+  return a.index() == b.index() || (number_of(a) && number_of(b));
+}
+
+bool is_truthy(const Value& value) {
+  if (const auto* truth = std::get_if<bool>(&value)) return *truth;
+  if (const auto* number = std::get_if<double>(&value)) return *number != 0;
+  if (const auto* text = std::get_if<std::string_view>(&value)) return !text->empty();
+  return false;
+}
+
+double code_points(std::string_view text) {
+  return static_cast<double>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
 }  // namespace
 
 // ---- the tree
-// ---------------------------------------------------------------------------------------------------------
 
 struct Expression::Node {
   enum class Kind : std::uint8_t {
     number,
     text,
     truth,
-    name,  // values
+    name,
+    call,
+    add,
+    subtract,
+    multiply,
+    divide,
+    remainder,
+    negative,  // values, up to here
     equal,
     not_equal,
     less,
@@ -209,14 +253,17 @@ struct Expression::Node {
   Kind kind = Kind::truth;
   double number = 0;
   bool truth = false;
-  std::string text;  // of a text or a name
+  bool looks_up = false;  // a name is somewhere in it: evaluating it ends what an earlier lookup gave
+  std::string text;       // of a text or a name
+  std::string label;      // a variable's name, whose value `text` is: messages must not show that
   ValueKind value_kind = ValueKind::any;
+  Function function{};
   std::optional<Regex> regex;
   std::vector<Node> kids;
 
-  bool is_value() const { return kind <= Kind::name; }
+  bool is_value() const { return kind <= Kind::negative; }
 
-  Value value(const Scope& scope) const {
+  Value value(const Scope& scope, Texts& texts) const {
     switch (kind) {
       case Kind::number:
         return number;
@@ -226,66 +273,131 @@ struct Expression::Node {
         return truth;
       case Kind::name:
         return scope.lookup(text);
+      case Kind::call:
+        return call(scope, texts);
+      case Kind::negative:
+        if (const auto operand = number_of(kids[0].value(scope, texts))) return -*operand;
+        return {};
+      case Kind::add:
+      case Kind::subtract:
+      case Kind::multiply:
+      case Kind::divide:
+      case Kind::remainder:
+        return arithmetic(scope, texts);
       default:
-        return holds(scope);
+        return holds(scope, texts);
     }
   }
 
-  bool holds(const Scope& scope) const {
+  bool holds(const Scope& scope, Texts& texts) const {
     switch (kind) {
       case Kind::both:
-        return std::all_of(kids.begin(), kids.end(), [&](const Node& kid) { return kid.holds(scope); });
+        return std::all_of(kids.begin(), kids.end(), [&](const Node& kid) { return kid.holds(scope, texts); });
       case Kind::either:
-        return std::any_of(kids.begin(), kids.end(), [&](const Node& kid) { return kid.holds(scope); });
+        return std::any_of(kids.begin(), kids.end(), [&](const Node& kid) { return kid.holds(scope, texts); });
       case Kind::negation:
-        return !kids[0].holds(scope);
-      case Kind::number:
-      case Kind::text:
-      case Kind::truth:
-      case Kind::name:
-        return is_truthy(value(scope));
+        return !kids[0].holds(scope, texts);
       default:
-        return compare(scope);
+        return is_value() ? is_truthy(value(scope, texts)) : compare(scope, texts);
     }
   }
 
  private:
-  static bool is_truthy(const Value& value) {
-    if (const auto* truth = std::get_if<bool>(&value)) return *truth;
-    if (const auto* number = std::get_if<double>(&value)) return *number != 0;
-    if (const auto* text = std::get_if<std::string_view>(&value)) return !text->empty();
-    return false;
+  Value arithmetic(const Scope& scope, Texts& texts) const {
+    const auto a = number_of(kids[0].value(scope, texts));
+    const auto b = number_of(kids[1].value(scope, texts));
+    if (!a || !b) return {};
+    const bool divides = kind == Kind::divide || kind == Kind::remainder;
+    if (divides && *b == 0) return {};
+    const double result = kind == Kind::add        ? *a + *b
+                          : kind == Kind::subtract ? *a - *b
+                          : kind == Kind::multiply ? *a * *b
+                          : kind == Kind::divide   ? *a / *b
+                                                   : std::fmod(*a, *b);
+    return std::isfinite(result) ? Value(result) : Value{};
   }
 
-  bool compare(const Scope& scope) const {
-    Value left = kids[0].value(scope);
-    std::string kept;  // a view is good only until the next lookup
-    const auto* view = std::get_if<std::string_view>(&left);
-    if (view && std::any_of(kids.begin() + 1, kids.end(), [](const Node& kid) { return kid.kind == Kind::name; })) {
-      kept = *view;
-      left = std::string_view(kept);
+  Value call(const Scope& scope, Texts& texts) const {
+    static constexpr std::string_view hex = "0123456789abcdef", letters = "abcdefghijklmnopqrstuvwxyz0123456789";
+    switch (function) {
+      case Function::now_ms:
+        return scope.now_ms();
+      case Function::uuid: {
+        std::string& made = texts.emplace_back("xxxxxxxx-xxxx-4xxx-Yxxx-xxxxxxxxxxxx");
+        std::uint64_t bits = 0;
+        int left = 0;
+        for (char& c : made) {
+          if (c != 'x' && c != 'Y') continue;
+          if (left == 0) bits = scope.draw(), left = 16;
+          c = hex[c == 'Y' ? 8 + bits % 4 : bits % 16];
+          bits >>= 4U;
+          --left;
+        }
+        return std::string_view(made);
+      }
+      case Function::random_choice:
+        return kids[scope.draw() % kids.size()].value(scope, texts);
+      case Function::random_int: {
+        const auto least = number_of(kids[0].value(scope, texts)), most = number_of(kids[1].value(scope, texts));
+        const std::uint64_t drawn = scope.draw();
+        if (!least || !most) return {};
+        const double from = std::ceil(*least), to = std::floor(*most);
+        if (from > to || std::abs(from) > 1e15 || std::abs(to) > 1e15) return {};
+        return from + static_cast<double>(drawn % (static_cast<std::uint64_t>(to - from) + 1));
+      }
+      case Function::random_string: {
+        const auto length = number_of(kids[0].value(scope, texts));
+        if (!length || *length < 0) return {};
+        auto left = static_cast<std::size_t>(std::min(*length, static_cast<double>(limits::random_string_max)));
+        std::string& made = texts.emplace_back();
+        for (; left > 0; --left) made += letters[scope.draw() % letters.size()];
+        return std::string_view(made);
+      }
+      case Function::len:
+      case Function::lower:
+      case Function::upper:
+        break;
     }
+    const auto argument = text_of(kids[0].value(scope, texts), texts);
+    if (!argument) return {};
+    if (function == Function::len) return code_points(*argument);
+    std::string& made = texts.emplace_back(*argument);
+    if (function == Function::lower) {
+      to_lower(made);
+    } else {
+      for (char& c : made) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    }
+    return std::string_view(made);
+  }
+
+  bool compare(const Scope& scope, Texts& texts) const {
+    Value left = kids[0].value(scope, texts);
+    const auto* view = std::get_if<std::string_view>(&left);
+    if (view && std::any_of(kids.begin() + 1, kids.end(), [](const Node& kid) { return kid.looks_up; }))
+      left = std::string_view(texts.emplace_back(*view));  // a view is good only until the next lookup
     if (kind == Kind::matches) {
-      const auto* subject = std::get_if<std::string_view>(&left);
+      const auto subject = text_of(left, texts);
       return subject && regex->found_in(*subject);
     }
     if (kind == Kind::within) {
-      const auto* number_here = std::get_if<double>(&left);
-      return number_here && *number_here >= kids[1].number && *number_here <= kids[2].number;
+      const auto here = number_of(left), from = number_of(kids[1].value(scope, texts)),
+                 to = number_of(kids[2].value(scope, texts));
+      return here && from && to && *here >= *from && *here <= *to;
     }
     if (kind == Kind::one_of) {
-      return std::any_of(kids.begin() + 1, kids.end(),
-                         [&](const Node& kid) { return kid.value(scope) == left && left.index() != 0; });
+      return std::any_of(kids.begin() + 1, kids.end(), [&](const Node& kid) {
+        const Value right = kid.value(scope, texts);
+        return are_comparable(left, right) && are_equal(left, right);
+      });
     }
-    const Value right = kids[1].value(scope);
-    if (left.index() != right.index() || left.index() == 0) return false;
-    if (kind == Kind::equal) return left == right;
-    if (kind == Kind::not_equal) return left != right;
-    if (const auto* text_here = std::get_if<std::string_view>(&left)) {
-      return kind == Kind::contains && text_here->find(std::get<std::string_view>(right)) != std::string_view::npos;
+    const Value right = kids[1].value(scope, texts);
+    if (kind == Kind::contains) {
+      const auto subject = text_of(left, texts), part = text_of(right, texts);
+      return subject && part && subject->find(*part) != std::string_view::npos;
     }
-    const auto* a = std::get_if<double>(&left);
-    const auto* b = std::get_if<double>(&right);
+    if (kind == Kind::equal || kind == Kind::not_equal)
+      return are_comparable(left, right) && are_equal(left, right) == (kind == Kind::equal);
+    const auto a = number_of(left), b = number_of(right);
     if (!a || !b) return false;
     switch (kind) {
       case Kind::less:
@@ -294,16 +406,13 @@ struct Expression::Node {
         return *a <= *b;
       case Kind::greater:
         return *a > *b;
-      case Kind::greater_equal:
-        return *a >= *b;
       default:
-        return false;
+        return *a >= *b;
     }
   }
 };
 
 // ---- the parser
-// -------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -312,176 +421,292 @@ using Node = Expression::Node;
 // Recursive descent. The first error wins and is kept aside, so that the rules read as the grammar does.
 class Parser {
  public:
-  Parser(std::string_view text, std::span<const NameInfo> names) : lexer_(text), names_(names) {}
+  Parser(std::string_view text, const Names& names) : lexer_(text), names_(names) {}
 
-  Result<Node> parse() {
+  /// None: fault() says why.
+  std::optional<Node> parse() {
     advance();
     Node root = either();
-    if (!error_ && token_.kind != Token::Kind::end) {
+    if (!fault_ && token_.kind != Token::Kind::end) {
       stop(token_.offset,
-           fmt::format("'{}' is left over: join conditions by 'and' or 'or', put text in quotes", token_.text));
+           token_.kind == Token::Kind::text || token_.kind == Token::Kind::word
+               ? fmt::format("'{}' is left over: join conditions by 'and' or 'or', put text in quotes", token_.text)
+               : fmt::format("'{}' is left over", token_.text));
     }
-    if (error_) return *error_;
+    if (fault_) return std::nullopt;
     return root;
   }
+  const Fault& fault() const { return *fault_; }
 
  private:
+  static Node parent_of(Node::Kind kind, ValueKind value_kind, std::vector<Node> kids) {
+    Node node;
+    node.kind = kind;
+    node.value_kind = value_kind;
+    node.looks_up = std::any_of(kids.begin(), kids.end(), [](const Node& kid) { return kid.looks_up; });
+    node.kids = std::move(kids);
+    return node;
+  }
+  template <class... Kids>
+  static std::vector<Node> kids_of(Kids... kid) {
+    std::vector<Node> kids;
+    (kids.push_back(std::move(kid)), ...);
+    return kids;
+  }
+
   Node either() { return joined("or", Node::Kind::either, &Parser::both); }
   Node both() { return joined("and", Node::Kind::both, &Parser::negation); }
 
   Node joined(std::string_view word, Node::Kind kind, Node (Parser::*part)()) {
     Node first = (this->*part)();
     if (!is_word(word)) return first;
-    Node node;
-    node.kind = kind;
-    node.kids.push_back(std::move(first));
-    while (!error_ && is_word(word)) {
+    std::vector<Node> kids = kids_of(std::move(first));
+    while (!fault_ && is_word(word)) {
       advance();
-      node.kids.push_back((this->*part)());
+      kids.push_back((this->*part)());
     }
-    return node;
+    return parent_of(kind, ValueKind::truth, std::move(kids));
   }
 
   Node negation() {
     if (!is_word("not")) return comparison();
     if (!deeper()) return {};
     advance();
-    Node node;
-    node.kind = Node::Kind::negation;
-    node.kids.push_back(negation());
+    Node node = parent_of(Node::Kind::negation, ValueKind::truth, kids_of(negation()));
     --depth_;
     return node;
   }
 
   Node comparison() {
-    Node left = operand(false);
-    if (error_) return {};
+    Node left = sum(false);
+    if (fault_) return {};
     if (is_word("in")) return membership(std::move(left));
-    Node node;
-    if (!comparison_kind(node.kind)) return left;
+    Node::Kind kind{};
+    if (!comparison_kind(kind)) return left;
     const Token operation = token_;
     advance();
-    Node right = operand(true);
-    if (error_) return {};
-    check_kinds(operation, node.kind, left, right);
-    if (node.kind == Node::Kind::matches && !error_) {
+    Node right = sum(true);
+    if (fault_) return {};
+    check_kinds(operation, kind, left, right);
+    std::optional<Regex> pattern;
+    if (kind == Node::Kind::matches && !fault_) {
       auto regex = Regex::compile(right.text);
-      if (!regex)
+      if (regex) {
+        pattern = std::move(*regex);
+      } else {
         stop(operation.offset, regex.error().message);
-      else
-        node.regex = std::move(*regex);
+      }
     }
-    node.kids.push_back(std::move(left));
-    node.kids.push_back(std::move(right));
+    Node node = parent_of(kind, ValueKind::truth, kids_of(std::move(left), std::move(right)));
+    node.regex = std::move(pattern);
     return node;
   }
 
   Node membership(Node left) {
-    Node node;
     const Token operation = token_;
     advance();
-    node.kids.push_back(std::move(left));
+    std::vector<Node> kids = kids_of(std::move(left));
     if (is_symbol("[")) {
-      node.kind = Node::Kind::one_of;
       do {
         advance();
-        node.kids.push_back(operand(true));
-        if (!error_) check_kinds(operation, Node::Kind::equal, node.kids.front(), node.kids.back());
-      } while (!error_ && is_symbol(","));
+        kids.push_back(sum(true));
+        if (!fault_) check_kinds(operation, Node::Kind::equal, kids.front(), kids.back());
+      } while (!fault_ && is_symbol(","));
       expect("]");
-      return node;
+      return parent_of(Node::Kind::one_of, ValueKind::truth, std::move(kids));
     }
-    node.kind = Node::Kind::within;
     for (const bool first : {true, false}) {
-      if (error_) return {};
-      if (token_.kind != Token::Kind::number) {
+      if (fault_) return {};
+      const bool stray = token_.kind == Token::Kind::word && !function_named(token_.text) &&
+                         !names_.find(token_.text, true).has_value();
+      if (stray || token_.kind == Token::Kind::text || token_.kind == Token::Kind::end) {
         stop(token_.offset, "after 'in' comes a range such as 50..100, or a list such as [200, 201]");
         return {};
       }
-      Node end;
-      end.kind = Node::Kind::number;
-      end.value_kind = ValueKind::number;
-      end.number = token_.number;
-      check_kinds(operation, Node::Kind::less, node.kids.front(), end);
-      node.kids.push_back(std::move(end));
-      advance();
+      kids.push_back(sum(false));
+      check_kinds(operation, Node::Kind::less, kids.front(), kids.back());
       if (first) expect("..");
     }
-    if (!error_ && node.kids[1].number > node.kids[2].number) stop(operation.offset, "the range ends before it begins");
-    return node;
+    const bool literal = !fault_ && kids[1].kind == Node::Kind::number && kids[2].kind == Node::Kind::number;
+    if (literal && kids[1].number > kids[2].number) stop(operation.offset, "the range ends before it begins");
+    return parent_of(Node::Kind::within, ValueKind::truth, std::move(kids));
   }
 
-  Node operand(bool on_the_right) {
-    if (error_) return {};
-    Node node;
+  struct Operator {
+    std::string_view symbol;
+    Node::Kind kind;
+  };
+
+  Node sum(bool on_the_right) {
+    static constexpr Operator operators[] = {{"+", Node::Kind::add}, {"-", Node::Kind::subtract}};
+    return chain(on_the_right, operators, &Parser::product);
+  }
+  Node product(bool on_the_right) {
+    static constexpr Operator operators[] = {
+        {"*", Node::Kind::multiply}, {"/", Node::Kind::divide}, {"%", Node::Kind::remainder}};
+    return chain(on_the_right, operators, &Parser::factor);
+  }
+
+  Node chain(bool on_the_right, std::span<const Operator> operators, Node (Parser::*part)(bool)) {
+    Node left = (this->*part)(on_the_right);
+    int length = 0;
+    while (!fault_) {
+      const auto found = std::find_if(operators.begin(), operators.end(),
+                                      [&](const Operator& candidate) { return is_symbol(candidate.symbol); });
+      if (found == operators.end()) break;
+      const Token operation = token_;
+      if (++length > limits::expression_depth_max) {  // each makes the tree deeper by one
+        stop(operation.offset, "too many terms in a row");
+        break;
+      }
+      advance();
+      Node right = (this->*part)(on_the_right);
+      wants_number(operation, left);
+      wants_number(operation, right);
+      left = parent_of(found->kind, ValueKind::number, kids_of(std::move(left), std::move(right)));
+    }
+    return left;
+  }
+
+  Node factor(bool on_the_right) {
+    if (fault_) return {};
+    if (is_symbol("-")) {
+      if (!deeper()) return {};
+      const Token operation = token_;
+      advance();
+      Node operand = factor(on_the_right);
+      --depth_;
+      wants_number(operation, operand);
+      if (operand.kind == Node::Kind::number) {
+        operand.number = -operand.number;
+        return operand;
+      }
+      return parent_of(Node::Kind::negative, ValueKind::number, kids_of(std::move(operand)));
+    }
     if (is_symbol("(")) {
       if (!deeper()) return {};
       advance();
-      node = either();
+      Node node = either();
       expect(")");
       --depth_;
       return node;
     }
-    node.text = token_.text;
-    switch (token_.kind) {
+    const Token token = token_;
+    Node node;
+    node.text = token.text;
+    switch (token.kind) {
       case Token::Kind::number:
         node.kind = Node::Kind::number;
         node.value_kind = ValueKind::number;
-        node.number = token_.number;
+        node.number = token.number;
         break;
       case Token::Kind::text:
         node.kind = Node::Kind::text;
         node.value_kind = ValueKind::text;
         break;
       case Token::Kind::word:
-        if (token_.text == "true" || token_.text == "false") {
-          node.kind = Node::Kind::truth;
-          node.value_kind = ValueKind::truth;
-          node.truth = token_.text == "true";
-        } else if (const auto* known = name_named(token_.text)) {
-          node.kind = Node::Kind::name;
-          node.value_kind = known->kind;
-          if (known->name == "header.*") lower(node.text);  // as HTTP has it: Content-Type and content-type are one
-        } else if (on_the_right) {
-          node.kind = Node::Kind::text;
-          node.value_kind = ValueKind::text;
-        } else {
-          std::vector<std::string_view> known_names;
-          for (const auto& name : names_) known_names.push_back(name.name);
-          stop(token_.offset, fmt::format("unknown name '{}'{}", token_.text, did_you_mean(token_.text, known_names)));
-        }
-        break;
+        advance();
+        return is_symbol("(") ? call(token) : word(token, on_the_right);
       case Token::Kind::symbol:
       case Token::Kind::end:
-        stop(token_.offset, token_.kind == Token::Kind::end ? std::string("the expression ends too early")
-                                                            : fmt::format("'{}' cannot stand here", token_.text));
+        stop(token.offset, token.kind == Token::Kind::end ? std::string("the expression ends too early")
+                                                          : fmt::format("'{}' cannot stand here", token.text));
     }
     advance();
     return node;
   }
 
+  Node word(const Token& token, bool on_the_right) {
+    Node node;
+    node.text = token.text;
+    if (token.text == "true" || token.text == "false") {
+      node.kind = Node::Kind::truth;
+      node.value_kind = ValueKind::truth;
+      node.truth = token.text == "true";
+    } else if (auto known = names_.find(token.text, on_the_right)) {
+      node.value_kind = known->kind;
+      if (known->constant) {
+        node.kind = Node::Kind::text;
+        node.label = token.text;
+        node.text = std::move(*known->constant);
+      } else {
+        node.kind = Node::Kind::name;
+        node.looks_up = true;
+        if (known->lower_case) to_lower(node.text);
+      }
+    } else if (on_the_right) {
+      node.kind = Node::Kind::text;
+      node.value_kind = ValueKind::text;
+    } else {
+      const auto all = names_.all();
+      const bool a_difference = token.text.find('-') != std::string::npos && !nearest(token.text, all);
+      stop(token.offset, fmt::format("unknown name '{}'{}", token.text,
+                                     a_difference ? std::string(": a difference has blanks around its '-'")
+                                     : function_named(token.text)
+                                         ? fmt::format("; the function is {}", function_named(token.text)->usage)
+                                         : did_you_mean(token.text, all)));
+    }
+    return node;
+  }
+
+  Node call(const Token& name) {
+    const auto* known = function_named(name.text);
+    if (!known) {
+      std::vector<std::string_view> all;
+      for (const auto& function : kFunctions) all.push_back(function.name);
+      stop(name.offset, fmt::format("unknown function '{}'{}", name.text,
+                                    nearest(name.text, all) ? did_you_mean(name.text, all)
+                                                            : fmt::format("; there is {}", fmt::join(all, ", "))));
+      return {};
+    }
+    if (!deeper()) return {};
+    std::vector<Node> kids;
+    advance();
+    while (!fault_ && !is_symbol(")")) {
+      if (!kids.empty()) expect(",");
+      kids.push_back(sum(false));
+      if (fault_) break;
+      const Node& kid = kids.back();
+      const bool fits = kid.is_value() && (known->takes == ValueKind::any || kid.value_kind == ValueKind::any ||
+                                           kid.value_kind == known->takes ||
+                                           (known->takes == ValueKind::text && kid.value_kind == ValueKind::number));
+      if (!fits)
+        stop(name.offset, fmt::format("{} takes {}, and {} is {}", known->usage, kind_in_words(known->takes),
+                                      shown(kid), kind_in_words(kid.value_kind)));
+    }
+    expect(")");
+    --depth_;
+    if (!fault_ && (kids.size() < known->least || kids.size() > known->most))
+      stop(name.offset,
+           fmt::format("the function is {}: it has {} here", known->usage,
+                       kids.size() == 1 ? std::string("one argument") : fmt::format("{} arguments", kids.size())));
+    const bool literal = !fault_ && known->function == Function::random_int && kids[0].kind == Node::Kind::number &&
+                         kids[1].kind == Node::Kind::number;
+    if (literal && kids[0].number > kids[1].number) stop(name.offset, "random_int: the range ends before it begins");
+    Node node = parent_of(Node::Kind::call, known->kind, std::move(kids));
+    node.function = known->function;
+    node.text = known->name;
+    return node;
+  }
+
   bool comparison_kind(Node::Kind& kind) const {
-    struct Row {
-      std::string_view text;
-      Node::Kind kind;
-    };
-    static constexpr Row symbols[] = {{"==", Node::Kind::equal},  {"!=", Node::Kind::not_equal},
-                                      {"<", Node::Kind::less},    {"<=", Node::Kind::less_equal},
-                                      {">", Node::Kind::greater}, {">=", Node::Kind::greater_equal}};
-    static constexpr Row words[] = {
+    static constexpr Operator symbols[] = {{"==", Node::Kind::equal},  {"!=", Node::Kind::not_equal},
+                                           {"<", Node::Kind::less},    {"<=", Node::Kind::less_equal},
+                                           {">", Node::Kind::greater}, {">=", Node::Kind::greater_equal}};
+    static constexpr Operator words[] = {
         {"contains", Node::Kind::contains}, {"matches", Node::Kind::matches}, {"equals", Node::Kind::equal}};
     for (const auto& row : symbols) {
-      if (is_symbol(row.text)) return kind = row.kind, true;
+      if (is_symbol(row.symbol)) return kind = row.kind, true;
     }
     for (const auto& row : words) {
-      if (is_word(row.text)) return kind = row.kind, true;
+      if (is_word(row.symbol)) return kind = row.kind, true;
     }
     return false;
   }
 
   // Refuses what could never be true.
   void check_kinds(const Token& operation, Node::Kind kind, const Node& left, const Node& right) {
-    if (error_) return;
+    if (fault_) return;
     if (!left.is_value() || !right.is_value()) {
       return stop(
           operation.offset,
@@ -491,11 +716,11 @@ class Parser {
       return stop(operation.offset, "after 'matches' comes a pattern in quotes");
     }
     const bool wants_text = kind == Node::Kind::contains || kind == Node::Kind::matches;
-    const bool wants_number = kind >= Node::Kind::less && kind <= Node::Kind::greater_equal;
+    const bool wants_numbers = kind >= Node::Kind::less && kind <= Node::Kind::greater_equal;
     for (const Node* side : {&left, &right}) {
       const bool wrong =
           side->value_kind != ValueKind::any && ((wants_text && side->value_kind != ValueKind::text) ||
-                                                 (wants_number && side->value_kind != ValueKind::number));
+                                                 (wants_numbers && side->value_kind != ValueKind::number));
       if (wrong) {
         return stop(operation.offset,
                     fmt::format("'{}' takes {}, and {} is {}", operation.text, wants_text ? "text" : "numbers",
@@ -510,37 +735,40 @@ class Parser {
     }
   }
 
-  static std::string shown(const Node& node) {
-    return node.kind == Node::Kind::text ? fmt::format("'{}'", node.text) : node.text;
+  void wants_number(const Token& operation, const Node& operand) {
+    if (fault_) return;
+    if (!operand.is_value())
+      return stop(operation.offset, fmt::format("'{}' takes numbers, not conditions", operation.text));
+    if (operand.value_kind == ValueKind::any || operand.value_kind == ValueKind::number) return;
+    const std::string_view way_out =
+        operation.text == "+" && operand.value_kind == ValueKind::text ? ": texts are joined as in \"${a}${b}\"" : "";
+    stop(operation.offset, fmt::format("'{}' takes numbers, and {} is {}{}", operation.text, shown(operand),
+                                       kind_in_words(operand.value_kind), way_out));
   }
 
-  const NameInfo* name_named(std::string_view word) const {
-    for (const auto& name : names_) {
-      if (name.name == word) return &name;
-      if (name.name.ends_with(".*") && word.size() >= name.name.size() &&
-          word.starts_with(name.name.substr(0, name.name.size() - 1))) {
-        return &name;
-      }
-    }
-    return nullptr;
+  static std::string shown(const Node& node) {
+    if (!node.label.empty()) return node.label;
+    if (node.kind == Node::Kind::text) return fmt::format("'{}'", node.text);
+    if (node.kind == Node::Kind::call) return fmt::format("{}()", node.text);
+    return node.text.empty() ? std::string("this") : node.text;
   }
 
   bool is_word(std::string_view word) const { return token_.kind == Token::Kind::word && token_.text == word; }
   bool is_symbol(std::string_view symbol) const { return token_.kind == Token::Kind::symbol && token_.text == symbol; }
 
   void expect(std::string_view symbol) {
-    if (error_) return;
+    if (fault_) return;
     if (!is_symbol(symbol)) return stop(token_.offset, fmt::format("'{}' is missing", symbol));
     advance();
   }
 
   void advance() {
-    if (error_) return;
-    auto token = lexer_.next();
-    if (token) {
+    if (fault_) return;
+    Fault fault;
+    if (auto token = lexer_.next(fault)) {
       token_ = std::move(*token);
     } else {
-      error_ = token.error();
+      fault_ = std::move(fault);
     }
   }
 
@@ -551,44 +779,97 @@ class Parser {
   }
 
   void stop(std::size_t offset, std::string_view what) {
-    if (!error_) error_ = at(offset, what);
+    if (!fault_) fault_ = Fault{offset, std::string(what)};
   }
 
   Lexer lexer_;
-  std::span<const NameInfo> names_;
+  const Names& names_;
   Token token_;
-  std::optional<Error> error_;
+  std::optional<Fault> fault_;
   int depth_ = 0;
 };
 
+bool is_constant(const Node& node) {
+  if (node.kind == Node::Kind::name) return false;
+  if (node.kind == Node::Kind::call && node.function != Function::len && node.function != Function::lower &&
+      node.function != Function::upper) {
+    return false;
+  }
+  return std::all_of(node.kids.begin(), node.kids.end(), [](const Node& kid) { return is_constant(kid); });
+}
+
+void visit_names(const Node& node, const std::function<void(std::string_view)>& visit) {
+  if (node.kind == Node::Kind::name) visit(node.text);
+  for (const Node& kid : node.kids) visit_names(kid, visit);
+}
+
 }  // namespace
 
-Result<Expression> Expression::parse(std::string_view text, std::span<const NameInfo> names) {
+std::optional<Meaning> NameTable::find(std::string_view word, bool) const {
+  for (const auto& name : names_) {
+    if (name.name == word) return Meaning{name.kind};
+    if (name.name.ends_with(".*") && word.size() >= name.name.size() &&
+        word.starts_with(name.name.substr(0, name.name.size() - 1))) {
+      return Meaning{name.kind, name.name == "header.*"};  // as HTTP has it: Content-Type and content-type are one
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string_view> NameTable::all() const {
+  std::vector<std::string_view> all;
+  for (const auto& name : names_) all.push_back(name.name);
+  return all;
+}
+
+bool is_expression_word(std::string_view word) {
+  static constexpr std::string_view words[] = {"and",     "or",     "not",  "in",   "contains",
+                                               "matches", "equals", "true", "false"};
+  return std::find(std::begin(words), std::end(words), word) != std::end(words) || function_named(word) != nullptr;
+}
+
+Result<Expression> Expression::parse(std::string_view text, const Names& names, std::size_t* error_at) {
+  if (error_at) *error_at = 0;
   if (text.size() > limits::expression_bytes_max) {
     return fail(fmt::format("longer than {} bytes", limits::expression_bytes_max));
   }
-  auto root = Parser(text, names).parse();
-  if (!root) return root.error();
+  Parser parser(text, names);
+  auto root = parser.parse();
+  if (!root) {
+    const Fault& fault = parser.fault();
+    if (!error_at) return fail(fmt::format("at character {}: {}", fault.offset + 1, fault.what));
+    *error_at = fault.offset;
+    return fail(fault.what);
+  }
   Expression expression;
   expression.root_ = std::make_shared<const Node>(std::move(*root));
   return expression;
 }
 
+Result<Expression> Expression::parse(std::string_view text, std::span<const NameInfo> names) {
+  return parse(text, NameTable(names));
+}
+
 Result<Expression> Expression::parse(std::string_view text, std::span<const std::string_view> names) {
   std::vector<NameInfo> infos;
   for (const auto name : names) infos.push_back({name, ValueKind::any});
-  return parse(text, infos);
+  return parse(text, NameTable(infos));
 }
 
 bool Expression::holds(const Scope& scope) const {
   SLUICE_CHECK(root_ != nullptr);
-  return root_->holds(scope);
+  Texts texts;
+  return root_->holds(scope, texts);
 }
 
-// ---- templates
-// --------------------------------------------------------------------------------------------------------
+Value Expression::value(const Scope& scope, Texts& texts) const {
+  SLUICE_CHECK(root_ != nullptr);
+  return root_->value(scope, texts);
+}
 
-namespace {
+bool Expression::is_constant() const { return sluice::is_constant(*root_); }
+
+void Expression::for_each_name(const std::function<void(std::string_view)>& visit) const { visit_names(*root_, visit); }
 
 void append_value(const Value& value, std::string& out) {
   if (const auto* text = std::get_if<std::string_view>(&value)) {
@@ -600,115 +881,23 @@ void append_value(const Value& value, std::string& out) {
   }
 }
 
-void append_json_escaped(std::string_view text, std::string& out) {
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
-        } else {
-          out += c;
-        }
-    }
-  }
-}
-
-}  // namespace
-
-Template::Template(std::string_view literal) { add_literal(literal); }
-
-void Template::add_literal(std::string_view text) {
-  if (text.empty()) return;
-  if (parts_.empty() || parts_.back().hole) parts_.emplace_back();
-  parts_.back().text += text;
-}
-
-void Template::add_hole(std::string_view name, bool inside_json_string) {
-  Part part;
-  part.hole = true;
-  part.inside_json_string = inside_json_string;
-  part.text = name;
-  parts_.push_back(std::move(part));
-}
-
-Result<Template> Template::parse(std::string_view text, std::span<const std::string_view> names) {
-  Template made;
-  std::size_t from = 0;
-  while (from < text.size()) {
-    const auto dollar = text.find('$', from);
-    made.add_literal(text.substr(from, dollar - from));
-    if (dollar == std::string_view::npos) break;
-    const auto rest = text.substr(dollar);
-    if (rest.starts_with("$${")) {
-      made.add_literal("${");
-      from = dollar + 3;
-    } else if (rest.starts_with("${")) {
-      const auto close = rest.find('}');
-      if (close == std::string_view::npos)
-        return at(dollar, "'${' has no '}'; write $${ for the characters themselves");
-      const auto name = rest.substr(2, close - 2);
-      if (std::find(names.begin(), names.end(), name) == names.end()) {
-        return at(dollar, fmt::format("unknown name '{}'{}", name, did_you_mean(name, names)));
+std::optional<std::size_t> end_of_hole(std::string_view text) {
+  char quote = '\0';
+  for (std::size_t i = 2; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quote != '\0') {
+      if (c == '\\' && i + 1 < text.size()) {
+        ++i;
+      } else if (c == quote) {
+        quote = '\0';
       }
-      made.add_hole(name);
-      from = dollar + close + 1;
-    } else {
-      made.add_literal("$");
-      from = dollar + 1;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '}') {
+      return i;
     }
   }
-  return made;
-}
-
-bool Template::is_static() const {
-  return std::none_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.hole; });
-}
-
-void Template::render(const Scope& scope, std::string& out) const {
-  for (const auto& part : parts_) {
-    if (!part.hole) {
-      out += part.text;
-    } else if (part.inside_json_string) {
-      std::string value;
-      append_value(scope.lookup(part.text), value);
-      append_json_escaped(value, out);
-    } else {
-      append_value(scope.lookup(part.text), out);
-    }
-  }
-}
-
-std::string Template::text() const {
-  std::string out;
-  for (const auto& part : parts_) {
-    if (part.hole) {
-      out += "${" + part.text + "}";
-    } else {
-      for (std::size_t from = 0; from < part.text.size();) {  // so that what it returns reads back as the same
-        const auto open = part.text.find("${", from);
-        out += part.text.substr(from, open - from);
-        if (open == std::string::npos) break;
-        out += "$${";
-        from = open + 2;
-      }
-    }
-  }
-  return out;
+  return std::nullopt;
 }
 
 }  // namespace sluice

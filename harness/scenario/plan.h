@@ -15,6 +15,7 @@
 #include "harness/base/metric_catalog.h"
 #include "harness/base/time.h"
 #include "harness/scenario/expression.h"
+#include "harness/scenario/template.h"
 
 namespace sluice {
 

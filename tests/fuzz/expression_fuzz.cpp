@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "harness/scenario/expression.h"
+#include "harness/scenario/template.h"
 
 namespace {
 

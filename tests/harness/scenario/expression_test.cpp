@@ -1,4 +1,5 @@
 #include "harness/scenario/expression.h"
+#include "harness/scenario/template.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -173,7 +174,7 @@ TEST(Template, FillsItsHoles) {
   EXPECT_EQ(filled("[${iteration}]"), "[]") << "what is missing renders as nothing";
 
   EXPECT_EQ(Template::parse("a ${prompts.txet}", names).error().message,
-            "at character 3: unknown name 'prompts.txet'; did you mean 'prompts.text'?");
+            "at character 5: unknown name 'prompts.txet'; did you mean 'prompts.text'?");
   EXPECT_THAT(Template::parse("a ${vu", names).error().message, HasSubstr("has no '}'"));
   EXPECT_TRUE(Template::parse("$${x}", names).value().is_static());
   EXPECT_EQ(Template::parse("a $${x} ${vu}", names).value().text(), "a $${x} ${vu}");
