@@ -9,6 +9,8 @@
 namespace sluice {
 
 /// Exit codes besides those of a verdict (harness/verdict/judge.h).
+inline constexpr int kExitSetup = 100;        // setup: failed, so that there was no load
+inline constexpr int kExitTeardown = 101;     // teardown: failed, and nothing else did
 inline constexpr int kExitInvalid = 104;      // the scenario or the command line is wrong
 inline constexpr int kExitUnreachable = 106;  // the target could not be reached or started, or it ended in mid-run
 inline constexpr int kExitInternal = 107;     // we failed ourselves; the report could not be written

@@ -18,6 +18,7 @@
 #include "harness/cohost/probe.h"
 #include "harness/cohost/system_sampler.h"
 #include "harness/load/run.h"
+#include "harness/load/setup.h"
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
 #include "harness/verdict/judge.h"
@@ -178,6 +179,18 @@ int run_command(const RunCommandOptions& options) {
   RunOptions run_options;
   run_options.target_url = target->url;
   if (plan->target.engine) run_options.cores = parse_cores(plan->target.engine->harness_cores).value();
+  const FlowVariables nothing;
+  auto variables = plan->setup.empty() ? Result<FlowVariables>(nothing)
+                                       : run_once(*plan, plan->setup, "setup", run_options, control,
+                                                  RunControl::State::stopping_gracefully);
+  if (!variables) {
+    const auto death = target->engine ? target->engine->death() : std::nullopt;
+    leave_no_empty_folder();
+    complain(variables.error().message);
+    if (death) complain(fmt::format("the engine {}; the end of its log:\n{}", *death, target->engine->log_tail()));
+    return interrupts.any() ? kExitInterrupted : death ? kExitUnreachable : kExitSetup;
+  }
+  run_options.variables = &*variables;
   LiveLine live(live_mode(options.quiet), stderr);
   std::unique_ptr<SystemSampler> sampler;
   if (target->engine) sampler = sample_beside(*plan->target.engine, *target);
@@ -185,6 +198,13 @@ int run_command(const RunCommandOptions& options) {
   live.clear();
   std::optional<SystemSamples> system;
   if (sampler) system = sampler->stop();
+  bool torn_down = true;
+  if (result && !plan->teardown.empty() && control.state() != RunControl::State::stopping_now) {
+    const auto done =
+        run_once(*plan, plan->teardown, "teardown", run_options, control, RunControl::State::stopping_now);
+    torn_down = done.has_value();
+    if (!done) complain(done.error().message);
+  }
   const auto death = target->engine ? target->engine->death() : std::nullopt;
   const auto log = death ? target->engine->log_tail() : std::string();
   if (target->engine) target->engine->stop();
@@ -206,6 +226,10 @@ int run_command(const RunCommandOptions& options) {
   if (death) {
     summary.outcome = "failed";
     summary.exit_code = kExitUnreachable;
+  }
+  if (!torn_down && summary.exit_code == 0) {
+    summary.outcome = "failed";
+    summary.exit_code = kExitTeardown;
   }
   const bool written = write_reports(summary, *folder);
   fmt::print("{}", reports::to_text(summary, text_options(options.color)));

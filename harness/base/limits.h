@@ -35,7 +35,7 @@ inline constexpr std::size_t random_string_max = 10'000;  // characters of one r
 
 // ---- flows
 // ------------------------------------------------------------------------------------------------------------
-inline constexpr std::uint64_t repeat_rounds_max = 1'000'000;  // of one repeat: a `while` that never ends
+inline constexpr std::uint64_t repeat_rounds_max = 1'000'000;     // of one repeat: a `while` that never ends
 inline constexpr std::size_t flow_variable_bytes_max = 1u << 20;  // of one captured or set value, in each VU
 inline constexpr std::size_t captures_max = 100;                  // of one step
 inline constexpr std::size_t json_path_steps_max = 64;

@@ -36,6 +36,8 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
         "stream_failed."),
     METRIC(connect_failed, rate, none, "Share of requests that found no connection, TLS included."),
     METRIC(timed_out, rate, none, "Share of requests whose time-out passed before the answer was whole."),
+    METRIC(abandoned, counter, none,
+           "Streams that the flow dropped on purpose (abandon:). They count as interrupted: in no failure rate."),
     METRIC(availability, gauge, none,
            "1 minus the share of failed or dropped requests; a failed stream is a failed request."),
     METRIC(data_sent, counter, bytes, "Bytes sent, headers included."),
@@ -43,6 +45,9 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
     METRIC(iterations, counter, none, "Times a flow was run to its end."),
     METRIC(iteration_duration, trend, milliseconds,
            "Time of one run of the flow, sleeps included; interrupted runs do not count."),
+    METRIC(iterations_failed, counter, none,
+           "Iterations that ended before the flow's end: by fail:, or by a capture that found nothing. They count in "
+           "iterations too."),
     METRIC(dropped_iterations, counter, none,
            "Iterations that the load model wanted and no VU was free to start; always 0 in closed models."),
     METRIC(vus, gauge, none, "Virtual users running."),

@@ -93,48 +93,98 @@ bool all_static(const std::vector<std::pair<std::string, Template>>& headers) {
   return std::all_of(headers.begin(), headers.end(), [](const auto& header) { return header.second.is_static(); });
 }
 
-void render_chat_body(const Program& program, const ChatStep& chat, const Scope& scope, std::string& out) {
-  std::string text;
-  const auto add_text = [&](const Template& value) {
-    text.clear();
-    value.render(scope, text);
-    append_json_string(text, out);
-  };
+void render_model(const Program& program, const ModelRequest& request, const Scope& scope, std::string& out) {
   out = "{\"model\":";
-  if (chat.model.empty()) {
-    append_json_string(program.model, out);
-  } else {
-    add_text(chat.model);
-  }
-  out += ",\"messages\":[";
-  for (std::size_t i = 0; i < chat.messages.size(); ++i) {
-    out += i == 0 ? "{\"role\":" : ",{\"role\":";
-    add_text(chat.messages[i].role);
-    out += ",\"content\":";
-    add_text(chat.messages[i].content);
-    out += '}';
-  }
-  out += chat.stream ? "],\"stream\":true" : "],\"stream\":false";
-  if (chat.stream && chat.include_usage) out += ",\"stream_options\":{\"include_usage\":true}";
-  for (const auto& [name, json] : chat.options) {
+  if (request.model.empty()) return append_json_string(program.model, out);
+  std::string text;
+  request.model.render(scope, text);
+  append_json_string(text, out);
+}
+
+void render_options(const ModelRequest& request, const Scope& scope, std::string& out) {
+  out += request.stream ? ",\"stream\":true" : ",\"stream\":false";
+  if (request.stream && request.include_usage) out += ",\"stream_options\":{\"include_usage\":true}";
+  for (const auto& [name, json] : request.options) {
     out += ',';
     append_json_string(name, out);
     out += ':';
     out += json;
   }
+  for (const auto& [name, json] : request.live_options) {
+    out += ',';
+    append_json_string(name, out);
+    out += ':';
+    json.render(scope, out);
+  }
   out += '}';
+}
+
+bool is_static(const ModelRequest& request) { return request.model.is_static() && request.live_options.empty(); }
+
+/// What an http or sse step asks for; null for other verbs.
+const HttpStep* http_of(const Step& step) {
+  if (const auto* http = std::get_if<HttpStep>(&step.verb)) return http;
+  const auto* sse = std::get_if<SseStep>(&step.verb);
+  return sse != nullptr ? &sse->request : nullptr;
+}
+
+/// What a chat or completion step has of both; null for other verbs.
+const ModelRequest* model_request_of(const Step& step) {
+  if (const auto* chat = std::get_if<ChatStep>(&step.verb)) return chat;
+  return std::get_if<CompletionStep>(&step.verb);
 }
 
 bool is_static(const Plan& plan, const Step& step) {
   if (!all_static(plan.target.headers)) return false;
   if (const auto* chat = std::get_if<ChatStep>(&step.verb)) {
-    return chat->model.is_static() &&
+    return is_static(*chat) && chat->conversation.empty() &&
            std::all_of(chat->messages.begin(), chat->messages.end(), [](const ChatMessage& message) {
              return message.role.is_static() && message.content.is_static();
            });
   }
-  const auto& http = std::get<HttpStep>(step.verb);
+  if (const auto* completion = std::get_if<CompletionStep>(&step.verb))
+    return is_static(*completion) && completion->prompt.is_static();
+  const HttpStep& http = *http_of(step);
   return http.url.is_static() && http.body.is_static() && all_static(http.headers);
+}
+
+/// Parts of an answer that someone looks at after the exchange has ended.
+struct Asked {
+  bool text = false, body = false, headers = false;
+  void by(const Expression& expression) {
+    expression.for_each_name([this](std::string_view name) {
+      text = text || name == "text";
+      body = body || name == "body";
+      headers = headers || name.starts_with("header.");
+    });
+  }
+};
+
+/// By what steers the flow, which looks at the last answer whichever that is.
+void collect_asked(const std::vector<Step>& steps, Asked& asked) {
+  for (const Step& step : steps) {
+    if (const auto* branch = std::get_if<IfStep>(&step.verb)) asked.by(branch->condition);
+    if (const auto* repeat = std::get_if<RepeatStep>(&step.verb); repeat != nullptr && repeat->condition)
+      asked.by(*repeat->condition);
+    if (const auto* set = std::get_if<SetStep>(&step.verb)) {
+      for (const auto& assignment : set->assignments) {
+        if (const auto* value = std::get_if<Expression>(&assignment.value)) asked.by(*value);
+      }
+    }
+    for_each_block(step, [&](const std::vector<Step>& block) { collect_asked(block, asked); });
+  }
+}
+
+StepProgram::Verb verb_of(const Step& step) {
+  using Verb = StepProgram::Verb;
+  if (std::holds_alternative<SleepStep>(step.verb)) return Verb::sleep;
+  if (std::holds_alternative<GroupStep>(step.verb)) return Verb::group;
+  if (std::holds_alternative<IfStep>(step.verb)) return Verb::branch;
+  if (std::holds_alternative<RepeatStep>(step.verb)) return Verb::repeat;
+  if (std::holds_alternative<ChooseStep>(step.verb)) return Verb::choose;
+  if (std::holds_alternative<SetStep>(step.verb)) return Verb::set;
+  if (std::holds_alternative<FailStep>(step.verb)) return Verb::fail;
+  return Verb::request;
 }
 
 class Builder {
@@ -145,6 +195,8 @@ class Builder {
   Result<void> build(std::uint32_t scenario) {
     FlowProgram flow;
     next_ = layout_.first_step(scenario);
+    asked_ = {};
+    collect_asked(plan_.scenarios[scenario].flow, asked_);
     if (auto built = add_steps(plan_.scenarios[scenario].flow, flow.steps, flow); !built) return built.error();
     program_.flows.push_back(std::move(flow));
     return {};
@@ -157,14 +209,16 @@ class Builder {
       made.id = next_++;
       made.step = &step;
       made.first_check = layout_.steps()[made.id].first_check;
-      if (std::holds_alternative<SleepStep>(step.verb)) {
-        made.verb = StepProgram::Verb::sleep;
-      } else if (const auto* group = std::get_if<GroupStep>(&step.verb)) {
-        made.verb = StepProgram::Verb::group;
-        if (auto built = add_steps(group->steps, made.steps, flow); !built) return built.error();
-      } else if (auto built = add_request(step, made, flow); !built) {
-        return built.error();
+      made.verb = verb_of(step);
+      if (made.verb == StepProgram::Verb::request) {
+        if (auto built = add_request(step, made, flow); !built) return built.error();
       }
+      Result<void> inside;
+      for_each_block(step, [&](const std::vector<Step>& block) {
+        made.blocks.emplace_back();
+        if (inside) inside = add_steps(block, made.blocks.back(), flow);
+      });
+      if (!inside) return inside.error();
       into.push_back(std::move(made));
     }
     return {};
@@ -172,20 +226,35 @@ class Builder {
 
   Result<void> add_request(const Step& step, StepProgram& made, FlowProgram& flow) {
     made.timeout = step.timeout.value_or(plan_.target.request_timeout);
-    const auto asks_for = [&](std::string_view name) {
-      return std::any_of(step.checks.begin(), step.checks.end(),
-                         [&](const Check& check) { return check.text.find(name) != std::string::npos; });
-    };
-    made.keep_text = asks_for("text");
-    made.keep_body = asks_for("body");
-    made.keep_headers = asks_for("header");
-    if (const auto* chat = std::get_if<ChatStep>(&step.verb)) {
-      made.answer = chat->stream ? ExchangeRequest::Answer::stream : ExchangeRequest::Answer::chat;
-      flow.streams = flow.streams || chat->stream;
+    Asked asked = asked_;
+    for (const Check& check : step.checks) asked.by(check.condition);
+    const auto* model_request = model_request_of(step);
+    const auto* http = http_of(step);
+    const bool is_sse = std::holds_alternative<SseStep>(step.verb);
+    for (const Capture& capture : step.captures) {
+      if (std::holds_alternative<Capture::Header>(capture.from)) {
+        asked.headers = true;
+      } else if (model_request != nullptr || is_sse) {
+        asked.text = true;
+      } else {
+        asked.body = true;
+      }
+    }
+    const auto* chat = std::get_if<ChatStep>(&step.verb);
+    made.keep_text = asked.text || (chat != nullptr && !chat->conversation.empty());
+    made.keep_body = asked.body;
+    made.keep_headers = asked.headers;
+    if (model_request != nullptr) {
+      made.answer = model_request->stream ? ExchangeRequest::Answer::stream : ExchangeRequest::Answer::chat;
+      flow.streams = flow.streams || model_request->stream;
+      if (chat == nullptr) made.api = StreamRules::Api::completions;
     } else {
-      const auto& http = std::get<HttpStep>(step.verb);
-      made.head = http.method == "HEAD";
-      const std::string url = http.url.text();
+      if (is_sse) {
+        made.answer = ExchangeRequest::Answer::events;
+        flow.streams = true;
+      }
+      made.head = http->method == "HEAD";
+      const std::string url = http->url.text();
       if (is_absolute(url)) {
         if (auto found = find_endpoint(step, url, made); !found) return found.error();
       } else if (!url.starts_with('/')) {
@@ -225,15 +294,17 @@ class Builder {
   const TallyLayout& layout_;
   Program& program_;
   StepId next_ = 0;
+  Asked asked_;  // by what steers the flow
 };
 
 constexpr std::string_view kUserAgent = "sluice/" SLUICE_VERSION;
 
 bool any_step_needs_model(const std::vector<Step>& steps) {
   return std::any_of(steps.begin(), steps.end(), [](const Step& step) {
-    if (const auto* group = std::get_if<GroupStep>(&step.verb)) return any_step_needs_model(group->steps);
-    const auto* chat = std::get_if<ChatStep>(&step.verb);
-    return chat != nullptr && chat->model.empty();
+    const auto* request = model_request_of(step);
+    bool needs = request != nullptr && request->model.empty();
+    for_each_block(step, [&](const std::vector<Step>& block) { needs = needs || any_step_needs_model(block); });
+    return needs;
   });
 }
 
@@ -256,23 +327,62 @@ Result<Program> make_program(const Plan& plan, const TallyLayout& layout, const 
   return program;
 }
 
+void append_message(std::string_view role, std::string_view content, std::string& out) {
+  out += "{\"role\":";
+  append_json_string(role, out);
+  out += ",\"content\":";
+  append_json_string(content, out);
+  out += '}';
+}
+
+void render_messages(const ChatStep& chat, const Scope& scope, bool with_system, std::string& out) {
+  std::string role, content;
+  bool first = true;
+  for (const ChatMessage& message : chat.messages) {
+    role.clear();
+    content.clear();
+    message.role.render(scope, role);
+    if (!with_system && role == "system") continue;
+    message.content.render(scope, content);
+    if (!first) out += ',';
+    first = false;
+    append_message(role, content, out);
+  }
+}
+
 void render_request(const Program& program, const StepProgram& step, const Scope& scope, std::string& out,
-                    std::string& body) {
+                    std::string& body, const std::string* messages) {
   const Target& target = program.plan->target;
   const Endpoint& endpoint = program.endpoints[step.endpoint];
   out.clear();
   body.clear();
-  if (const auto* chat = std::get_if<ChatStep>(&step.step->verb)) {
-    render_chat_body(program, *chat, scope, body);
-    HeadWriter head(out, "POST", endpoint.path + "/v1/chat/completions");
+  if (const auto* request = model_request_of(*step.step)) {
+    render_model(program, *request, scope, body);
+    const auto* chat = std::get_if<ChatStep>(&step.step->verb);
+    if (chat != nullptr) {
+      body += ",\"messages\":[";
+      if (messages != nullptr) {
+        body += *messages;
+      } else {
+        render_messages(*chat, scope, true, body);
+      }
+      body += ']';
+    } else {
+      body += ",\"prompt\":";
+      std::string prompt;
+      std::get<CompletionStep>(step.step->verb).prompt.render(scope, prompt);
+      append_json_string(prompt, body);
+    }
+    render_options(*request, scope, body);
+    HeadWriter head(out, "POST", endpoint.path + (chat != nullptr ? "/v1/chat/completions" : "/v1/completions"));
     head.add_all(target.headers, scope);
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
-    head.add("Accept", chat->stream ? "text/event-stream" : "application/json");
+    head.add("Accept", request->stream ? "text/event-stream" : "application/json");
     head.add("Content-Type", "application/json");
     head.add("Content-Length", std::to_string(body.size()));
   } else {
-    const auto& http = std::get<HttpStep>(step.step->verb);
+    const HttpStep& http = *http_of(*step.step);
     http.body.render(scope, body);
     std::string url;
     http.url.render(scope, url);
@@ -290,7 +400,7 @@ void render_request(const Program& program, const StepProgram& step, const Scope
     if (on_target) head.add_all(target.headers, scope);  // what authorises there is nobody else's business
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
-    head.add("Accept", "*/*");
+    head.add("Accept", step.answer == ExchangeRequest::Answer::events ? "text/event-stream" : "*/*");
     if (!http.content_type.empty()) head.add("Content-Type", http.content_type);
     const bool owes_length = http.method == "POST" || http.method == "PUT" || http.method == "PATCH";
     if (!body.empty() || owes_length) head.add("Content-Length", std::to_string(body.size()));

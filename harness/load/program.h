@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,20 +18,21 @@
 namespace sluice {
 
 struct StepProgram {
-  enum class Verb : std::uint8_t { request, sleep, group };
+  enum class Verb : std::uint8_t { request, sleep, group, branch, repeat, choose, set, fail };
   Verb verb = Verb::request;
   StepId id = 0;
   const Step* step = nullptr;  // in the plan, which outlives the program
   CheckId first_check = 0;
-  std::vector<StepProgram> steps;  // of a group
+  std::vector<std::vector<StepProgram>> blocks;  // the lists of steps inside it, as for_each_block() has them
 
   // of a request
   std::size_t endpoint = 0;  // in Program::endpoints
   bool is_static = true;
   std::string bytes;  // head and body, when static
   ExchangeRequest::Answer answer = ExchangeRequest::Answer::plain;
+  StreamRules::Api api = StreamRules::Api::chat;
   bool head = false;
-  bool keep_text = false, keep_body = false, keep_headers = false;  // some check may ask for it
+  bool keep_text = false, keep_body = false, keep_headers = false;  // some check or capture may ask for it
   Nanoseconds timeout{};
 };
 
@@ -52,11 +54,19 @@ Result<Program> make_program(const Plan& plan, const TallyLayout& layout, const 
 /// Does any chat step of the plan leave its model to the target?
 bool needs_default_model(const Plan& plan);
 
-/// The bytes of a request that varies; replaces `out`. `body` is scratch.
+/// The bytes of a request that varies; replaces `out`. `body` is scratch. `messages`: those of a chat step, rendered
+/// already; null: they are not.
 void render_request(const Program& program, const StepProgram& step, const Scope& scope, std::string& out,
-                    std::string& body);
+                    std::string& body, const std::string* messages = nullptr);
+
+/// Appends a chat step's messages as JSON, without the brackets around; those of the system only if asked to.
+void render_messages(const ChatStep& chat, const Scope& scope, bool with_system, std::string& out);
+void append_message(std::string_view role, std::string_view content, std::string& out);
 
 /// The request for the target's list of models.
 std::string models_request(const Plan& plan, const Endpoint& target);
+
+/// Asks the target for the first of its models; "default" when it will not say.
+Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const std::shared_ptr<TlsContext>& tls);
 
 }  // namespace sluice

@@ -79,7 +79,8 @@ class Shard {
                  .tally = tally_,
                  .stamps = stamps ? &clock_ : nullptr,
                  .tls = std::move(tls),
-                 .on_record = options.on_record},
+                 .on_record = options.on_record,
+                 .shared = options.variables},
                 origin,
                 std::vector<std::uint32_t>(plan.scenarios.size())} {}
   Shard(const Shard&) = delete;
@@ -182,6 +183,8 @@ std::string first_model(const std::string& body) {
   return std::string(id);
 }
 
+}  // namespace
+
 Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const std::shared_ptr<TlsContext>& tls) {
   EventLoop loop;
   ExchangeBuffers buffers;
@@ -212,6 +215,8 @@ Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const 
   if (model.empty()) return fail(fmt::format("{} lists no model: {}", where, kWayOut));
   return Result<std::string>(boost::system::in_place_value, std::move(model));
 }
+
+namespace {
 
 std::string cpu_name() {
   std::ifstream file("/proc/cpuinfo");

@@ -18,6 +18,7 @@
 
 #include "harness/base/result.h"
 #include "harness/base/time.h"
+#include "harness/load/variables.h"
 #include "harness/metrics/summarize.h"
 #include "harness/metrics/tally.h"
 #include "harness/scenario/plan.h"
@@ -30,7 +31,8 @@ struct RunOptions {
   std::vector<int> cores;     // load threads are pinned to these, thread k to cores[k % size]; empty: not pinned
   bool kernel_stamps = true;  // false: user-space time for every event
   std::function<void(const RequestRecord&)>
-      on_record;  // sees each finished request, called by the load threads; may be empty
+      on_record;                             // sees each finished request, called by the load threads; may be empty
+  const FlowVariables* variables = nullptr;  // what setup has captured, for every session; null: nothing
 };
 
 /// Stops a run from outside. Any thread may call; a signal handler may too.

@@ -1,7 +1,15 @@
 #include "harness/load/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <numbers>
 #include <string_view>
+
+#include "harness/base/limits.h"
 
 namespace sluice {
 namespace {
@@ -14,21 +22,41 @@ std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31U);
 }
 
-constexpr std::uint64_t kSleepStream = 1ULL << 32U;  // apart from those of the data sets
+constexpr std::uint64_t kDrawStream = 1ULL << 32U;  // apart from those of the data sets
+constexpr std::uint64_t kRoundsWithoutWait = 64;    // of a repeat, after which others have their turn
 constexpr double kMillisecond = 1e6;
 
 }  // namespace
 
-/// What Templates see: the VU, the iteration, and the row of each data set that belongs to it.
-class Session::IterationScope final : public Scope {
+/// What expressions see: the VU, the iteration, its variables, the row of each data set that belongs to it; and of the
+/// answer to `answered`, if any, what checks ask for.
+class Session::FlowScope final : public Scope {
  public:
-  explicit IterationScope(const Session& session) : session_(session) {}
+  explicit FlowScope(Session& session, const StepProgram* answered = nullptr)
+      : session_(session), answered_(answered) {}
 
   Value lookup(std::string_view name) const override {
+    if (answered_ != nullptr) {
+      if (const Value value = of_answer(name); value.index() != 0) return value;
+    }
+    return of_iteration(name);
+  }
+  std::uint64_t draw() const override { return session_.draw(); }
+  double now_ms() const override {
+    const auto since = std::chrono::system_clock::now().time_since_epoch();
+    return static_cast<double>(std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
+  }
+
+ private:
+  Value of_iteration(std::string_view name) const {
     if (name == "vu") return static_cast<double>(session_.turn_.vu + 1);
     if (name == "iteration") return static_cast<double>(session_.turn_.iteration);
     const std::size_t dot = name.find('.');
-    if (dot == std::string_view::npos) return {};
+    if (dot == std::string_view::npos) {
+      const Value own_value = session_.variables_.find(name);
+      return own_value.index() != 0 ? own_value : of_setup(name);
+    }
+    if (name.starts_with("setup.")) return of_setup(name.substr(dot + 1));
     const std::vector<DataSet>& sets = session_.around_.plan.data;
     for (std::size_t i = 0; i < sets.size(); ++i) {
       const DataSet& set = sets[i];
@@ -44,20 +72,16 @@ class Session::IterationScope final : public Scope {
     return {};
   }
 
- private:
-  const Session& session_;
-};
+  Value of_setup(std::string_view name) const {
+    return session_.around_.shared != nullptr ? session_.around_.shared->find(name) : Value{};
+  }
 
-/// What checks see of an answer.
-class Session::AnswerScope final : public Scope {
- public:
-  AnswerScope(const RequestRecord& record, const StepProgram& step) : record_(record), step_(step) {}
-
-  Value lookup(std::string_view name) const override {
-    const RequestRecord& r = record_;
+  Value of_answer(std::string_view name) const {
+    const RequestRecord& r = session_.record_;
     const auto count = [](std::int64_t value) { return value < 0 ? Value{} : Value(static_cast<double>(value)); };
     if (name == "status") return r.status == 0 ? Value{} : Value(static_cast<double>(r.status));
-    if (name == "text") return is_chat() ? Value(std::string_view(r.text)) : Value{};
+    if (name == "text")
+      return answered_->answer != ExchangeRequest::Answer::plain ? Value(std::string_view(r.text)) : Value{};
     if (name == "body") return r.stream ? Value{} : Value(std::string_view(r.body));
     if (name == "chunks") return r.stream ? Value(static_cast<double>(r.content.size())) : Value{};
     if (name == "events") return r.stream ? Value(static_cast<double>(r.events)) : Value{};
@@ -79,12 +103,9 @@ class Session::AnswerScope final : public Scope {
     return {};
   }
 
- private:
-  bool is_chat() const { return step_.answer != ExchangeRequest::Answer::plain; }
-
   Value header(std::string_view lower_name) const {
     const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-    for (const auto& [name, value] : record_.headers) {
+    for (const auto& [name, value] : session_.record_.headers) {
       if (name.size() == lower_name.size() &&
           std::equal(name.begin(), name.end(), lower_name.begin(), [&](char a, char b) { return lower(a) == b; })) {
         return std::string_view(value);
@@ -93,8 +114,8 @@ class Session::AnswerScope final : public Scope {
     return {};
   }
 
-  const RequestRecord& record_;
-  const StepProgram& step_;
+  Session& session_;
+  const StepProgram* answered_;
 };
 
 Session::Session(SessionSurroundings& surroundings, std::uint32_t scenario)
@@ -129,49 +150,165 @@ Connection& Session::connection_to(std::size_t endpoint) {
   return *connection;
 }
 
+std::uint64_t Session::draw() { return random(kDrawStream + draws_++); }
+
+/// In (0, 1).
+double Session::draw_unit() { return (static_cast<double>(draw() >> 11U) + 0.5) * 0x1p-53; }
+
 Task<> Session::run(Turn turn) {
   turn_ = turn;
+  draws_ = 0;
+  answered_ = nullptr;
+  variables_.clear();
+  conversations_.clear();
+  failure_.clear();
   const Instant began = now();
   co_await run_steps(around_.program.flows[scenario_].steps);
-  const Instant ended = now();
-  around_.tally.add_iteration(scenario_, Nanoseconds(ended - began), ended, waiter_.interrupted());
+  const Instant ended_at = now();
+  if (!failure_.empty()) around_.tally.add_failed_iteration(scenario_, failure_);
+  around_.tally.add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
 }
 
 Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
+  using Verb = StepProgram::Verb;
   for (const StepProgram& step : steps) {
-    if (step.verb == StepProgram::Verb::request) {
-      co_await run_request(step);
-    } else if (step.verb == StepProgram::Verb::sleep) {
-      const auto& sleep = std::get<SleepStep>(step.step->verb);
-      const auto width = static_cast<std::uint64_t>((sleep.to - sleep.from).count());
-      const std::uint64_t extra = width == 0 ? 0 : random(kSleepStream + step.id) % (width + 1);
-      const Instant until = now() + sleep.from.count() + static_cast<Instant>(extra);
-      co_await around_.loop.sleep_until(waiter_, until);
-    } else {
-      const Instant began = now();
-      co_await run_steps(step.steps);
-      if (!waiter_.interrupted()) around_.tally.add_group(step.id, Nanoseconds(now() - began));
+    switch (step.verb) {
+      case Verb::request:
+        co_await run_request(step);
+        break;
+      case Verb::sleep: {
+        const Instant until = now() + sleep_time(std::get<SleepStep>(step.step->verb)).count();
+        co_await around_.loop.sleep_until(waiter_, until);
+        break;
+      }
+      case Verb::group: {
+        const Instant began = now();
+        co_await run_steps(step.blocks[0]);
+        if (!ended()) around_.tally.add_group(step.id, Nanoseconds(now() - began));
+        break;
+      }
+      case Verb::branch: {
+        const bool holds = std::get<IfStep>(step.step->verb).condition.holds(FlowScope(*this, answered_));
+        co_await run_steps(step.blocks[holds ? 0 : 1]);
+        break;
+      }
+      case Verb::repeat:
+        co_await run_repeat(step);
+        break;
+      case Verb::choose:
+        co_await run_steps(chosen(step));
+        break;
+      case Verb::set:
+        assign(std::get<SetStep>(step.step->verb));
+        break;
+      case Verb::fail:
+        fail_iteration(std::get<FailStep>(step.step->verb).message);
+        break;
     }
-    if (waiter_.interrupted()) co_return;
+    if (ended()) co_return;
   }
 }
 
+Task<> Session::run_repeat(const StepProgram& step) {
+  const auto& repeat = std::get<RepeatStep>(step.step->verb);
+  std::uint64_t times = limits::repeat_rounds_max;
+  if (repeat.times) {
+    std::string text;
+    repeat.times->render(FlowScope(*this), text);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), times);
+    if (error != std::errc{} || end != text.data() + text.size() || times > limits::repeat_rounds_max) {
+      fail_iteration(
+          fmt::format("repeat: {} is no whole number from 0 to {}", repeat.times->text(), limits::repeat_rounds_max));
+      co_return;
+    }
+  }
+  std::uint64_t waits = waiter_.waits(), without_wait = 0;
+  for (std::uint64_t round = 0; round < times; ++round) {
+    if (repeat.condition && !repeat.condition->holds(FlowScope(*this, answered_))) co_return;
+    co_await run_steps(step.blocks[0]);
+    if (ended()) co_return;
+    if (waiter_.waits() != waits) {
+      waits = waiter_.waits();
+      without_wait = 0;
+    } else if (++without_wait % kRoundsWithoutWait == 0) {
+      co_await around_.loop.sleep_until(waiter_, now());
+      if (ended()) co_return;
+    }
+  }
+  if (!repeat.times) fail_iteration(fmt::format("repeat: its while still holds after {} rounds", times));
+}
+
+Nanoseconds Session::sleep_time(const SleepStep& sleep) {
+  if (sleep.distribution == SleepStep::Distribution::uniform) {
+    const auto width = static_cast<std::uint64_t>((sleep.to - sleep.from).count());
+    return sleep.from + Nanoseconds(width == 0 ? 0 : static_cast<std::int64_t>(draw() % (width + 1)));
+  }
+  const auto mean = static_cast<double>(sleep.mean.count());
+  double time = 0;
+  if (sleep.distribution == SleepStep::Distribution::exponential) {
+    time = -mean * std::log(draw_unit());
+  } else {
+    const double radius = std::sqrt(-2 * std::log(draw_unit()));  // Box and Muller's
+    time = mean + static_cast<double>(sleep.deviation.count()) * radius * std::cos(2 * std::numbers::pi * draw_unit());
+  }
+  const auto longest = static_cast<double>(std::chrono::duration_cast<Nanoseconds>(limits::duration_max).count());
+  const Nanoseconds rounded(static_cast<std::int64_t>(std::clamp(time, 0.0, longest)));
+  return sleep.max ? std::min(rounded, *sleep.max) : rounded;
+}
+
+const std::vector<StepProgram>& Session::chosen(const StepProgram& step) {
+  const auto& ways = std::get<ChooseStep>(step.step->verb).ways;
+  double sum = 0;
+  for (const auto& way : ways) sum += way.weight;
+  double left = draw_unit() * sum;
+  std::size_t last = 0;  // of those that can be chosen: rounding must not lead to another
+  for (std::size_t i = 0; i < ways.size(); ++i) {
+    if (ways[i].weight <= 0) continue;
+    last = i;
+    left -= ways[i].weight;
+    if (left < 0) break;
+  }
+  return step.blocks[last];
+}
+
+void Session::assign(const SetStep& set) {
+  const FlowScope scope(*this, answered_);
+  for (const auto& [name, value] : set.assignments) {
+    Texts texts;
+    const auto* expression = std::get_if<Expression>(&value);
+    const Value result =
+        expression != nullptr ? expression->value(scope, texts) : std::get<Template>(value).value(scope, texts);
+    if (!variables_.set(name, own(result)))
+      return fail_iteration(
+          fmt::format("set: '{}' would be longer than {} bytes", name, limits::flow_variable_bytes_max));
+  }
+}
+
+void Session::fail_iteration(std::string message) { failure_ = message.empty() ? "fail" : std::move(message); }
+
 Task<> Session::run_request(const StepProgram& step) {
-  clear(record_);
   ExchangeRequest request;
   request.answer = step.answer;
+  request.api = step.api;
   request.head = step.head;
   request.dialect = around_.plan.target.dialect;
   request.timeout = step.timeout;
   request.keep_text = step.keep_text;
   request.keep_body = step.keep_body;
   request.keep_headers = step.keep_headers;
+  if (const auto* sse = std::get_if<SseStep>(&step.step->verb)) request.until = sse->until;
+  if (const auto& abandon = step.step->abandon) {
+    request.abandon_events = abandon->after_events;
+    request.abandon_after = abandon->after.value_or(Nanoseconds{});
+  }
   if (step.is_static) {
     request.bytes = step.bytes;
   } else {
-    render_request(around_.program, step, IterationScope(*this), request_, body_);
+    render(step);
     request.bytes = request_;
   }
+  clear(record_);
+  answered_ = &step;
   // A step is due when the one before it has ended; making its bytes is no part of it. Only the first of an iteration
   // of an open model was due at the arrival.
   record_.started_at = now();
@@ -183,14 +320,66 @@ Task<> Session::run_request(const StepProgram& step) {
   for (std::size_t i = 0; i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
-  if (record_.outcome != Outcome::interrupted) check(step);
+  if (record_.outcome != Outcome::interrupted || record_.abandoned) {
+    remember_answer(step);
+    capture(step);
+    check(step);
+  }
   if (around_.on_record) around_.on_record(record_);
+}
+
+/// The bytes of a request that varies.
+void Session::render(const StepProgram& step) {
+  const FlowScope scope(*this);
+  const auto* chat = std::get_if<ChatStep>(&step.step->verb);
+  if (chat == nullptr || chat->conversation.empty())
+    return render_request(around_.program, step, scope, request_, body_);
+  messages_ = conversations_.messages(chat->conversation);
+  const bool begins = messages_.empty();
+  if (!begins) messages_ += ',';
+  render_messages(*chat, scope, begins, messages_);
+  render_request(around_.program, step, scope, request_, body_, &messages_);
+}
+
+/// What was said and answered becomes part of the conversation, unless the request failed.
+void Session::remember_answer(const StepProgram& step) {
+  const auto* chat = std::get_if<ChatStep>(&step.step->verb);
+  if (chat == nullptr || chat->conversation.empty()) return;
+  if (record_.outcome != Outcome::ok && !record_.abandoned) return;
+  messages_ += ',';
+  append_message("assistant", record_.text, messages_);
+  if (messages_.size() > limits::conversation_bytes_max) {
+    return fail_iteration(fmt::format("the conversation '{}' is longer than {} bytes", chat->conversation,
+                                      limits::conversation_bytes_max));
+  }
+  conversations_.messages(chat->conversation) = messages_;
+}
+
+/// What captures and `text` are about: of http steps the body, else what the model (or the events) said.
+std::string_view Session::answer_text(const StepProgram& step) const {
+  return step.answer == ExchangeRequest::Answer::plain ? record_.body : record_.text;
+}
+
+void Session::capture(const StepProgram& step) {
+  for (const Capture& wanted : step.step->captures) {
+    OwnValue found = captured(wanted, record_, answer_text(step), around_.json);
+    if (found.index() == 0 && wanted.otherwise) found = *wanted.otherwise;
+    // The value itself must not be in a message: it may be a secret.
+    if (found.index() == 0) {
+      if (failure_.empty())
+        fail_iteration(fmt::format("capture '{}': nothing at {} in the answer of '{}'", wanted.name, wanted.text,
+                                   step.step->name));
+    } else if (!variables_.set(wanted.name, std::move(found))) {
+      fail_iteration(fmt::format("capture '{}': what '{}' answered is longer than {} bytes", wanted.name,
+                                 step.step->name, limits::flow_variable_bytes_max));
+    }
+  }
 }
 
 void Session::check(const StepProgram& step) {
   const std::vector<Check>& checks = step.step->checks;
   if (checks.empty()) return;
-  const AnswerScope scope(record_, step);
+  const FlowScope scope(*this, &step);
   for (std::size_t i = 0; i < checks.size(); ++i) {
     around_.tally.add_check(step.first_check + static_cast<CheckId>(i), checks[i].condition.holds(scope));
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "harness/load/program.h"
+#include "harness/load/variables.h"
 #include "harness/metrics/tally.h"
 #include "harness/net/connection.h"
 #include "harness/net/event_loop.h"
@@ -30,6 +31,8 @@ struct SessionSurroundings {
   const KernelClock* stamps = nullptr;                  // null: user-space time only
   std::shared_ptr<TlsContext> tls;                      // shared by all connections of the run
   std::function<void(const RequestRecord&)> on_record;  // may be empty
+  const FlowVariables* shared = nullptr;                // what setup has found, for all; null: nothing
+  JsonFinder json = {};
 };
 
 /// Which iteration of a scenario this is.
@@ -50,15 +53,30 @@ class Session {
   Task<> run(Turn turn);
 
   Waiter& waiter() { return waiter_; }
+  const Waiter& waiter() const { return waiter_; }
+  /// Of the last iteration.
+  const FlowVariables& variables() const { return variables_; }
+  const std::string& failure() const { return failure_; }  // why the flow ended it; empty: it did not
   void close_connections();
 
  private:
-  class IterationScope;
-  class AnswerScope;
+  class FlowScope;
 
   Task<> run_steps(const std::vector<StepProgram>& steps);
+  Task<> run_repeat(const StepProgram& step);
   Task<> run_request(const StepProgram& step);
+  void render(const StepProgram& step);
+  void remember_answer(const StepProgram& step);
+  void capture(const StepProgram& step);
   void check(const StepProgram& step);
+  void assign(const SetStep& set);
+  const std::vector<StepProgram>& chosen(const StepProgram& step);
+  Nanoseconds sleep_time(const SleepStep& sleep);
+  void fail_iteration(std::string message);
+  bool ended() const { return waiter_.interrupted() || !failure_.empty(); }  // the iteration is to go no further
+  std::string_view answer_text(const StepProgram& step) const;
+  std::uint64_t draw();
+  double draw_unit();
   std::uint64_t random(std::uint64_t stream) const;
   Connection& connection_to(std::size_t endpoint);
 
@@ -68,8 +86,13 @@ class Session {
   Exchange exchange_;
   std::vector<std::unique_ptr<Connection>> connections_;  // by endpoint; made when first needed
   RequestRecord record_;
-  std::string request_, body_;  // of requests that vary
+  std::string request_, body_, messages_;  // of requests that vary
   Turn turn_;
+  std::uint64_t draws_ = 0;                // random numbers that this iteration has used
+  const StepProgram* answered_ = nullptr;  // whose answer record_ holds; null: none of this iteration
+  FlowVariables variables_;
+  Conversations conversations_;
+  std::string failure_;
 };
 
 }  // namespace sluice

@@ -19,7 +19,8 @@ enum class Outcome : std::uint8_t {
   malformed,       // not HTTP, or a body that breaks its own framing
   http_error,      // status 4xx or 5xx
   stream_invalid,  // 2xx, but a fatal finding in the stream (error event, no content, no finish, no end marker)
-  interrupted      // cut by us: graceful stop, Ctrl-C; counts in no failure rate
+  interrupted,     // cut by us: graceful stop, Ctrl-C, abandon:; counts in no failure rate
+  flow_failed      // of no request: the flow ended the iteration
 };
 
 /// One server-sent event that carried text.
@@ -51,6 +52,7 @@ struct RequestRecord {
   std::string error;    // for people, when outcome is not ok; never a header or a prompt
   unsigned status = 0;  // HTTP status; 0 when no response came
   bool new_connection = false;
+  bool abandoned = false;  // interrupted because the flow wanted it
   std::uint64_t bytes_sent = 0, bytes_received = 0;
 
   // streams

@@ -36,6 +36,8 @@ std::string_view outcome_name(Outcome outcome) {
       return "http_error";
     case Outcome::stream_invalid:
       return "stream_invalid";
+    case Outcome::flow_failed:
+      return "flow_failed";
     case Outcome::interrupted:
       return "interrupted";
   }

@@ -208,7 +208,7 @@ void Tally::add(const RequestRecord& record, StepId step) {
   add_tokens(context);
   if (context.stream) add_stream(context);
   add_to_series(context);
-  if (failed) add_error(record);
+  if (failed) add_error(record.outcome, record.error);
 }
 
 void Tally::add_http(const Context& context) {
@@ -235,6 +235,7 @@ void Tally::add_http(const Context& context) {
     add_time(context, Metric::http_req_sending, r.send_began_at, r.sent_at);
     add_time(context, Metric::http_req_waiting, r.sent_at, r.first_byte_at);
   }
+  add_count(context, Metric::abandoned, r.abandoned ? 1 : 0);
   if (context.interrupted) return;
 
   StepCount& step = steps_[context.step];
@@ -437,9 +438,8 @@ void Tally::add_to_series(const Context& context) {
   }
 }
 
-void Tally::add_error(const RequestRecord& record) {
-  std::string_view text = bounded(record.error, kExampleMax);
-  std::pair<Outcome, std::string_view> key{record.outcome, text};
+void Tally::add_error(Outcome outcome, std::string_view error) {
+  std::pair<Outcome, std::string_view> key{outcome, bounded(error, kExampleMax)};
   auto found = errors_.find(key);
   if (found == errors_.end() && errors_.size() >= kErrorsMax) {
     key.second = kOtherErrors;
@@ -453,6 +453,7 @@ void Tally::add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant 
   advance_to(ended_at);
   ScenarioCount& count = scenarios_[scenario];
   feed_scenario(scenario, Metric::dropped_iterations, [](Figure& figure) { ++figure.samples; });
+  feed_scenario(scenario, Metric::iterations_failed, [](Figure& figure) { ++figure.samples; });
   if (interrupted) {
     ++count.interrupted;
     return;
@@ -464,6 +465,11 @@ void Tally::add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant 
   });
   const auto ticks = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 0));
   feed_scenario(scenario, Metric::iteration_duration, [ticks](Figure& figure) { figure.histogram.add(ticks); });
+}
+
+void Tally::add_failed_iteration(std::uint32_t scenario, std::string_view message) {
+  feed_scenario(scenario, Metric::iterations_failed, [](Figure& figure) { ++figure.sum; });
+  add_error(Outcome::flow_failed, message);
 }
 
 void Tally::add_check(CheckId check, bool passed) {

@@ -50,6 +50,8 @@ class Tally {
 
   void add(const RequestRecord& record, StepId step);
   void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);
+  /// The flow ended an iteration, which add_iteration() counts as well. `message`: for people; no captured value.
+  void add_failed_iteration(std::uint32_t scenario, std::string_view message);
   void add_check(CheckId check, bool passed);
   void add_group(StepId group, Nanoseconds duration);
   /// VUs of the scenario that this thread runs now.
@@ -147,7 +149,7 @@ class Tally {
   void add_findings(const Context& context);
   void add_vllm(const Context& context);
   void add_to_series(const Context& context);
-  void add_error(const RequestRecord& record);
+  void add_error(Outcome outcome, std::string_view error);
 
   std::shared_ptr<const TallyLayout> layout_;  // shared with the tallies of the other threads
   Instant origin_;

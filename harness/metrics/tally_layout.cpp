@@ -16,6 +16,7 @@ bool of_scenario(Metric metric) {
   switch (metric) {
     case Metric::iterations:
     case Metric::iteration_duration:
+    case Metric::iterations_failed:
     case Metric::dropped_iterations:
     case Metric::vus:
     case Metric::vus_max:
@@ -144,6 +145,16 @@ class LayoutBuilder {
       info.is_stream = chat->stream;
       own.emplace_back("method", "POST");
       own.emplace_back("url", "/v1/chat/completions");
+    } else if (const auto* completion = std::get_if<CompletionStep>(&step.verb)) {
+      info.is_request = true;
+      info.is_stream = completion->stream;
+      own.emplace_back("method", "POST");
+      own.emplace_back("url", "/v1/completions");
+    } else if (const auto* sse = std::get_if<SseStep>(&step.verb)) {
+      info.is_request = true;
+      info.is_stream = true;
+      own.emplace_back("method", sse->request.method);
+      own.emplace_back("url", sse->request.url.text());
     } else if (const auto* http = std::get_if<HttpStep>(&step.verb)) {
       info.is_request = true;
       own.emplace_back("method", http->method);
@@ -157,8 +168,9 @@ class LayoutBuilder {
     layout_.steps_.push_back(info);
     feed_step(info.tags);
     for (const Check& check : step.checks) add_check(check, id, info.tags);
-    if (inner != nullptr)
-      for (const Step& next : inner->steps) add_step(next, scenario, scenario_tags, info.group);
+    for_each_block(step, [&](const std::vector<Step>& block) {
+      for (const Step& next : block) add_step(next, scenario, scenario_tags, info.group);
+    });
   }
 
   void feed_step(const Tags& tags) {

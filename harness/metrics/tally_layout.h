@@ -1,8 +1,8 @@
 // What a tally keeps: every step numbered, with its static tags, and for each the selections it feeds.
 //
 // Made once from a plan, then shared, immutable, by the tallies of all threads. Steps are numbered depth-first in the
-// order of the file over all scenarios: a group first, then its steps. Sleeps have numbers too, so that whoever walks
-// the flow can count along. Checks are numbered in the same walk.
+// order of the file over all scenarios: a step first, then those inside it (for_each_block). Sleeps have numbers too,
+// so that whoever walks the flow can count along. Checks are numbered in the same walk.
 //
 // Static tags of a step: scenario, group ("::outer::inner", empty at the top), name, method, url (the template as
 // written), those of the step and those of its scenario (the step's win). Dynamic ones that a selector may name:

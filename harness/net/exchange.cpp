@@ -113,11 +113,18 @@ struct Exchange::State final : AnswerSink {
   void events_of_read_end(bool drained);
   void take_event(const SseEvent& raw);
   void take_answer();
+  void judge_events();
   void judge(Outcome broken, std::string why);
   void copy_findings();
 
+  bool is_stream() const {
+    return request.answer == ExchangeRequest::Answer::stream || request.answer == ExchangeRequest::Answer::events;
+  }
+  bool is_abandoned() const { return request.abandon_events > 0 && record->events >= request.abandon_events; }
+  void take_plain_event(const SseEvent& raw);
+
   bool ok_status() const { return record->status >= 200 && record->status <= 299; }
-  bool streaming() const { return request.answer == ExchangeRequest::Answer::stream && ok_status(); }
+  bool streaming() const { return is_stream() && ok_status(); }
 
   void on_status(unsigned status) override { record->status = status; }
   void on_header(std::string_view name, std::string_view value, http::field field) override {
@@ -135,7 +142,7 @@ struct Exchange::State final : AnswerSink {
 void Exchange::State::begin(ExchangeRequest wanted, RequestRecord& into) {
   request = wanted;
   record = &into;
-  record->stream = wanted.answer == ExchangeRequest::Answer::stream;
+  record->stream = is_stream();
   begin_answer();
 }
 
@@ -157,7 +164,15 @@ void Exchange::State::on_body(std::string_view bytes) {
   if (r.first_body_at == kNever) r.first_body_at = received_at;
   if (streaming()) {
     sse.push(bytes);
-    while (const auto event = sse.next()) take_event(*event);
+    while (const auto event = sse.next()) {
+      if (r.saw_done && request.answer == ExchangeRequest::Answer::events) break;
+      if (is_abandoned()) break;
+      if (request.answer == ExchangeRequest::Answer::stream) {
+        take_event(*event);
+      } else {
+        take_plain_event(*event);
+      }
+    }
   } else if (request.keep_body || request.answer == ExchangeRequest::Answer::chat) {
     append_bounded(r.body, bytes, limits::body_bytes_kept);
   }
@@ -203,6 +218,30 @@ void Exchange::State::take_event(const SseEvent& raw) {
     r.saw_done = true;
     if (r.done_at == kNever) r.done_at = received_at;
   }
+}
+
+void Exchange::State::take_plain_event(const SseEvent& raw) {
+  RequestRecord& r = *record;
+  ++r.events;
+  if (kernel_stamp) ++r.events_kernel_stamped;
+  if (r.first_event_at == kNever) r.first_event_at = received_at;
+  last_event_was_content = false;
+  if (!request.until.empty() && raw.data == request.until) {
+    r.saw_done = true;
+    r.done_at = received_at;
+    return;
+  }
+  if (raw.data.empty()) return;
+  ContentEvent content;
+  content.received_at = received_at;
+  content.seen_at = now();
+  content.kernel_stamp = kernel_stamp;
+  content.coalesced = true;  // until the read has turned out to end with it
+  content.characters = count_code_points(raw.data);
+  last_event_was_content = true;
+  if (r.content.size() < limits::content_events_kept) r.content.push_back(content);
+  if (r.first_answer_at == kNever) r.first_answer_at = received_at;
+  if (request.keep_text) append_bounded(r.text, raw.data, limits::body_bytes_kept);
 }
 
 void Exchange::State::take_read(const Connection::Read& got, Instant at) {
@@ -275,6 +314,20 @@ void Exchange::State::take_answer() {
   }
 }
 
+/// The end of server-sent events of any kind.
+void Exchange::State::judge_events() {
+  RequestRecord& r = *record;
+  if (r.outcome != Outcome::ok) {
+    r.error = "an event is too large";
+  } else if (!content_type.empty() && !boost::beast::iequals(content_type.substr(0, 17), "text/event-stream")) {
+    r.outcome = Outcome::stream_invalid;
+    r.error = "the answer is no stream of events";
+  } else if (!request.until.empty() && !r.saw_done) {
+    r.outcome = Outcome::stream_invalid;
+    r.error = "ended before the event that until: names";
+  }
+}
+
 void Exchange::State::copy_findings() {
   for (const Finding& finding : rules.findings()) {
     record->findings.push_back(static_cast<std::uint8_t>(finding.rule));
@@ -289,7 +342,7 @@ void Exchange::State::judge(Outcome broken, std::string why) {
   r.outcome = broken;
   r.error = std::move(why);
   const bool answered = r.status != 0 && !informational;
-  if (r.stream && answered) {
+  if (request.answer == ExchangeRequest::Answer::stream && answered) {
     StreamEnd end;
     end.framing_whole = broken == Outcome::ok;
     end.partial_event = sse.has_partial();
@@ -303,6 +356,8 @@ void Exchange::State::judge(Outcome broken, std::string why) {
   if (r.status >= 400) {
     r.outcome = Outcome::http_error;
     r.error = fmt::format("HTTP status {}", r.status);
+  } else if (request.answer == ExchangeRequest::Answer::events) {
+    judge_events();
   } else if (r.stream && rules.failed()) {
     r.outcome = Outcome::stream_invalid;
     for (const Finding& finding : rules.findings()) {
@@ -326,13 +381,23 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
   using Io = Connection::Io;
   State& s = *state_;
   s.begin(request, record);
-  const Instant deadline = record.started_at + request.timeout.count();
+  Instant deadline = record.started_at + request.timeout.count();
+  const Instant abandoned_at =
+      request.abandon_after.count() > 0 ? record.started_at + request.abandon_after.count() : kNever;
+  const bool may_abandon = abandoned_at != kNever && abandoned_at < deadline;
+  if (may_abandon) deadline = abandoned_at;
   waiter.set_deadline(deadline);
   s.received_at = kNever;
 
   Outcome broken = Outcome::ok;
   std::string why;
+  const auto abandon = [&] {
+    broken = Outcome::interrupted;
+    why = "abandoned";
+    record.abandoned = true;
+  };
   const auto give_up = [&](Wake wake) {
+    if (wake == Wake::deadline && may_abandon) return abandon();
     broken = wake == Wake::interrupted ? Outcome::interrupted : Outcome::timed_out;
     why = wake == Wake::interrupted        ? "cut by the end of the run"
           : record.first_byte_at == kNever ? "no answer within " + format_duration(request.timeout)
@@ -350,7 +415,7 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
       record.connected_at = opened.connected_at;
       record.tls_at = opened.error.empty() || opened.wake == Wake::ready ? opened.tls_at : kNever;
       if (!opened.error.empty()) {
-        if (opened.wake == Wake::interrupted) {
+        if (opened.wake == Wake::interrupted || (opened.wake == Wake::deadline && may_abandon)) {
           give_up(opened.wake);
         } else {
           broken = Outcome::connect_failed;
@@ -458,6 +523,11 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
         broken = Outcome::stream_invalid;
         break;
       }
+      if (s.is_abandoned()) {
+        abandon();
+        break;
+      }
+      if (s.request.answer == ExchangeRequest::Answer::events && record.saw_done) break;
       if (used < size) {
         if (s.parser->is_done() || size - used > ExchangeBuffers::kHeldBytes) {
           // Bytes that nobody asked for: what they belong to cannot be known, so the connection is done for.

@@ -24,9 +24,10 @@ namespace sluice {
 
 struct ExchangeRequest {
   enum class Answer : std::uint8_t {
-    plain,  // any body
-    chat,   // one JSON answer of a chat or text completion
-    stream  // server-sent events of one
+    plain,   // any body
+    chat,    // one JSON answer of a chat or text completion
+    stream,  // server-sent events of one
+    events   // server-sent events of any kind: the data of each is content
   };
   std::string_view bytes;  // head and body; must live until the exchange has ended
   Answer answer = Answer::plain;
@@ -35,6 +36,9 @@ struct ExchangeRequest {
   std::string_view dialect = "openai";
   Nanoseconds timeout{};  // of the whole request, connecting included; from record.started_at
   bool keep_text = false, keep_body = false, keep_headers = false;  // for checks
+  std::string_view until;            // Answer::events: data of the event that ends it; empty: the answer's end does
+  std::uint64_t abandon_events = 0;  // a stream is dropped after so many events; 0: it is not
+  Nanoseconds abandon_after{};       // and at this time, from record.started_at; 0: it is not
 };
 
 /// What exchanges of one load thread share.

@@ -12,6 +12,19 @@ namespace sluice {
 
 namespace {
 
+// The blanks in the expression of a hole are not those of what it makes.
+std::string without_holes(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const auto open = text.find("${");
+    out += text.substr(0, open);
+    if (open == std::string_view::npos) break;
+    const auto end = end_of_hole(text.substr(open));
+    text = end ? text.substr(open + *end + 1) : std::string_view();
+  }
+  return out;
+}
+
 class NoScope : public Scope {
  public:
   Value lookup(std::string_view) const override { return {}; }
@@ -19,27 +32,39 @@ class NoScope : public Scope {
 
 }  // namespace
 
-// The verb and what it addresses; a second one alike gets a number, so that each step has its own row in a report.
-class FlowReader::StepNames {
- public:
-  std::string unique(std::string name) {
-    const int count = ++counts_[name];
-    return count == 1 ? name : fmt::format("{} ({})", name, count);
-  }
-
- private:
-  std::map<std::string, int> counts_;
-};
+std::string FlowReader::StepNames::unique(const std::string& name) {
+  const int count = ++counts_[name];
+  return count == 1 ? name : fmt::format("{} ({})", name, count);
+}
 
 void FlowReader::read_flows(const YamlMember& member) {
   if (!member.value.is_mapping())
     return problems_.add(member.value.place, "flows: must be a mapping of names to lists of steps");
-  for (const auto& entry : member.value.members) {
-    StepNames names;
-    steps_ = 0;
-    flows_[entry.key] = read_steps(entry.value, fmt::format("flow '{}'", entry.key), names);
+  for (const auto& entry : member.value.members) flow_nodes_[entry.key] = &entry.value;
+}
+
+/// Those that no scenario names are read as well, for what is wrong with them.
+void FlowReader::read_unused_flows() {
+  for (const auto& [name, node] : flow_nodes_) {
+    if (!used_flows_.contains(name)) read_whole(*node, fmt::format("flow '{}'", name));
   }
 }
+
+std::vector<Step> FlowReader::read_whole(const YamlNode& node, std::string_view what) {
+  StepNames names;
+  steps_ = 0;
+  scalars_.flow_names.clear();
+  return read_steps(node, what, names);
+}
+
+std::vector<Step> FlowReader::read_setup(const YamlMember& member) {
+  auto steps = read_whole(member.value, "setup");
+  scalars_.setup_names = std::move(scalars_.flow_names);
+  scalars_.flow_names.clear();
+  return steps;
+}
+
+std::vector<Step> FlowReader::read_teardown(const YamlMember& member) { return read_whole(member.value, "teardown"); }
 
 std::vector<Step> FlowReader::read_steps(const YamlNode& node, std::string_view what, StepNames& names) {
   std::vector<Step> steps;
@@ -60,11 +85,15 @@ std::vector<Step> FlowReader::read_steps(const YamlNode& node, std::string_view 
 std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names) {
   Section section(node, "step", "a step", problems_);
   if (!section.is_mapping()) return std::nullopt;
-  const auto *chat = section.take("chat"), *http = section.take("http"), *sleep = section.take("sleep"),
-             *group = section.take("group");
-  const auto *children = section.take("steps"), *check = section.take("check"), *name = section.take("name");
-  const auto *tags = section.take("tags"), *timeout = section.take("timeout");
-  const auto verbs = std::array{chat, http, sleep, group};
+  const auto *chat = section.take("chat"), *completion = section.take("completion"), *http = section.take("http"),
+             *sse = section.take("sse"), *sleep = section.take("sleep"), *group = section.take("group"),
+             *branch = section.take("if"), *repeat = section.take("repeat"), *choose = section.take("choose"),
+             *set = section.take("set"), *failure = section.take("fail");
+  const auto *children = section.take("steps"), *then = section.take("then"), *otherwise = section.take("else");
+  const auto *check = section.take("check"), *capture = section.take("capture"), *abandon = section.take("abandon");
+  const auto *name = section.take("name"), *tags = section.take("tags"), *timeout = section.take("timeout");
+  const auto verbs = std::array{chat, completion, http, sse, sleep, group, branch, repeat, choose, set, failure};
+  constexpr std::string_view all_verbs = "chat, completion, http, sse, sleep, group, if, repeat, choose, set and fail";
   const auto count = std::count_if(verbs.begin(), verbs.end(), [](const auto* verb) { return verb != nullptr; });
   if (count != 1) {
     const bool spelled = std::any_of(node.members.begin(), node.members.end(), [](const auto& member) {
@@ -73,31 +102,48 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     });
     if (count > 1) {
       problems_.add(node.place,
-                    "a step has one of chat, http, sleep and group, and this has more: make them steps of their own");
+                    fmt::format("a step has one of {}, and this has more: make them steps of their own", all_verbs));
     } else if (!spelled) {  // else the unknown key has been named already
-      problems_.add(node.place, "a step needs one of chat, http, sleep and group");
+      problems_.add(node.place, fmt::format("a step needs one of {}", all_verbs));
     }
   }
-  const bool asks = chat || http;
-  if (verbs[2] || verbs[3]) {
-    for (const auto* extra : {check, timeout, tags}) {
-      if (extra && !asks) problems_.add(extra->place, fmt::format("{}: belongs to chat and http steps", extra->key));
+  const bool asks = chat || completion || http || sse;
+  if (count > 0 && !asks) {
+    for (const auto* extra : {check, capture, timeout, tags}) {
+      if (extra) problems_.add(extra->place, fmt::format("{}: belongs to steps that send a request", extra->key));
     }
   }
-  if (children && !group && count > 0) problems_.add(children->place, "steps: belongs to a group");
+  if (abandon && count > 0 && !chat && !completion && !sse)
+    problems_.add(abandon->place, "abandon: belongs to chat, completion and sse steps");
+  if (children && !group && !repeat && count > 0)
+    problems_.add(children->place, "steps: belongs to a group or a repeat");
+  for (const auto* extra : {then, otherwise}) {
+    if (extra && !branch && count > 0) problems_.add(extra->place, fmt::format("{}: belongs to an if", extra->key));
+  }
 
   Step step;
   step.place = node.place;
+  bool streams = sse != nullptr;
   if (chat) {
-    step.verb = read_chat(*chat);
+    auto read = read_chat(*chat);
+    streams = read.stream;
+    step.verb = std::move(read);
     step.name = "chat";
+  } else if (completion) {
+    auto read = read_completion(*completion);
+    streams = read.stream;
+    step.verb = std::move(read);
+    step.name = "completion";
   } else if (http) {
     auto read = read_http(*http);
     step.name = fmt::format("{} {}", read.method, read.url.text());
     step.verb = std::move(read);
+  } else if (sse) {
+    auto read = read_sse(*sse);
+    step.name = fmt::format("sse {}", read.request.url.text());
+    step.verb = std::move(read);
   } else if (sleep) {
-    const auto range = scalars_.range(sleep).value_or(std::pair<Nanoseconds, Nanoseconds>{});
-    step.verb = SleepStep{range.first, range.second};
+    step.verb = read_sleep(*sleep);
     step.name = "sleep";
   } else if (group) {
     GroupStep read;
@@ -111,6 +157,21 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
       problems_.add(node.place, "a group needs steps:");
     }
     step.verb = std::move(read);
+  } else if (branch) {
+    step.verb = read_if(*branch, then, otherwise, names);
+    step.name = "if";
+  } else if (repeat) {
+    step.verb = read_repeat(*repeat, children, names);
+    step.name = "repeat";
+  } else if (choose) {
+    step.verb = read_choose(*choose, names);
+    step.name = "choose";
+  } else if (set) {
+    step.verb = read_set(*set);
+    step.name = "set";
+  } else if (failure) {
+    step.verb = FailStep{scalars_.shown_text(failure->value, failure->key).value_or("")};
+    step.name = "fail";
   }
   if (name) {
     step.name = scalars_.text(name).value_or("");
@@ -119,7 +180,12 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   } else if (asks) {
     step.name = names.unique(step.name);
   }
+  if (capture && asks) step.captures = read_captures(*capture);  // before the checks, which may use what is captured
   if (check && asks) step.checks = read_checks(*check);
+  if (abandon) {
+    if (asks && !streams) problems_.add(abandon->place, "abandon: drops streams, and this has stream: false");
+    step.abandon = read_abandon(*abandon);
+  }
   step.tags = read_tags(tags, scalars_, problems_);
   step.timeout = scalars_.positive_duration(timeout);
   return step;
@@ -130,6 +196,13 @@ ChatStep FlowReader::read_chat(const YamlMember& member) {
   Section section(member.value, "chat", "chat", problems_);
   if (!section.is_mapping()) return chat;
   const auto *prompt = section.take("prompt"), *messages = section.take("messages"), *system = section.take("system");
+  const auto* conversation = section.take("conversation");
+  if (conversation) {
+    chat.conversation = scalars_.text(conversation).value_or("");
+    if (!is_word(chat.conversation))
+      problems_.add(conversation->value.place, "conversation: a name of letters, digits, _ and - is wanted");
+    if (messages) problems_.add(messages->place, "messages: a conversation is told by prompts, one a step");
+  }
   if ((prompt != nullptr) == (messages != nullptr)) {
     problems_.add(member.place,
                   prompt ? "chat: has prompt and messages: one of them is wanted" : "chat: needs prompt: or messages:");
@@ -142,21 +215,49 @@ ChatStep FlowReader::read_chat(const YamlMember& member) {
   add("system", system);
   add("user", prompt);
   if (messages) read_messages(*messages, chat);
+  read_model_request(section, chat);
+  return chat;
+}
+
+CompletionStep FlowReader::read_completion(const YamlMember& member) {
+  CompletionStep completion;
+  Section section(member.value, "completion", "completion", problems_);
+  if (!section.is_mapping()) return completion;
+  if (const auto* prompt = section.take("prompt"))
+    completion.prompt = scalars_.pattern(prompt->value, "prompt").value_or(Template());
+  read_model_request(section, completion);
+  return completion;
+}
+
+void FlowReader::read_model_request(Section& section, ModelRequest& request) {
   if (const auto* model = section.take("model"))
-    chat.model = scalars_.pattern(model->value, "model").value_or(Template());
-  chat.stream = scalars_.truth(section.take("stream")).value_or(true);
+    request.model = scalars_.pattern(model->value, "model").value_or(Template());
+  request.stream = scalars_.truth(section.take("stream")).value_or(true);
   const auto* usage = section.take("include_usage");
-  chat.include_usage = scalars_.truth(usage).value_or(true);
-  if (usage && !chat.stream)
+  request.include_usage = scalars_.truth(usage).value_or(true);
+  if (usage && !request.stream)
     problems_.add(usage->place, "include_usage: belongs to streams; an unstreamed answer always has its usage");
 
+  // What changes with each iteration can be known only then: a number is sent as one, all else as text.
+  const auto is_live = [&](const YamlMember* option) {
+    if (!option) return false;
+    const auto filled = scalars_.filled(option->value, option->key);
+    if (filled && filled->is_plain()) return false;
+    auto value = filled ? scalars_.pattern(option->value, option->key, Template::Form::json_number) : std::nullopt;
+    if (value) request.live_options.emplace_back(option->key, std::move(*value));
+    return true;
+  };
   const auto whole = [&](std::string_view key, std::uint64_t least, std::uint64_t most) {
-    if (const auto value = scalars_.whole(section.take(key), least, most))
-      chat.options.emplace_back(key, fmt::format("{}", *value));
+    const auto* option = section.take(key);
+    if (is_live(option)) return;
+    if (const auto value = scalars_.whole(option, least, most))
+      request.options.emplace_back(key, fmt::format("{}", *value));
   };
   const auto number = [&](std::string_view key, double least, double most) {
-    if (const auto value = scalars_.number(section.take(key), least, most))
-      chat.options.emplace_back(key, fmt::format("{}", *value));
+    const auto* option = section.take(key);
+    if (is_live(option)) return;
+    if (const auto value = scalars_.number(option, least, most))
+      request.options.emplace_back(key, fmt::format("{}", *value));
   };
   whole("max_tokens", 1, 10'000'000);
   number("temperature", 0, 2);
@@ -167,9 +268,8 @@ ChatStep FlowReader::read_chat(const YamlMember& member) {
   number("frequency_penalty", -2, 2);
   number("repetition_penalty", 0.01, 100);
   whole("seed", 0, kWholeMax);
-  if (const auto* stop = section.take("stop")) read_stop(*stop, chat);
-  if (const auto* body = section.take("body")) read_body_members(*body, chat);
-  return chat;
+  if (const auto* stop = section.take("stop")) read_stop(*stop, request);
+  if (const auto* body = section.take("body")) read_body_members(*body, request);
 }
 
 void FlowReader::read_messages(const YamlMember& member, ChatStep& chat) {
@@ -194,7 +294,7 @@ void FlowReader::read_messages(const YamlMember& member, ChatStep& chat) {
   }
 }
 
-void FlowReader::read_stop(const YamlMember& member, ChatStep& chat) {
+void FlowReader::read_stop(const YamlMember& member, ModelRequest& request) {
   std::string json;
   const auto add = [&](const YamlNode& node) {
     const auto value = scalars_.text(node, "stop");
@@ -206,31 +306,31 @@ void FlowReader::read_stop(const YamlMember& member, ChatStep& chat) {
   } else {
     add(member.value);
   }
-  chat.options.emplace_back("stop", "[" + json + "]");
+  request.options.emplace_back("stop", "[" + json + "]");
 }
 
-void FlowReader::read_body_members(const YamlMember& member, ChatStep& chat) {
+void FlowReader::read_body_members(const YamlMember& member, ModelRequest& request) {
   if (!member.value.is_mapping())
     return problems_.add(member.value.place, "body: must be a mapping of members of the request's body");
   for (const auto& entry : member.value.members) {
-    static constexpr std::string_view own[] = {"messages", "model", "stream", "stream_options"};
-    const bool given = std::any_of(chat.options.begin(), chat.options.end(),
-                                   [&](const auto& option) { return option.first == entry.key; });
+    static constexpr std::string_view own[] = {"messages", "prompt", "model", "stream", "stream_options"};
+    const auto is_it = [&](const auto& option) { return option.first == entry.key; };
+    const bool given = std::any_of(request.options.begin(), request.options.end(), is_it) ||
+                       std::any_of(request.live_options.begin(), request.live_options.end(), is_it);
     if (given || std::find(std::begin(own), std::end(own), entry.key) != std::end(own)) {
       problems_.add(entry.place,
-                    fmt::format("body: '{}' is a key of chat itself: it cannot stand here as well", entry.key));
+                    fmt::format("body: '{}' is a key of the step itself: it cannot stand here as well", entry.key));
       continue;
     }
     Template value;
     if (!scalars_.json(entry.value, entry.key, 0, value)) continue;
     if (!value.is_static()) {
-      problems_.add(entry.value.place,
-                    fmt::format("{}: what changes with each iteration can stand in messages only", entry.key));
+      request.live_options.emplace_back(entry.key, std::move(value));
       continue;
     }
     std::string text;
     value.render(NoScope(), text);
-    chat.options.emplace_back(entry.key, std::move(text));
+    request.options.emplace_back(entry.key, std::move(text));
   }
 }
 
@@ -250,16 +350,7 @@ HttpStep FlowReader::read_http(const YamlMember& member) {
   }
   if (!address) {
     problems_.add(member.place, "http: needs one of get, post, put, patch, delete and head");
-  } else if (auto url = scalars_.pattern(address->value, address->key)) {
-    const auto text = url->text();
-    if (!text.starts_with('/') && !text.starts_with("http://") && !text.starts_with("https://") &&
-        !text.starts_with("${")) {
-      problems_.add(address->value.place,
-                    fmt::format("{}: a path that starts with '/' is wanted, or a whole URL", address->key));
-    }
-    if (text.find_first_of(" \t\r\n") != std::string::npos) {
-      problems_.add(address->value.place, fmt::format("{}: a URL has no blanks: write %20", address->key));
-    }
+  } else if (auto url = read_address(*address)) {
     http.url = std::move(*url);
   }
   if (const auto* headers = section.take("headers")) http.headers = read_headers(*headers, scalars_, problems_);
@@ -281,18 +372,60 @@ HttpStep FlowReader::read_http(const YamlMember& member) {
   return http;
 }
 
+SseStep FlowReader::read_sse(const YamlMember& member) {
+  SseStep sse;
+  HttpStep& request = sse.request;
+  Section section(member.value, "sse", "sse", problems_);
+  if (!section.is_mapping()) return sse;
+  const auto *get = section.take("get"), *post = section.take("post"), *until = section.take("until");
+  const auto *json = section.take("json"), *body = section.take("body"), *headers = section.take("headers");
+  if ((get != nullptr) == (post != nullptr)) {
+    problems_.add(member.place, get ? "sse: has get and post: one request a step" : "sse: needs get: or post:");
+  } else {
+    const auto* address = get ? get : post;
+    request.method = get ? "GET" : "POST";
+    request.url = read_address(*address).value_or(Template());
+  }
+  if (headers) request.headers = read_headers(*headers, scalars_, problems_);
+  if (json && body) problems_.add(body->place, "sse: has json and body: one of them is wanted");
+  if ((json || body) && get) problems_.add((json ? json : body)->place, "sse: GET sends no body");
+  const bool typed = std::any_of(request.headers.begin(), request.headers.end(),
+                                 [](const auto& header) { return same_letters(header.first, "content-type"); });
+  if (json) {
+    scalars_.json(json->value, "json", 0, request.body);
+    if (!typed) request.content_type = "application/json";
+  } else if (body) {
+    request.body = scalars_.pattern(body->value, "body").value_or(Template());
+    if (!typed) request.content_type = "text/plain; charset=utf-8";
+  }
+  if (until) {
+    sse.until = scalars_.text(until).value_or("");
+    if (sse.until.empty()) problems_.add(until->value.place, "until: the data of an event is wanted, such as [DONE]");
+  }
+  return sse;
+}
+
+std::optional<Template> FlowReader::read_address(const YamlMember& address) {
+  auto url = scalars_.pattern(address.value, address.key);
+  if (!url) return url;
+  const auto text = url->text();
+  if (!text.starts_with('/') && !text.starts_with("http://") && !text.starts_with("https://") &&
+      !text.starts_with("${")) {
+    problems_.add(address.value.place,
+                  fmt::format("{}: a path that starts with '/' is wanted, or a whole URL", address.key));
+  }
+  if (without_holes(text).find_first_of(" \t\r\n") != std::string::npos) {
+    problems_.add(address.value.place, fmt::format("{}: a URL has no blanks: write %20", address.key));
+  }
+  return url;
+}
+
 std::vector<Check> FlowReader::read_checks(const YamlMember& member) {
   std::vector<Check> checks;
   const auto add = [&](const YamlNode& node) {
-    const auto filled = scalars_.filled(node, "check");
-    if (!filled) return;
-    if (!filled->is_plain()) {
-      return problems_.add(node.place, "check: what changes with each iteration cannot stand in a check");
-    }
-    auto condition = Expression::parse(filled->plain(), kResponseNames);
-    if (!condition)
-      return scalars_.refuse(node, *filled, "check", fmt::format("{}: {}", filled->plain(), condition.error().message));
-    checks.push_back({filled->shown, std::move(*condition), node.place});
+    std::string shown;
+    if (auto condition = scalars_.expression(node, "check", kResponseNames, &shown))
+      checks.push_back({std::move(shown), std::move(*condition), node.place});
   };
   if (member.value.is_sequence()) {
     for (const auto& item : member.value.items) add(item);
@@ -302,17 +435,19 @@ std::vector<Check> FlowReader::read_checks(const YamlMember& member) {
   return checks;
 }
 
-std::vector<Step> FlowReader::read_flow(const YamlMember& member, const std::string& scenario) {
-  if (!member.value.is_scalar()) {
-    StepNames names;
-    steps_ = 0;
-    return read_steps(member.value, fmt::format("the flow of '{}'", scenario), names);
-  }
+std::vector<Step> FlowReader::read_flow(const YamlMember& member, const std::string& scenario, bool has_own_variables) {
+  if (!member.value.is_scalar()) return read_whole(member.value, fmt::format("the flow of '{}'", scenario));
   const auto name = scalars_.text(&member);
   if (!name) return {};
-  if (const auto known = flows_.find(*name); known != flows_.end()) return known->second;
+  if (const auto node = flow_nodes_.find(*name); node != flow_nodes_.end()) {
+    used_flows_.insert(*name);
+    if (const auto known = flows_.find(*name); known != flows_.end() && !has_own_variables) return known->second;
+    auto steps = read_whole(*node->second, fmt::format("flow '{}'", *name));
+    if (!has_own_variables) flows_[*name] = steps;
+    return steps;
+  }
   std::vector<std::string_view> names;
-  for (const auto& [known, steps] : flows_) names.push_back(known);
+  for (const auto& [known, node] : flow_nodes_) names.push_back(known);
   problems_.add(member.value.place,
                 fmt::format("flow: nothing under flows: is named '{}'{}", *name, did_you_mean(*name, names)));
   return {};

@@ -16,6 +16,8 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"env", "map:text", "Variables with their defaults. The environment overrides them, -e NAME=VALUE overrides both."},
     {"target", "section:target", "What is tested.", true},
     {"data", "map:section:data", "Data files by name; ${name.field} reads a row's field, one row an iteration."},
+    {"setup", "list:section:step", "Steps that run once before the load; what they capture is there for all."},
+    {"teardown", "list:section:step", "Steps that run once after the load, also when a threshold has ended it."},
     {"flows", "map:list:section:step", "Flows by name, for scenarios that share one."},
     {"scenarios", "map:section:scenario", "Who does what: each runs beside the others.", true},
     {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
@@ -78,6 +80,7 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
     {"graceful_stop", "duration", "How long iterations may go on after the end; default 30s."},
     {"tags", "map:text", "Tags of everything it measures, for selectors of thresholds."},
     {"objectives", "map:duration", "Limits by metric that a request must meet to count as good (goodput)."},
+    {"env", "map:text", "Variables of this scenario's flow; they win over the file's, the environment's and -e."},
     {"flow", "text|list:section:step", "What each iteration does: the steps, or the name of a flow.", true},
 });
 
@@ -94,9 +97,21 @@ constexpr auto kStage = std::to_array<KeyInfo>({
 constexpr auto kStep = std::to_array<KeyInfo>({
     {"chat", "section:chat", "Asks the model: POST /v1/chat/completions."},
     {"http", "section:http", "One HTTP request."},
-    {"sleep", "range", "Waits: 1s, or 1s..3s for a random time between."},
+    {"completion", "section:completion", "Asks the model: POST /v1/completions."},
+    {"sse", "section:sse", "One request whose answer is a stream of server-sent events of any kind."},
+    {"sleep", "range|section:sleep", "Waits: 1s, 1s..3s for a random time between, or {mean: 1s, distribution: ...}."},
     {"group", "text", "A name for some steps together, which stand under steps:."},
-    {"steps", "list:section:step", "The steps of a group."},
+    {"steps", "list:section:step", "The steps of a group or of repeat."},
+    {"if", "text", "A condition: then: or else: is done."},
+    {"then", "list:section:step", "The steps when the condition of if: holds."},
+    {"else", "list:section:step", "The steps when it does not."},
+    {"repeat", "whole|section:repeat", "How often steps: are done: 3, or {times: 3, while: condition}."},
+    {"choose", "list:section:way", "One of several lists of steps, by chance."},
+    {"set", "map:text", "Variables of the iteration: names to expressions; a text with ${...} is a text."},
+    {"fail", "text", "Ends the iteration as failed, with this message."},
+    {"capture", "map:text|map:section:capture",
+     "Variables from the answer: NAME: $.json.path, or how else to find it."},
+    {"abandon", "section:abandon", "Drops the stream before its end, as a user does who has seen enough."},
     {"check", "text|list:text",
      "What must hold of the answer: status == 200, text contains \"print(\", chunks in 50..100."},
     {"name", "text", "The step's name in reports, and its tag `name`."},
@@ -104,8 +119,41 @@ constexpr auto kStep = std::to_array<KeyInfo>({
     {"timeout", "duration", "Of the whole request; default: the target's request_timeout."},
 });
 
+constexpr auto kSleep = std::to_array<KeyInfo>({
+    {"mean", "duration", "The mean of the times.", true},
+    {"distribution", "words:exponential normal", "Default exponential."},
+    {"deviation", "duration", "normal: the standard deviation; default a quarter of the mean."},
+    {"max", "duration", "No time is longer; default: none."},
+});
+
+constexpr auto kRepeat = std::to_array<KeyInfo>({
+    {"times", "whole", "At most so often; default 1000000."},
+    {"while", "text", "A condition, looked at before each round."},
+});
+
+constexpr auto kWay = std::to_array<KeyInfo>({
+    {"weight", "number", "How likely, beside the others' weights; default 1."},
+    {"steps", "list:section:step", "What is done.", true},
+});
+
+constexpr auto kCapture = std::to_array<KeyInfo>({
+    {"json", "text", "Where it lies in the answer's JSON: $.a.b[0].c; [*] takes the first that fits."},
+    {"regex", "text", "A pattern that is found in the answer."},
+    {"group", "whole", "regex: which of its groups; default 1, or the whole match when there is none."},
+    {"header", "text", "The name of a header of the answer."},
+    {"text", "truth", "true: the whole answer."},
+    {"default", "text", "The value when nothing is found; without it the iteration ends as failed."},
+});
+
+constexpr auto kAbandon = std::to_array<KeyInfo>({
+    {"after_events", "whole", "After so many events."},
+    {"after", "duration", "After this time, counted from the request's start."},
+});
+
 constexpr auto kChat = std::to_array<KeyInfo>({
     {"prompt", "text", "One message of the user."},
+    {"conversation", "text",
+     "The name of a conversation of the iteration: what was said and answered before is sent too."},
     {"messages", "list:section:message", "The whole conversation, instead of prompt."},
     {"system", "text", "A system message before the prompt or the messages."},
     {"model", "text", "Default: the target's."},
@@ -122,6 +170,33 @@ constexpr auto kChat = std::to_array<KeyInfo>({
     {"seed", "whole", "For repeatable sampling."},
     {"stop", "text|list:text", "Texts at which the answer ends."},
     {"body", "map:json", "Further members of the request's body, as they are."},
+});
+
+constexpr auto kCompletion = std::to_array<KeyInfo>({
+    {"prompt", "text", "The text that is to be continued.", true},
+    {"model", "text", "Default: the target's."},
+    {"stream", "truth", "Default true."},
+    {"include_usage", "truth", "Asks for token counts at the stream's end; default true."},
+    {"max_tokens", "whole", "At most so many tokens of answer."},
+    {"temperature", "number", "0 to 2; 0 is greedy."},
+    {"top_p", "number", "0 to 1."},
+    {"top_k", "whole", "Not OpenAI's; vLLM and sluice-engine take it."},
+    {"min_p", "number", "0 to 1. Not OpenAI's."},
+    {"presence_penalty", "number", "-2 to 2."},
+    {"frequency_penalty", "number", "-2 to 2."},
+    {"repetition_penalty", "number", "Over 0. Not OpenAI's."},
+    {"seed", "whole", "For repeatable sampling."},
+    {"stop", "text|list:text", "Texts at which the answer ends."},
+    {"body", "map:json", "Further members of the request's body, as they are."},
+});
+
+constexpr auto kSse = std::to_array<KeyInfo>({
+    {"get", "text", "A path on the target, or a whole URL."},
+    {"post", "text", "A path on the target, or a whole URL."},
+    {"json", "json", "The body as JSON."},
+    {"body", "text", "The body as text."},
+    {"headers", "map:text", "Beside the target's."},
+    {"until", "text", "The data of the event that ends the stream, such as [DONE]; default: it ends with the answer."},
 });
 
 constexpr auto kMessage = std::to_array<KeyInfo>({
@@ -156,8 +231,15 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"scenario", "Some virtual users and what they do.", kScenario},
     {"scale_to", "Stretches stages.", kScaleTo},
     {"stage", "One ramp.", kStage},
-    {"step", "One step of a flow: chat, http, sleep or group.", kStep},
+    {"step", "One step of a flow: one verb, and what belongs to it.", kStep},
+    {"sleep", "Times of a distribution.", kSleep},
+    {"repeat", "How often.", kRepeat},
+    {"way", "One of the ways to choose from.", kWay},
+    {"capture", "How to find a value in an answer.", kCapture},
+    {"abandon", "When a stream is dropped.", kAbandon},
     {"chat", "A question to the model.", kChat},
+    {"completion", "A text for the model to continue.", kCompletion},
+    {"sse", "A stream of server-sent events.", kSse},
     {"message", "One turn.", kMessage},
     {"http", "One request: get, post, put, patch, delete or head.", kHttp},
     {"threshold", "A threshold with its options.", kThreshold},

@@ -61,18 +61,18 @@ class Reader {
 
   PlanOrProblems read(std::string_view text) {
     const auto tree = read_yaml(text, problems_);
-    if (tree) read_file(*tree);
+    if (tree) read_file(*tree, text);
     if (!problems_.empty()) return problems_.take();
     if (options_.time_scale != 1) scale_times(plan_, options_.time_scale);
     return std::move(plan_);
   }
 
  private:
-  void read_file(const YamlNode& root) {
+  void read_file(const YamlNode& root, std::string_view text) {
     Section section(root, "file", "the scenario file", problems_);
     if (!section.is_mapping()) return;
     const auto* env = section.take("env");
-    Variables variables(env ? &env->value : nullptr, options_.overrides, options_.environment, problems_);
+    Variables variables(env ? &env->value : nullptr, options_.overrides, options_.environment, problems_, text);
     ScalarReader scalars(variables, problems_);
     scalars_ = &scalars;
     FlowReader flow_reader(scalars, problems_);
@@ -93,8 +93,11 @@ class Reader {
     plan_.stall_factor = scalars.number(section.take("stall_factor"), 1, 1e6).value_or(10);
     if (const auto* target = section.take("target")) read_target(*target);
     if (const auto* data = section.take("data")) read_data_sets(*data);
+    if (const auto* setup = section.take("setup")) plan_.setup = flow_reader.read_setup(*setup);
     if (const auto* flows = section.take("flows")) flow_reader.read_flows(*flows);
     if (const auto* scenarios = section.take("scenarios")) read_scenarios(*scenarios);
+    flow_reader.read_unused_flows();
+    if (const auto* teardown = section.take("teardown")) plan_.teardown = flow_reader.read_teardown(*teardown);
     if (const auto* thresholds = section.take("thresholds"))
       ThresholdReader(plan_, scalars, problems_).read_thresholds(*thresholds);
     plan_.env = variables.shown();
@@ -292,7 +295,10 @@ class Reader {
     scenario.graceful_stop = scalars_->duration(section.take("graceful_stop")).value_or(scenario.graceful_stop);
     scenario.tags = read_tags(section.take("tags"), *scalars_, problems_);
     if (const auto* objectives = section.take("objectives")) scenario.objectives = read_objectives(*objectives);
-    if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key);
+    const auto* env = section.take("env");
+    if (env) scalars_->variables().push(env->value);
+    if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key, env != nullptr);
+    scalars_->variables().pop();
     plan_.scenarios.push_back(std::move(scenario));
   }
 
@@ -352,9 +358,11 @@ void scale_sleeps(std::vector<Step>& steps, double factor) {
     if (auto* sleep = std::get_if<SleepStep>(&step.verb)) {
       sleep->from = scaled(sleep->from, factor);
       sleep->to = scaled(sleep->to, factor);
-    } else if (auto* group = std::get_if<GroupStep>(&step.verb)) {
-      scale_sleeps(group->steps, factor);
+      sleep->mean = scaled(sleep->mean, factor);
+      sleep->deviation = scaled(sleep->deviation, factor);
+      if (sleep->max) sleep->max = scaled(*sleep->max, factor);
     }
+    for_each_block(step, [factor](auto& block) { scale_sleeps(block, factor); });
   }
 }
 
@@ -391,6 +399,8 @@ void scale_times(Plan& plan, double factor) {
     scenario.start_time = scaled(scenario.start_time, factor);
     scale_sleeps(scenario.flow, factor);
   }
+  scale_sleeps(plan.setup, factor);
+  scale_sleeps(plan.teardown, factor);
   for (auto& threshold : plan.thresholds) threshold.delay_abort_eval = scaled(threshold.delay_abort_eval, factor);
 }
 

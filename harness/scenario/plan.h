@@ -15,6 +15,8 @@
 #include "harness/base/metric_catalog.h"
 #include "harness/base/time.h"
 #include "harness/scenario/expression.h"
+#include "harness/scenario/json_path.h"
+#include "harness/scenario/regex.h"
 #include "harness/scenario/template.h"
 
 namespace sluice {
@@ -64,13 +66,23 @@ struct ChatMessage {
   Template content;
 };
 
-struct ChatStep {
-  Template model;                     // empty: target.model
-  std::vector<ChatMessage> messages;  // `prompt:` is one user message
+/// What chat and completion steps have in common.
+struct ModelRequest {
+  Template model;  // empty: target.model
   bool stream = true;
   bool include_usage = true;  // stream_options.include_usage
   std::vector<std::pair<std::string, std::string>>
       options;  // further body members as JSON text: max_tokens, temperature ...
+  std::vector<std::pair<std::string, Template>> live_options;  // those that change with each iteration
+};
+
+struct ChatStep : ModelRequest {
+  std::vector<ChatMessage> messages;  // `prompt:` is one user message
+  std::string conversation;           // its name: messages and answers are kept for the iteration; empty: none
+};
+
+struct CompletionStep : ModelRequest {
+  Template prompt;
 };
 
 struct HttpStep {
@@ -81,8 +93,17 @@ struct HttpStep {
   std::string content_type;
 };
 
+/// Server-sent events of any kind.
+struct SseStep {
+  HttpStep request;
+  std::string until;  // data of the event that ends it; empty: it ends with the answer
+};
+
 struct SleepStep {
   Nanoseconds from{}, to{};  // uniform in [from, to], seeded
+  enum class Distribution : std::uint8_t { uniform, exponential, normal } distribution = Distribution::uniform;
+  Nanoseconds mean{}, deviation{};  // not of uniform; deviation of normal only
+  std::optional<Nanoseconds> max = std::nullopt;
 };
 
 struct Step;
@@ -91,14 +112,90 @@ struct GroupStep {
   std::vector<Step> steps;
 };
 
+struct IfStep {
+  Expression condition;
+  std::vector<Step> then, otherwise;
+};
+
+/// Goes round while it has not gone `times` times and `condition` holds.
+struct RepeatStep {
+  std::optional<Template> times;  // none: as often as the condition says, at most limits::repeat_rounds_max
+  std::optional<Expression> condition;
+  std::vector<Step> steps;
+};
+
+struct ChooseStep {
+  struct Way;
+  std::vector<Way> ways;
+};
+
+struct SetStep {
+  struct Assignment {
+    std::string name;
+    std::variant<Expression, Template> value;
+  };
+  std::vector<Assignment> assignments;
+};
+
+/// Ends the iteration as failed.
+struct FailStep {
+  std::string message;
+};
+
+/// Takes something out of an answer, into a variable of the iteration.
+struct Capture {
+  struct WholeText {};
+  struct Pattern {
+    Regex regex;
+    std::uint32_t group = 0;
+  };
+  struct Header {
+    std::string name;
+  };
+  std::string name;
+  std::variant<WholeText, JsonPath, Pattern, Header> from;
+  std::string text;                                     // as written, for messages
+  std::optional<std::string> otherwise = std::nullopt;  // the value when nothing is found; none: the iteration fails
+};
+
+/// Drops a stream on purpose.
+struct Abandon {
+  std::uint64_t after_events = 0;  // 0: not by events
+  std::optional<Nanoseconds> after = std::nullopt;
+};
+
 struct Step {
   std::string name;  // its `name` tag; default: the verb and what it addresses
-  std::variant<ChatStep, HttpStep, SleepStep, GroupStep> verb;
+  std::variant<ChatStep, HttpStep, SleepStep, GroupStep, IfStep, RepeatStep, ChooseStep, SetStep, FailStep,
+               CompletionStep, SseStep>
+      verb;
   std::vector<Check> checks;
   Tags tags;
   std::optional<Nanoseconds> timeout;  // of the whole request
   Place place;
+  std::vector<Capture> captures = {};
+  std::optional<Abandon> abandon = std::nullopt;
 };
+
+struct ChooseStep::Way {
+  double weight = 1;
+  std::vector<Step> steps;
+};
+
+/// The lists of steps inside a step, in the order of the file. The one place that knows which verbs have any: whoever
+/// numbers or visits steps goes through here. `AnyStep` is Step or const Step.
+template <class AnyStep, class Visit>
+void for_each_block(AnyStep& step, Visit visit) {
+  if (auto* group = std::get_if<GroupStep>(&step.verb)) visit(group->steps);
+  if (auto* branch = std::get_if<IfStep>(&step.verb)) {
+    visit(branch->then);
+    visit(branch->otherwise);
+  }
+  if (auto* loop = std::get_if<RepeatStep>(&step.verb)) visit(loop->steps);
+  if (auto* choice = std::get_if<ChooseStep>(&step.verb)) {
+    for (auto& way : choice->ways) visit(way.steps);
+  }
+}
 
 // ---- load ---------------------------------------------------------------------------------------------------------
 
@@ -168,6 +265,7 @@ struct Plan {
   std::map<std::string, std::string> env;  // the variables the file declares, as resolved
   Target target;
   std::vector<DataSet> data;
+  std::vector<Step> setup, teardown;  // each once, before and after the load
   std::vector<ScenarioPlan> scenarios;
   std::vector<Threshold> thresholds;
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency

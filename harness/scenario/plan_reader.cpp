@@ -41,9 +41,6 @@ constexpr auto kHints = std::to_array<Hint>({
     {"file", "duration", "duration: belongs to a scenario with executor: constant-vus"},
     {"file", "url", "url: belongs to target:"},
     {"file", "engine", "engine: belongs to target:"},
-    {"file", "setup",
-     "this version has no setup: take a token from a variable, as in target: {auth: {bearer: \"${API_TOKEN}\"}}"},
-    {"file", "teardown", "this version has no teardown"},
     {"file", "conformance", "this version has no conformance section: threshold stream_findings{rule:...} instead"},
     {"scenario", "exec", "name a flow instead: flow: NAME, with the steps under flows:"},
     {"scenario", "steps", "the steps of a scenario stand under flow:"},
@@ -53,17 +50,14 @@ constexpr auto kHints = std::to_array<Hint>({
     {"scenario", "pre_allocated_vus",
      "this version has no arrival rates: it has executors constant-vus and ramping-vus"},
     {"scenario", "max_vus", "this version has no arrival rates; scale_to: {vus: N} scales ramping-vus to a peak"},
-    {"scenario", "env", "env: stands at the top of the file"},
     {"scenario", "options", "write its members here directly"},
-    {"step", "capture", "this version captures nothing from answers"},
-    {"step", "sse", "this version has no sse step: chat reads OpenAI's streams"},
     {"step", "websocket", "this version has no websocket step"},
-    {"step", "completion", "this version has no completion step: use chat, or http with post: /v1/completions"},
-    {"step", "repeat", "this version has no loops within a flow"},
-    {"step", "if", "this version has no conditions within a flow"},
     {"step", "parallel", "this version has no parallel steps"},
-    {"step", "abandon", "this version abandons no streams: set a timeout"},
     {"step", "checks", "write check:"},
+    {"step", "loop", "write repeat:"},
+    {"step", "while", "write repeat: {while: condition}"},
+    {"step", "captures", "write capture:"},
+    {"step", "random", "write choose:"},
     {"step", "think_time", "write sleep:"},
     {"step", "pause", "write sleep:"},
     {"step", "get", "write http: {get: ...}"},
@@ -75,6 +69,9 @@ constexpr auto kHints = std::to_array<Hint>({
     {"http", "check", "check: stands beside http:, not beneath it"},
     {"http", "url", "the method is the key: get: /path, post: /path"},
     {"http", "method", "the method is the key: get: /path, post: /path"},
+    {"http", "capture", "capture: stands beside http:, not beneath it"},
+    {"chat", "capture", "capture: stands beside chat:, not beneath it"},
+    {"chat", "abandon", "abandon: stands beside chat:, not beneath it"},
     {"http", "timeout", "timeout: stands beside http:, not beneath it"},
     {"chat", "timeout", "timeout: stands beside chat:, not beneath it"},
     {"target", "base_url", "write url:"},
@@ -188,41 +185,119 @@ std::optional<std::string> ScalarReader::text(const YamlMember* member) {
   return text(member->value, member->key);
 }
 
+bool ScalarReader::has(std::string_view name) const {
+  if (flow_names.contains(name) || setup_names.contains(name) || hole_names.contains(name)) return true;
+  if (name.starts_with("setup.") && setup_names.contains(name.substr(6))) return true;
+  return name.find('.') != std::string_view::npos && unknown_data.contains(name.substr(0, name.find('.')));
+}
+
+void ScalarReader::list(std::vector<std::string_view>& into) const {
+  for (const auto* names : {&flow_names, &setup_names}) into.insert(into.end(), names->begin(), names->end());
+  for (const auto& [name, line] : hole_names) into.push_back(name);
+}
+
+bool ScalarReader::knows_name(const YamlNode& node, std::string_view name, std::string_view key) {
+  if (std::find(kIterationNames.begin(), kIterationNames.end(), name) != kIterationNames.end()) return true;
+  const auto known = hole_names.find(name);
+  if (known != hole_names.end() && known->second != 0) {
+    problems_.add(node.place, fmt::format("{}: line {} of the data file has no '{}'", key, known->second, name));
+    return false;
+  }
+  if (has(name)) return true;
+  if (name.starts_with("setup.")) {
+    std::vector<std::string_view> names(setup_names.begin(), setup_names.end());
+    problems_.add(node.place,
+                  fmt::format("{}: setup captures nothing named '{}'{}", key, name.substr(6),
+                              names.empty() ? std::string() : fmt::format("; there is {}", fmt::join(names, ", "))));
+    return false;
+  }
+  std::vector<std::string_view> names;
+  for (const auto& [known_name, line] : hole_names) names.push_back(known_name);
+  const auto hint = nearest(name, names) ? did_you_mean(name, names)
+                    : names.empty()      ? std::string(": the file has no data:")
+                                         : fmt::format("; there is {}", fmt::join(names, ", "));
+  problems_.add(node.place, fmt::format("{}: no data has '{}'{}", key, name, hint));
+  return false;
+}
+
 bool ScalarReader::knows_holes(const YamlNode& node, const FilledText& filled, std::string_view key) {
   bool good = true;
   for (const auto& part : filled.parts) {
-    if (!part.hole || std::find(kIterationNames.begin(), kIterationNames.end(), part.text) != kIterationNames.end())
-      continue;
-    if (unknown_data.contains(std::string_view(part.text).substr(0, part.text.find('.')))) continue;
-    const auto known = hole_names.find(part.text);
-    if (known == hole_names.end()) {
-      std::vector<std::string_view> names;
-      for (const auto& [name, line] : hole_names) names.push_back(name);
-      const auto hint = nearest(part.text, names) ? did_you_mean(part.text, names)
-                        : names.empty()           ? std::string(": the file has no data:")
-                                                  : fmt::format("; there is {}", fmt::join(names, ", "));
-      problems_.add(node.place, fmt::format("{}: no data has '{}'{}", key, part.text, hint));
-      good = false;
-    } else if (known->second != 0) {
-      problems_.add(node.place, fmt::format("{}: line {} of the data file has no '{}'", key, known->second, part.text));
-      good = false;
+    if (part.expression) {
+      part.expression->for_each_name([&](std::string_view name) { good = knows_name(node, name, key) && good; });
+    } else if (part.hole) {
+      good = knows_name(node, part.text, key) && good;
     }
   }
   return good;
 }
 
-std::optional<Template> ScalarReader::pattern(const YamlNode& node, std::string_view key) {
+namespace {
+
+void add_hole(const FilledText::Part& part, Template::Form form, Template& out) {
+  if (part.expression) {
+    out.add_hole(*part.expression, part.text, form);
+  } else {
+    out.add_hole(part.text, form);
+  }
+}
+
+}  // namespace
+
+std::optional<std::string> ScalarReader::shown_text(const YamlNode& node, std::string_view key) {
+  if (!text(node, key)) return std::nullopt;
+  return filled(node, key)->shown;
+}
+
+std::optional<Template> ScalarReader::pattern(const YamlNode& node, std::string_view key, Template::Form form) {
   const auto value = filled(node, key);
   if (!value || !knows_holes(node, *value, key)) return std::nullopt;
   Template made;
   for (const auto& part : value->parts) {
     if (part.hole) {
-      made.add_hole(part.text);
+      add_hole(part, form, made);
     } else {
       made.add_literal(part.text);
     }
   }
   return made;
+}
+
+std::optional<Expression> ScalarReader::expression(const YamlNode& node, std::string_view key,
+                                                   std::span<const NameInfo> also, std::string* shown) {
+  const auto value = filled(node, key);
+  if (!value) return std::nullopt;
+  if (!value->is_plain()) {
+    const auto hole =
+        std::find_if(value->parts.begin(), value->parts.end(), [](const auto& part) { return part.hole; });
+    problems_.add(node.place, fmt::format("{}: write {} instead of ${{{}}}: here names are read as they are", key,
+                                          hole->text, hole->text));
+    return std::nullopt;
+  }
+  if (shown) *shown = value->shown;
+  const auto& text = value->plain();
+  const bool secret = value->shown != text;
+  if (secret) {
+    // What the parser says would show it.
+    std::vector<std::string_view> names;
+    list(names);
+    std::vector<NameInfo> infos(also.begin(), also.end());
+    for (const auto name : names) infos.push_back({name});
+    for (const auto name : kIterationNames) infos.push_back({name, ValueKind::number});
+    auto parsed = Expression::parse(text, infos);
+    if (!parsed) return refuse(node, *value, key, ""), std::nullopt;
+    return std::move(*parsed);
+  }
+  const bool exact = text == node.text;
+  auto read = variables_.read_expression(node, text, exact ? std::optional<std::size_t>(0) : std::nullopt,
+                                         fmt::format("{}: {}: ", key, text), also, false);
+  if (!read) return std::nullopt;
+  bool good = true;
+  read->expression.for_each_name([&](std::string_view name) {
+    if (!NameTable(also).find(name, false)) good = knows_name(node, name, key) && good;
+  });
+  if (!good) return std::nullopt;
+  return std::move(read->expression);
 }
 
 std::optional<bool> ScalarReader::truth(const YamlMember* member) {
@@ -356,8 +431,10 @@ bool ScalarReader::json(const YamlNode& node, std::string_view key, int depth, T
   const auto value = filled(node, key);
   if (!value || !knows_holes(node, *value, key)) return false;
   // In braces a variable needs quotes, so quotes alone do not make a value text when the whole of it is one variable.
-  const bool may_be_typed = !node.quoted || (value->has_variables && node.text.starts_with("${") &&
-                                             node.text.find('}') + 1 == node.text.size());
+  const bool is_one_hole = node.text.starts_with("${") && end_of_hole(node.text) == node.text.size() - 1;
+  if (is_one_hole && value->parts.size() == 1 && value->parts[0].hole)
+    return add_hole(value->parts[0], Template::Form::json, out), true;
+  const bool may_be_typed = !node.quoted || (value->has_variables && is_one_hole);
   if (may_be_typed && value->is_plain()) {
     const auto& plain = value->plain();
     if (plain == "true" || plain == "false" || is_json_number(plain)) return out.add_literal(plain), true;
@@ -379,7 +456,7 @@ bool ScalarReader::json(const YamlNode& node, std::string_view key, int depth, T
   out.add_literal("\"");
   for (const auto& part : value->parts) {
     if (part.hole) {
-      out.add_hole(part.text, true);
+      add_hole(part, Template::Form::inside_json_string, out);
     } else {
       const auto quoted = json_quoted(part.text);
       out.add_literal(std::string_view(quoted).substr(1, quoted.size() - 2));

@@ -46,19 +46,35 @@ class Section {
 
 /// Scalars with their variables filled in, checked for what is wanted. Each function: none when the member is null
 /// (absent), or wrong, which is then a problem.
-class ScalarReader {
+class ScalarReader final : public LiveNames {
  public:
-  ScalarReader(Variables& variables, ProblemList& problems) : variables_(variables), problems_(problems) {}
+  ScalarReader(Variables& variables, ProblemList& problems) : variables_(variables), problems_(problems) {
+    variables.set_live(*this);
+  }
+  ScalarReader(const ScalarReader&) = delete;
+  ScalarReader& operator=(const ScalarReader&) = delete;
 
   /// Names that holes may have: "prompts.text" -> the first line of the file without it, 0 when every row has it.
   std::map<std::string, int, std::less<>> hole_names;
   /// Data that could not be read: what its fields are is not known, so holes that name it are no further problem.
   std::set<std::string, std::less<>> unknown_data;
+  /// What `setup:` has captured and set, and what the flow being read has, up to the step being read.
+  std::set<std::string, std::less<>> setup_names, flow_names;
+
+  bool has(std::string_view name) const override;
+  void list(std::vector<std::string_view>& into) const override;
+  Variables& variables() { return variables_; }
 
   std::optional<FilledText> filled(const YamlNode& node, std::string_view key);
   std::optional<std::string> text(const YamlMember* member);
   std::optional<std::string> text(const YamlNode& node, std::string_view key);
-  std::optional<Template> pattern(const YamlNode& node, std::string_view key);
+  std::optional<std::string> shown_text(const YamlNode& node, std::string_view key);  // for people: secrets masked
+  std::optional<Template> pattern(const YamlNode& node, std::string_view key,
+                                  Template::Form form = Template::Form::plain);
+  /// An expression as `check:`, `if:` and `set:` have it: names stand in it without ${}. `shown`: as written, without
+  /// secrets.
+  std::optional<Expression> expression(const YamlNode& node, std::string_view key, std::span<const NameInfo> also,
+                                       std::string* shown = nullptr);
   std::optional<bool> truth(const YamlMember* member);
   std::optional<std::uint64_t> whole(const YamlMember* member, std::uint64_t least, std::uint64_t most);
   std::optional<double> number(const YamlMember* member, double least, double most);
@@ -80,6 +96,7 @@ class ScalarReader {
 
  private:
   bool knows_holes(const YamlNode& node, const FilledText& filled, std::string_view key);
+  bool knows_name(const YamlNode& node, std::string_view name, std::string_view key);
 
   Variables& variables_;
   ProblemList& problems_;

@@ -56,6 +56,20 @@ Problems ProblemList::take() {
     return std::tuple(a.file != file_, std::string_view(a.file), a.place.line, a.place.column) <
            std::tuple(b.file != file_, std::string_view(b.file), b.place.line, b.place.column);
   });
+  // A flow that several scenarios share is read by each that has variables of its own.
+  const auto same = [](const Problem& a, const Problem& b) {
+    return a.file == b.file && a.place.line == b.place.line && a.place.column == b.place.column &&
+           a.message == b.message;
+  };
+  for (std::size_t i = 0; i + 1 < list_.size();) {
+    const auto later = std::find_if(list_.begin() + static_cast<std::ptrdiff_t>(i) + 1, list_.end(),
+                                    [&](const Problem& other) { return same(list_[i], other); });
+    if (later == list_.end()) {
+      ++i;
+    } else {
+      list_.erase(later);
+    }
+  }
   if (left_out_ > 0) list_.push_back({file_, {}, fmt::format("and {} more problems", left_out_)});
   return Problems{std::move(list_)};
 }

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "harness/base/nearest.h"
+#include "harness/base/duration.h"
 
 namespace sluice {
 
@@ -40,11 +40,17 @@ void append_json_escaped(std::string_view text, std::string& out) {
 
 void write_value(const Value& value, Template::Form form, std::string& out) {
   if (form == Template::Form::plain) return append_value(value, out);
-  const bool quotes = form == Template::Form::json && std::holds_alternative<std::string_view>(value);
+  if (form == Template::Form::json_number) {
+    double number = 0;
+    const auto* text = std::get_if<std::string_view>(&value);
+    if (text != nullptr && parse_decimal(*text, number)) return append_value(number, out);
+    form = Template::Form::json;
+  }
   if (form == Template::Form::json && value.index() == 0) {
     out += "null";
     return;
   }
+  const bool quotes = form == Template::Form::json && std::holds_alternative<std::string_view>(value);
   if (quotes) out += '"';
   if (const auto* text = std::get_if<std::string_view>(&value)) {
     append_json_escaped(*text, out);

@@ -13,8 +13,9 @@ namespace sluice {
 
 class Template {
  public:
-  /// How a hole's value is written: as it is; escaped, for within a string of JSON; or as a value of JSON.
-  enum class Form : std::uint8_t { plain, inside_json_string, json };
+  /// How a hole's value is written: as it is; escaped, for within a string of JSON; as a value of JSON; or as one that
+  /// is a number if it can be.
+  enum class Form : std::uint8_t { plain, inside_json_string, json, json_number };
 
   Template() = default;
   explicit Template(std::string_view literal);

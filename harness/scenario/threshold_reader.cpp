@@ -99,10 +99,13 @@ void ThresholdReader::collect_tags(const std::vector<Step>& steps, const std::st
   for (const auto& step : steps) {
     values["name"].insert(step.name);
     for (const auto& [key, value] : step.tags) values[key].insert(value);
-    if (std::holds_alternative<ChatStep>(step.verb)) values["method"].insert("POST");
+    if (std::holds_alternative<ChatStep>(step.verb) || std::holds_alternative<CompletionStep>(step.verb))
+      values["method"].insert("POST");
     if (const auto* http = std::get_if<HttpStep>(&step.verb)) values["method"].insert(http->method);
-    if (const auto* inner = std::get_if<GroupStep>(&step.verb))
-      collect_tags(inner->steps, group + "::" + inner->name, values);
+    if (const auto* sse = std::get_if<SseStep>(&step.verb)) values["method"].insert(sse->request.method);
+    const auto* inner = std::get_if<GroupStep>(&step.verb);
+    const std::string group_inside = inner != nullptr ? group + "::" + inner->name : group;
+    for_each_block(step, [&](const auto& block) { collect_tags(block, group_inside, values); });
   }
 }
 

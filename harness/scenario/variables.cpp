@@ -26,6 +26,25 @@ bool changes_with_iteration(std::string_view name) {
          std::find(kIterationNames.begin(), kIterationNames.end(), name) != kIterationNames.end();
 }
 
+class NothingInScope final : public Scope {
+ public:
+  Value lookup(std::string_view) const override { return {}; }
+};
+
+std::string_view trimmed(std::string_view text) {
+  const auto from = text.find_first_not_of(" \t\n");
+  if (from == std::string_view::npos) return text.substr(text.size());
+  return text.substr(from, text.find_last_not_of(" \t\n") - from + 1);
+}
+
+/// A name alone, which is looked up without further ado.
+bool is_bare_name(std::string_view text) {
+  return !text.empty() && !(text[0] >= '0' && text[0] <= '9') && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+           c == '-';
+  });
+}
+
 // "http://user:password@host" -> "http://***@host"
 std::string without_credentials(std::string text) {
   const auto scheme = text.find("://");
@@ -66,8 +85,8 @@ bool is_secret_name(std::string_view name) {
 }
 
 Variables::Variables(const YamlNode* defaults, std::map<std::string, std::string> overrides, Environment environment,
-                     ProblemList& problems)
-    : overrides_(std::move(overrides)), environment_(std::move(environment)), problems_(problems) {
+                     ProblemList& problems, std::string_view source)
+    : overrides_(std::move(overrides)), environment_(std::move(environment)), problems_(problems), source_(source) {
   if (!defaults || defaults->is_null()) return;
   if (!defaults->is_mapping()) {
     problems_.add(defaults->place, "env: must be a mapping of names to default values");
@@ -94,6 +113,7 @@ Variables::Variables(const YamlNode* defaults, std::map<std::string, std::string
 
 std::optional<Variables::Resolved> Variables::resolve(const std::string& name, Place used_at) {
   used_.insert(name);
+  if (const auto own = own_.find(name); own != own_.end()) return own->second;
   if (const auto known = resolved_.find(name); known != resolved_.end()) return known->second;
   if (std::find(resolving_.begin(), resolving_.end(), name) != resolving_.end()) {
     problems_.add(used_at, fmt::format("the default of '{}' leads back to itself", name));
@@ -171,26 +191,38 @@ std::optional<FilledText> Variables::fill(const YamlNode& scalar) {
       from = dollar + 1;
       continue;
     }
-    const auto close = rest.find('}');
-    if (close == std::string_view::npos) {
-      problems_.add(scalar.place,
+    const auto close = end_of_hole(rest);
+    if (!close) {
+      problems_.add(place_within(source_, scalar, dollar),
                     fmt::format("'{}': '${{' has no '}}'; write $${{ for the characters themselves", text));
       return std::nullopt;
     }
-    const auto name = rest.substr(2, close - 2);
-    const auto hole = rest.substr(0, close + 1);
-    from = dollar + close + 1;
-    if (changes_with_iteration(name)) {
+    const auto inside = rest.substr(2, *close - 2);
+    const auto name = trimmed(inside);
+    const auto hole = rest.substr(0, *close + 1);
+    from = dollar + *close + 1;
+    if (is_bare_name(name) && (changes_with_iteration(name) || (live_ && live_->has(name)))) {
       filled.parts.push_back({true, std::string(name)});
       filled.shown += hole;
-    } else if (!is_name(name)) {
-      problems_.add(scalar.place, fmt::format("'{}' names no variable: write ${{NAME}} or ${{data.field}}", hole));
+    } else if (is_name(name) && name != "true" && name != "false") {
+      if (const auto resolved = resolve(std::string(name), scalar.place)) {
+        filled.has_variables = true;
+        literal(resolved->value,
+                resolved->secret && !resolved->value.empty() ? hole : std::string_view(resolved->value));
+      } else {
+        good = false;
+      }
+    } else if (auto read = read_expression(scalar, inside, dollar + 2, fmt::format("in {}: ", hole), {}, true); !read) {
       good = false;
-    } else if (const auto resolved = resolve(std::string(name), scalar.place)) {
+    } else if (read->expression.is_constant()) {
+      Texts texts;
+      std::string value;
+      append_value(read->expression.value(NothingInScope(), texts), value);
       filled.has_variables = true;
-      literal(resolved->value, resolved->secret && !resolved->value.empty() ? hole : std::string_view(resolved->value));
+      literal(value, read->secret ? hole : std::string_view(value));
     } else {
-      good = false;
+      filled.parts.push_back({true, std::string(inside), std::move(read->expression)});
+      filled.shown += hole;
     }
     if (size > limits::variable_bytes_max + text.size()) {
       problems_.add(scalar.place, fmt::format("with its variables filled in, this is longer than {} bytes",
@@ -200,6 +232,93 @@ std::optional<FilledText> Variables::fill(const YamlNode& scalar) {
   }
   if (!good) return std::nullopt;
   return filled;
+}
+
+class Variables::ExpressionNames final : public Names {
+ public:
+  ExpressionNames(Variables& variables, Place place, std::span<const NameInfo> also, bool undeclared_too)
+      : variables_(variables), place_(place), also_(also), undeclared_too_(undeclared_too) {}
+
+  std::optional<Meaning> find(std::string_view word, bool may_be_text) const override {
+    if (auto known = also_.find(word, may_be_text)) return known;
+    if (std::find(kIterationNames.begin(), kIterationNames.end(), word) != kIterationNames.end())
+      return Meaning{ValueKind::number};
+    if (variables_.live_ && variables_.live_->has(word)) return Meaning{};
+    const bool is_variable =
+        variables_.is_declared(word) || (undeclared_too_ && !may_be_text && is_name(word) && !is_expression_word(word));
+    if (!is_variable) return std::nullopt;
+    const auto resolved = variables_.resolve(std::string(word), place_);
+    if (!resolved) {
+      lacks_ = true;
+    } else if (resolved->secret && !resolved->value.empty()) {
+      secret_ = true;
+    }
+    return Meaning{ValueKind::any, false, resolved ? resolved->value : std::string()};
+  }
+
+  std::vector<std::string_view> all() const override {
+    auto all = also_.all();
+    all.insert(all.end(), kIterationNames.begin(), kIterationNames.end());
+    if (variables_.live_) variables_.live_->list(all);
+    for (const auto* member : variables_.declared_) all.push_back(member->key);
+    for (const auto& [name, value] : variables_.own_) all.push_back(name);
+    return all;
+  }
+
+  bool secret() const { return secret_; }
+  bool lacks() const { return lacks_; }  // a variable had no value, which is a problem recorded already
+
+ private:
+  Variables& variables_;
+  Place place_;
+  NameTable also_;
+  bool undeclared_too_;
+  mutable bool secret_ = false, lacks_ = false;
+};
+
+bool Variables::is_declared(std::string_view name) const {
+  return own_.contains(name) ||
+         std::any_of(declared_.begin(), declared_.end(), [&](const auto* member) { return member->key == name; });
+}
+
+void Variables::push(const YamlNode& env) {
+  std::map<std::string, Resolved, std::less<>> own;  // their values are those outside: MODEL: ${MODEL} is no circle
+  if (!env.is_mapping()) return problems_.add(env.place, "env: must be a mapping of names to values");
+  for (const auto& member : env.members) {
+    if (!is_name(member.key)) {
+      problems_.add(member.place,
+                    fmt::format("'{}' is no name of a variable: letters, digits and _, no digit first", member.key));
+    } else if (changes_with_iteration(member.key) || (live_ && live_->has(member.key))) {
+      problems_.add(member.place, fmt::format("'{}' is the iteration's own and cannot be a variable", member.key));
+    } else if (!member.value.is_scalar() && !member.value.is_null()) {
+      problems_.add(member.value.place, fmt::format("the value of '{}' must be one value", member.key));
+    } else if (auto value = resolve_default(member)) {
+      value->secret = value->secret || is_secret_name(member.key);
+      own.emplace(member.key, std::move(*value));
+    }
+  }
+  own_ = std::move(own);
+}
+
+std::optional<Variables::ReadExpression> Variables::read_expression(const YamlNode& scalar, std::string_view text,
+                                                                    std::optional<std::size_t> offset,
+                                                                    std::string_view before,
+                                                                    std::span<const NameInfo> also,
+                                                                    bool undeclared_too) {
+  const ExpressionNames names(*this, scalar.place, also, undeclared_too);
+  std::size_t at = 0;
+  auto expression = Expression::parse(text, names, &at);
+  if (!expression) {
+    if (offset) {
+      problems_.add(place_within(source_, scalar, *offset + at),
+                    fmt::format("{}{}", before, expression.error().message));
+    } else {
+      problems_.add(scalar.place, fmt::format("{}at character {}: {}", before, at + 1, expression.error().message));
+    }
+    return std::nullopt;
+  }
+  if (names.lacks()) return std::nullopt;
+  return ReadExpression{std::move(*expression), names.secret()};
 }
 
 std::map<std::string, std::string> Variables::shown() {

@@ -1,9 +1,9 @@
 // `${NAME}`: values of the scenario's variables, and which of them are secrets.
 //
 // Precedence: -e NAME=VALUE, then the environment (an empty value there counts as not set), then the default under
-// `env:`, which may itself use variables. `${data.field}`, `${vu}` and `${iteration}` stay holes: they change with each
-// iteration.
-// "$${" writes "${".
+// `env:`, which may itself use variables; the `env:` of a scenario wins over them all in its flow. `${data.field}`,
+// `${vu}`, `${iteration}` and what the flow captures stay holes, and so do expressions with them: they change with each
+// iteration. "$${" writes "${".
 #pragma once
 
 #include <functional>
@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/scenario/expression.h"
 #include "harness/scenario/problem.h"
 #include "harness/scenario/yaml_tree.h"
 
@@ -23,7 +24,8 @@ namespace sluice {
 struct FilledText {
   struct Part {
     bool hole = false;
-    std::string text;  // literal, or the hole's name
+    std::string text;                                     // literal, or what stands in the hole
+    std::optional<Expression> expression = std::nullopt;  // of a hole that is more than a name
   };
   std::vector<Part> parts;  // neighbours are never both literal
   std::string shown;        // for messages and reports: secrets as written
@@ -33,13 +35,40 @@ struct FilledText {
   const std::string& plain() const;  // REQUIRES: is_plain()
 };
 
+/// Names whose values are not known before the run.
+class LiveNames {
+ public:
+  virtual ~LiveNames() = default;
+  virtual bool has(std::string_view name) const = 0;
+  virtual void list(std::vector<std::string_view>& into) const = 0;
+};
+
 class Variables {
  public:
   using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
   /// `defaults`: the mapping under `env:`, or none. Problems of defaults go to `problems`, which must outlive this.
   Variables(const YamlNode* defaults, std::map<std::string, std::string> overrides, Environment environment,
-            ProblemList& problems);
+            ProblemList& problems, std::string_view source = {});
+
+  /// From now on holes may have these too; must outlive this.
+  void set_live(const LiveNames& live) { live_ = &live; }
+
+  /// From now on, until pop(): the `env:` of a scenario.
+  void push(const YamlNode& env);
+  void pop() { own_.clear(); }
+
+  bool is_declared(std::string_view name) const;
+
+  /// An expression over live names, variables and `also`, that stands at `offset` of the scalar's value. None when
+  /// something is wrong; the problem is recorded, with `before` before it.
+  struct ReadExpression {
+    Expression expression;
+    bool secret = false;  // the value of a secret is in it
+  };
+  std::optional<ReadExpression> read_expression(const YamlNode& scalar, std::string_view text,
+                                                std::optional<std::size_t> offset, std::string_view before,
+                                                std::span<const NameInfo> also, bool undeclared_too);
 
   /// None when something is wrong; the problem is recorded.
   std::optional<FilledText> fill(const YamlNode& scalar);
@@ -57,11 +86,15 @@ class Variables {
   };
   std::optional<Resolved> resolve(const std::string& name, Place used_at);
   std::optional<Resolved> resolve_default(const YamlMember& member);
+  class ExpressionNames;
 
   std::vector<const YamlMember*> declared_;
   std::map<std::string, std::string> overrides_;
   Environment environment_;
   ProblemList& problems_;
+  std::string_view source_;  // of the file, for places
+  const LiveNames* live_ = nullptr;
+  std::map<std::string, Resolved, std::less<>> own_;  // of the scenario being read
   std::map<std::string, std::optional<Resolved>, std::less<>> resolved_;
   std::vector<std::string> resolving_;  // a default that leads back to itself
   std::set<std::string, std::less<>> used_;

@@ -102,6 +102,7 @@ class Builder : public YAML::EventHandler {
     node.kind = YamlNode::Kind::scalar;
     node.place = place_of(mark);
     node.quoted = tag == "!";
+    node.at = mark.pos >= 0 ? static_cast<std::size_t>(mark.pos) : 0;
     node.text = value;
     add(std::move(node));
   }
@@ -221,6 +222,46 @@ std::string explain(std::string_view text, const YAML::Exception& error) {
 }
 
 }  // namespace
+
+Place place_within(std::string_view text, const YamlNode& scalar, std::size_t offset) {
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
+  const std::string_view value = scalar.text;
+  if (scalar.at >= text.size() || offset > value.size()) return scalar.place;
+  const char first = text[scalar.at];
+  if (first == '|') {
+    // The value's lines are the lines below, less their indentation.
+    Place place = scalar.place;
+    auto from = text.find('\n', scalar.at);
+    std::size_t line_from = 0;
+    for (std::size_t i = 0; i < offset; ++i) {
+      if (value[i] == '\n') {
+        line_from = i + 1;
+        ++place.line;
+        if (from != std::string_view::npos) from = text.find('\n', from + 1);
+      }
+    }
+    if (from == std::string_view::npos) return scalar.place;
+    const auto line = text.substr(from + 1, text.find('\n', from + 1) - from - 1);
+    const auto wanted = value.substr(line_from, value.find('\n', line_from) - line_from);
+    const auto indent = line.find(wanted);
+    if (indent == std::string_view::npos) return scalar.place;
+    return {place.line + 1, static_cast<int>(indent + (offset - line_from)) + 1};
+  }
+  const char quote = scalar.quoted && (first == '"' || first == '\'') ? first : '\0';
+  std::size_t raw = scalar.at + (quote != '\0' ? 1 : 0);
+  for (std::size_t i = 0; i < offset; ++i) {
+    if (raw + 1 >= text.size()) return scalar.place;
+    if (quote == '\'' && text[raw] == '\'') ++raw;
+    if (quote == '"' && text[raw] == '\\') {
+      if (value[i] != '"' && value[i] != '\\' && value[i] != '\n' && value[i] != '\t') return scalar.place;
+      raw += 2;
+      continue;
+    }
+    if (text[raw] != value[i]) return scalar.place;
+    ++raw;
+  }
+  return {scalar.place.line, scalar.place.column + static_cast<int>(raw - scalar.at)};
+}
 
 const YamlMember* YamlNode::member(std::string_view key) const {
   for (const auto& candidate : members) {

@@ -20,6 +20,7 @@ struct YamlNode {
   enum class Kind : std::uint8_t { null, scalar, sequence, mapping } kind = Kind::null;
   Place place;
   bool quoted = false;              // "x", 'x', | or >
+  std::size_t at = 0;               // where it begins in the text, in bytes
   std::string text;                 // of a scalar
   std::vector<YamlNode> items;      // of a sequence
   std::vector<YamlMember> members;  // of a mapping, in the file's order; keys unique
@@ -40,5 +41,9 @@ struct YamlMember {
 /// None when the text is no YAML at all (a syntax error is one problem); else the tree, and problems for what was
 /// refused.
 std::optional<YamlNode> read_yaml(std::string_view text, ProblemList& problems);
+
+/// Where the byte `offset` of a scalar's value stands in the text that read_yaml() was given; the scalar's own place
+/// where that cannot be told (folded lines, rare escapes).
+Place place_within(std::string_view text, const YamlNode& scalar, std::size_t offset);
 
 }  // namespace sluice
