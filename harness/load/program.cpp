@@ -257,7 +257,7 @@ class Builder {
       const std::string url = http->url.text();
       if (is_absolute(url)) {
         if (auto found = find_endpoint(step, url, made); !found) return found.error();
-      } else if (!url.starts_with('/')) {
+      } else if (!url.starts_with('/') && !url.starts_with("${")) {  // a hole is looked at when it is filled
         return fail(fmt::format("{}:{}:{}: '{}' is neither a URL nor a path: write http://host/path or /path",
                                 plan_.file, step.place.line, step.place.column, url));
       }
@@ -350,7 +350,7 @@ void render_messages(const ChatStep& chat, const Scope& scope, bool with_system,
   }
 }
 
-void render_request(const Program& program, const StepProgram& step, const Scope& scope, std::string& out,
+bool render_request(const Program& program, const StepProgram& step, const Scope& scope, std::string& out,
                     std::string& body, const std::string* messages) {
   const Target& target = program.plan->target;
   const Endpoint& endpoint = program.endpoints[step.endpoint];
@@ -389,9 +389,15 @@ void render_request(const Program& program, const StepProgram& step, const Scope
     bool on_target = true;
     if (is_absolute(url)) {
       const std::size_t path = url.find_first_of("/?", url.find("://") + 3);
+      if (http.url.text().starts_with("${")) {
+        const auto named = parse_endpoint(url.substr(0, path));
+        if (!named || !named->same_server(endpoint)) return false;
+      }
       url = path == std::string::npos ? "/" : url.substr(path);
       if (url.starts_with('?')) url.insert(0, 1, '/');
       on_target = step.endpoint == 0;
+    } else if (!url.starts_with('/')) {
+      return false;
     } else {
       url.insert(0, endpoint.path);
     }
@@ -407,6 +413,7 @@ void render_request(const Program& program, const StepProgram& step, const Scope
   }
   out += "\r\n";
   out += body;
+  return true;
 }
 
 std::string models_request(const Plan& plan, const Endpoint& target) {

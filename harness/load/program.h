@@ -55,8 +55,8 @@ Result<Program> make_program(const Plan& plan, const TallyLayout& layout, const 
 bool needs_default_model(const Plan& plan);
 
 /// The bytes of a request that varies; replaces `out`. `body` is scratch. `messages`: those of a chat step, rendered
-/// already; null: they are not.
-void render_request(const Program& program, const StepProgram& step, const Scope& scope, std::string& out,
+/// already; null: they are not. False: an address that is a hole names neither a path nor this step's server.
+bool render_request(const Program& program, const StepProgram& step, const Scope& scope, std::string& out,
                     std::string& body, const std::string* messages = nullptr);
 
 /// Appends a chat step's messages as JSON, without the brackets around; those of the system only if asked to.

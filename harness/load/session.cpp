@@ -304,7 +304,10 @@ Task<> Session::run_request(const StepProgram& step) {
   if (step.is_static) {
     request.bytes = step.bytes;
   } else {
-    render(step);
+    if (!render(step)) {
+      fail_iteration(fmt::format("'{}': its address is neither a path nor one on its server", step.step->name));
+      co_return;
+    }
     request.bytes = request_;
   }
   clear(record_);
@@ -328,8 +331,8 @@ Task<> Session::run_request(const StepProgram& step) {
   if (around_.on_record) around_.on_record(record_);
 }
 
-/// The bytes of a request that varies.
-void Session::render(const StepProgram& step) {
+/// The bytes of a request that varies. False: there are none.
+bool Session::render(const StepProgram& step) {
   const FlowScope scope(*this);
   const auto* chat = std::get_if<ChatStep>(&step.step->verb);
   if (chat == nullptr || chat->conversation.empty())
@@ -338,7 +341,7 @@ void Session::render(const StepProgram& step) {
   const bool begins = messages_.empty();
   if (!begins) messages_ += ',';
   render_messages(*chat, scope, begins, messages_);
-  render_request(around_.program, step, scope, request_, body_, &messages_);
+  return render_request(around_.program, step, scope, request_, body_, &messages_);
 }
 
 /// What was said and answered becomes part of the conversation, unless the request failed.

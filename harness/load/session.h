@@ -65,7 +65,7 @@ class Session {
   Task<> run_steps(const std::vector<StepProgram>& steps);
   Task<> run_repeat(const StepProgram& step);
   Task<> run_request(const StepProgram& step);
-  void render(const StepProgram& step);
+  bool render(const StepProgram& step);
   void remember_answer(const StepProgram& step);
   void capture(const StepProgram& step);
   void check(const StepProgram& step);

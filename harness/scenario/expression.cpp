@@ -663,7 +663,10 @@ class Parser {
     std::vector<Node> kids;
     advance();
     while (!fault_ && !is_symbol(")")) {
-      if (!kids.empty()) expect(",");
+      if (!kids.empty()) {
+        if (!is_symbol(",")) break;
+        advance();
+      }
       kids.push_back(sum(false));
       if (fault_) break;
       const Node& kid = kids.back();

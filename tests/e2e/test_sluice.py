@@ -57,6 +57,29 @@ def wait_until(condition, seconds):
     return False
 
 
+class Login(http.server.BaseHTTPRequestHandler):
+    """Gives a token for a POST, and answers what lies under it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(200, b'{"token": "hunter2"}')
+
+    def do_GET(self):
+        known = self.path.startswith("/hunter2/")
+        self.answer(200 if known else 404, b"ok")
+
+    def log_message(self, *_):
+        pass
+
+
 class EndToEnd(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="sluice-e2e-")
@@ -66,7 +89,7 @@ class EndToEnd(unittest.TestCase):
     def summary(self):
         return json.loads((self.out / "summary.json").read_text())
 
-    def check_scenario(self, name, *options, time_scale):
+    def check_scenario(self, name, *options, time_scale, abandoned=()):
         done = run("run", f"scenarios/{name}", "--out-dir", str(self.out), "--time-scale", str(time_scale), *options)
         self.assertEqual(done.returncode, 0, done.stdout)
         summary = self.summary()
@@ -76,7 +99,8 @@ class EndToEnd(unittest.TestCase):
             self.assertEqual(threshold["verdict"], "pass", threshold)
         self.assertTrue(summary["steps"])
         for step in summary["steps"]:
-            self.assertGreater(step["count"], 0, f"{step['name']} never ran")
+            if step["name"] not in abandoned:
+                self.assertGreater(step["count"], 0, f"{step['name']} never ran")
         for check in summary["checks"]:
             self.assertGreater(check["passes"] + check["fails"], 0, check)
         page = (self.out / "report.html").read_text()
@@ -98,6 +122,44 @@ class EndToEnd(unittest.TestCase):
 
     def test_streaming_runs_scaled_down(self):
         self.check_scenario("streaming.yaml", time_scale=0.02)
+
+    def test_conversation_talks_and_leaves_early(self):
+        summary, _ = self.check_scenario("conversation.yaml", time_scale=0.5, abandoned=("left early",))
+        self.assertGreater(summary["metrics"]["abandoned"]["count"], 0)
+        self.assertEqual(summary["metrics"]["iterations_failed"]["count"], 0)
+
+    def write_scenario(self, text):
+        file = self.out.with_suffix(".yaml")
+        file.write_text(text)
+        return str(file)
+
+    def test_a_failed_setup_exits_100_and_a_failed_teardown_101(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Login)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
+        scenario = """
+name: token
+target: {url: "http://127.0.0.1:%d"}
+setup:
+  - http: {post: /login, json: {user: tester}}
+    capture: {token: %s}
+teardown:
+  - http: {get: "/%s"}
+scenarios:
+  ask: {executor: constant-vus, duration: 300ms, flow: [{http: {get: "/${token}/x"}}, {sleep: 50ms}]}
+thresholds:
+  http_req_failed: rate == 0
+"""
+        port = server.server_address[1]
+        for path, last, code in (("$.token", "${token}/bye", 0), ("$.tokens", "${token}/bye", 100), ("$.token", "gone", 101)):
+            done = run("run", self.write_scenario(scenario % (port, path, last)), "--out-dir", str(self.out))
+            self.assertEqual(done.returncode, code, done.stdout)
+            self.assertNotIn("hunter2", done.stdout)
+            if code == 100:
+                self.assertIn("setup: capture 'token': nothing at $.tokens", done.stdout)
+            if code == 101:
+                self.assertIn("teardown: the step 'GET /gone': HTTP status 404", done.stdout)
+                self.assertNotIn("hunter2", (self.out / "summary.json").read_text())
 
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
@@ -137,7 +199,7 @@ class EndToEnd(unittest.TestCase):
             self.assertEqual(check["fails"], 0, check)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml"}
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "conversation.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

@@ -28,11 +28,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto expression = sluice::Expression::parse(text, sluice::kResponseNames)) {
     const bool holds = expression->holds(answer);
     if (holds != expression->holds(answer)) std::abort();
+    sluice::Texts texts;
+    expression->value(answer, texts);
   }
   static constexpr std::string_view names[] = {"text", "vu"};
   if (const auto made = sluice::Template::parse(text, names)) {
     std::string out;
     made->render(answer, out);
+    const auto again = sluice::Template::parse(made->text(), names);
+    if (!again || again->text() != made->text()) std::abort();
     if (made->is_static() && out.size() > text.size()) std::abort();
   }
   return 0;

@@ -1,5 +1,6 @@
 sluice_fuzzer(scenario_yaml SOURCES scenario_yaml_fuzz.cpp LIBRARIES sluice_scenario)
 sluice_fuzzer(expression SOURCES expression_fuzz.cpp LIBRARIES sluice_scenario)
+sluice_fuzzer(json_path SOURCES json_path_fuzz.cpp LIBRARIES sluice_scenario)
 sluice_fuzzer(threshold SOURCES threshold_fuzz.cpp LIBRARIES sluice_scenario)
 sluice_fuzzer(data_file SOURCES data_file_fuzz.cpp LIBRARIES sluice_scenario)
 sluice_fuzzer(duration SOURCES duration_fuzz.cpp LIBRARIES sluice_base)

@@ -157,6 +157,130 @@ TEST(Expression, APatternThatBacktracksForEverIsNoMatch) {
       << "invalid UTF-8 is skipped";
 }
 
+// ---- arithmetic and functions -------------------------------------------------------------------------------------
+
+class Drawing : public MapScope {
+ public:
+  std::uint64_t draw() const override { return drawn_ += 0x9E3779B97F4A7C15ULL; }
+  double now_ms() const override { return 1.7e12; }
+
+ private:
+  mutable std::uint64_t drawn_ = 0;
+};
+
+std::string rendered(std::string_view expression, const Scope& scope) {
+  static constexpr std::string_view names[] = {"n", "m", "t", "digits", "gone", "d.x"};
+  const auto parsed = Expression::parse(expression, names);
+  if (!parsed) return parsed.error().message;
+  Texts texts;
+  std::string out;
+  append_value(parsed->value(scope, texts), out);
+  return out;
+}
+
+TEST(Expression, CountsAsItReads) {
+  Drawing scope;
+  scope.values = {{"n", 7.0},
+                  {"m", 2.0},
+                  {"t", std::string_view("Ab\xc3\xa9")},
+                  {"digits", std::string_view("41")},
+                  {"d.x", std::string_view("x")}};
+  const std::pair<const char*, const char*> rows[] = {
+      {"1 + 2 * 3", "7"},
+      {"(1 + 2) * 3", "9"},
+      {"10 - 2 - 3", "5"},
+      {"7 / 2", "3.5"},
+      {"n % 4", "3"},
+      {"-n % 4", "-3"},
+      {"-(n - m)", "-5"},
+      {"n -m", "5"},
+      {"2s + 500ms", "2500"},
+      {"digits + 1", "42"},
+      {"n / 0", ""},
+      {"n % 0", ""},
+      {"n + gone", ""},
+      {"n + t", ""},
+      {"1e308 * 10", ""},
+      {"n > m", "true"},
+      {"n + 1 == 2 * 4", "true"},
+      {"n - 1 in m..m * 3", "true"},
+      {"digits == 41", "true"},
+      {"digits in [40, 41]", "true"},
+      {"digits < 42", "true"},
+      {"t < 42", "false"},
+      {"n contains 7", "'contains' takes text"},
+      {"n matches '^7$'", "true"},
+      {"len(t)", "3"},
+      {"len(n)", "1"},
+      {"len(gone)", ""},
+      {"lower(t)", "ab\xc3\xa9"},
+      {"upper(d.x)", "X"},
+      {"now_ms()", "1700000000000"},
+      {"len(uuid())", "36"},
+      {"uuid() matches '^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'", "true"},
+      {"len(random_string(12))", "12"},
+      {"random_string(0 - 1)", ""},
+      {"random_string(5) matches '^[a-z0-9]{5}$'", "true"},
+      {"random_int(3, 3)", "3"},
+      {"random_int(m, n) in 2..7", "true"},
+      {"random_int(n, m)", ""},
+      {"random_choice('a', \"a\")", "a"},
+      {"lower(random_choice(t))", "ab\xc3\xa9"},
+      {"not (n == 7) or len(t) == 3", "true"},
+  };
+  for (const auto& [text, value] : rows) {
+    const auto seen = rendered(text, scope);
+    if (std::string_view(value).starts_with("'contains'")) {
+      EXPECT_THAT(seen, HasSubstr(value)) << text;
+    } else {
+      EXPECT_EQ(seen, value) << text;
+    }
+  }
+}
+
+TEST(Expression, SaysWhatIsWrongWithArithmeticAndFunctions) {
+  const MapScope scope;
+  const std::pair<const char*, const char*> rows[] = {
+      {"1 +", "at character 4: the expression ends too early"},
+      {"1 + * 2", "at character 5: '*' cannot stand here"},
+      {"t + 'x'", "at character 3: '+' takes numbers, and 'x' is text: texts are joined as in \"${a}${b}\""},
+      {"1 + (n == 2)", "'+' takes numbers, not conditions"},
+      {"n-1", "at character 1: unknown name 'n-1': a difference has blanks around its '-'"},
+      {"randomint(1, 2)", "unknown function 'randomint'; did you mean 'random_int'?"},
+      {"sum(1, 2)", "unknown function 'sum'; there is random_int"},
+      {"random_int(1)", "the function is random_int(least, most): it has one argument here"},
+      {"random_int(2, 1)", "the range ends before it begins"},
+      {"random_int('a', 2)", "random_int(least, most) takes a number, and 'a' is text"},
+      {"uuid(1)", "the function is uuid(): it has one argument here"},
+      {"len(n, m)", "it has 2 arguments here"},
+      {"uuid", "unknown name 'uuid'; the function is uuid()"},
+      {"len(n", "')' is missing"},
+      {"1 2", "'2' is left over"},
+  };
+  for (const auto& [text, message] : rows) EXPECT_THAT(rendered(text, scope), HasSubstr(message)) << text;
+  std::string long_sum = "1";
+  for (int i = 0; i < 200; ++i) long_sum += "+1";
+  EXPECT_THAT(rendered(long_sum, scope), HasSubstr("too many terms"));
+}
+
+TEST(Template, AnExpressionInAHoleIsWrittenAsItsValue) {
+  Drawing scope;
+  scope.values = {{"n", 7.0}, {"t", std::string_view("a}b")}};
+  static constexpr std::string_view names[] = {"n", "t"};
+  const auto filled = [&](std::string_view text) {
+    const auto made = Template::parse(text, names);
+    std::string out;
+    if (!made) return made.error().message;
+    made->render(scope, out);
+    EXPECT_EQ(made->text(), text) << "what it prints reads back as the same";
+    return out;
+  };
+  EXPECT_EQ(filled("<${n + 1}>"), "<8>");
+  EXPECT_EQ(filled("${ n }"), "7");
+  EXPECT_EQ(filled("${t} ${t contains '}'} ${random_choice('}', \"}\")}"), "a}b true }");
+  EXPECT_EQ(filled("x${n +}"), "at character 7: the expression ends too early");
+}
+
 TEST(Template, FillsItsHoles) {
   MapScope scope;
   scope.values = {{"prompts.text", std::string_view("say \"hi\"\n")}, {"vu", 3.0}};

@@ -175,13 +175,13 @@ TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
       {"- chat: {messages: [{role: usr, content: b}]}", "role: unknown 'usr'; did you mean 'user'?"},
       {"- chat: {messages: []}", "messages: must be a list of {role, content}"},
       {"- chat: {prompt: a, stream: false, include_usage: true}", "include_usage: belongs to streams"},
-      {"- chat: {prompt: a, body: {stream: true}}", "'stream' is a key of chat itself"},
-      {"- chat: {prompt: a, seed: 1, body: {seed: 2}}", "'seed' is a key of chat itself"},
+      {"- chat: {prompt: a, body: {stream: true}}", "'stream' is a key of the step itself"},
+      {"- chat: {prompt: a, seed: 1, body: {seed: 2}}", "'seed' is a key of the step itself"},
       {"- chat: {prompt: a, check: status == 200}", "check: stands beside chat:"},
       {"- chat: hello", "chat must be a mapping"},
       {"- chat: {prompt: a}\n  http: {get: /}", "this has more: make them steps of their own"},
-      {"- check: status == 200", "a step needs one of chat, http, sleep and group"},
-      {"- sleep: 1s\n  check: status == 200", "check: belongs to chat and http steps"},
+      {"- check: status == 200", "a step needs one of chat, completion, http"},
+      {"- sleep: 1s\n  check: status == 200", "check: belongs to steps that send a request"},
       {"- sleep: 10", "sleep: '10' is not a duration"},
       {"- sleep: 1s..x", "sleep: 'x' is not a duration"},
       {"- group: a", "a group needs steps:"},
@@ -197,11 +197,10 @@ TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
       {"- http: {get: /, headers: {a: \"x\\r\\ny: z\"}}", "a header has no line breaks"},
       {"- http: {get: /}\n  timeout: 0s", "timeout: must be longer than 0s"},
       {"- http: {get: /}\n  tags: {scenario: x}", "'scenario' is a tag that Sluice sets itself"},
-      {"- capture: {a: b}", "unknown key 'capture': this version captures nothing"},
       {"- websocket: {}", "this version has no websocket step"},
       {"- http.post('/x'): {}", "write http: {post: ...}"},
-      {"- chat: {prompt: \"${vu}\"}\n  check: chunks > ${vu}", "cannot stand in a check"},
-      {"- chat: {prompt: a, max_tokens: \"${vu}\"}", "max_tokens: '${vu}' changes with each iteration"},
+      {"- chat: {prompt: \"${vu}\"}\n  check: chunks > ${vu}", "check: write vu instead of ${vu}"},
+      {"- http: {get: /}\n  timeout: ${vu}s", "timeout: '${vu}s' changes with each iteration"},
       {"[]", "must be a list of at least one step"},
   };
   for (const auto& [step, problem] : rows) EXPECT_THAT(problems_of(around(step)), HasSubstr(problem)) << step;
@@ -409,7 +408,7 @@ TEST(LoadPlan, ReadsEveryStep) {
   EXPECT_EQ(http.method, "POST");
   EXPECT_EQ(http.content_type, "application/json");
   EXPECT_EQ(http.body.text(),
-            R"({"name":"x \"y\"","n":5,"f":1.5,"yes":true,"none":null,"list":[1,"two"],"quoted":"7","vu":"${vu}"})");
+            R"({"name":"x \"y\"","n":5,"f":1.5,"yes":true,"none":null,"list":[1,"two"],"quoted":"7","vu":${vu}})");
   EXPECT_EQ(http.headers.at(0).second.text(), "t-${iteration}");
   EXPECT_EQ(group.steps[1].name, "PUT /raw");
   EXPECT_EQ(std::get<HttpStep>(group.steps[1].verb).content_type, "text/plain; charset=utf-8");
@@ -527,7 +526,7 @@ TEST(Variables, SayWhatIsWrong) {
   EXPECT_THAT(problems_of(around_env("{A: \"${B}\", B: \"${C}\", C: \"${A}\"}", "x")),
               HasSubstr("the default of 'A' leads back to itself"));
   EXPECT_THAT(problems_of(around_env("{}", "a${B")), HasSubstr("'${' has no '}'"));
-  EXPECT_THAT(problems_of(around_env("{}", "a${B c}")), HasSubstr("'${B c}' names no variable"));
+  EXPECT_THAT(problems_of(around_env("{}", "a${B c}")), HasSubstr("s.yaml:1:12: in ${B c}: 'c' is left over"));
   EXPECT_THAT(problems_of(around_env("{a b: 1}", "x")), HasSubstr("'a b' is no name of a variable"));
   EXPECT_THAT(problems_of(around_env("{vu: 1}", "x")), HasSubstr("'vu' is the iteration's own"));
   EXPECT_THAT(problems_of(around_env("{A: [1]}", "x")), HasSubstr("the default of 'A' must be one value"));
