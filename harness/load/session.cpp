@@ -73,7 +73,7 @@ class Session::FlowScope final : public Scope {
   }
 
   Value of_setup(std::string_view name) const {
-    return session_.around_.shared != nullptr ? session_.around_.shared->find(name) : Value{};
+    return session_.around_.setup != nullptr ? session_.around_.setup->find(name) : Value{};
   }
 
   Value of_answer(std::string_view name) const {
@@ -118,6 +118,8 @@ class Session::FlowScope final : public Scope {
   const StepProgram* answered_;
 };
 
+std::uint64_t seed_of(std::uint64_t plan_seed, std::uint32_t scenario) { return mix(mix(plan_seed) ^ scenario); }
+
 Session::Session(SessionSurroundings& surroundings, std::uint32_t scenario)
     : around_(surroundings),
       scenario_(scenario),
@@ -126,9 +128,7 @@ Session::Session(SessionSurroundings& surroundings, std::uint32_t scenario)
       connections_(surroundings.program.endpoints.size()) {}
 
 std::uint64_t Session::random(std::uint64_t stream) const {
-  std::uint64_t x = mix(around_.plan.seed);
-  for (const std::uint64_t part : {std::uint64_t{scenario_}, turn_.number, stream}) x = mix(x ^ part);
-  return x;
+  return mix(mix(seed_of(around_.plan.seed, scenario_) ^ turn_.number) ^ stream);
 }
 
 void Session::close_connections() {

@@ -31,7 +31,7 @@ struct SessionSurroundings {
   const KernelClock* stamps = nullptr;                  // null: user-space time only
   std::shared_ptr<TlsContext> tls;                      // shared by all connections of the run
   std::function<void(const RequestRecord&)> on_record;  // may be empty
-  const FlowVariables* shared = nullptr;                // what setup has found, for all; null: nothing
+  const FlowVariables* setup = nullptr;                 // what setup has found, for all; null: nothing
   JsonFinder json = {};
 };
 
@@ -42,6 +42,9 @@ struct Turn {
   std::uint64_t iteration = 0;  // of that VU, from 0
   Instant scheduled_at = kNever;  // open models: when it was to begin; kNever: when it does
 };
+
+/// What chance in a scenario depends on: the same for every number of threads.
+std::uint64_t seed_of(std::uint64_t plan_seed, std::uint32_t scenario);
 
 class Session {
  public:

@@ -78,7 +78,7 @@ Result<FlowVariables> run_once(const Plan& plan, const std::vector<Step>& flow, 
                                    .tally = tally,
                                    .tls = *tls,
                                    .on_record = {},
-                                   .shared = options.variables};
+                                   .setup = options.variables};
   Session session(surroundings, 0);
   Task<> task = run_and_stop(session, loop);
   task.start();

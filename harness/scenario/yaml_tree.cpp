@@ -218,6 +218,11 @@ std::string explain(std::string_view text, const YAML::Exception& error) {
     return fmt::format("{} inside {{...}} or [...] needs quotes: write \"{}\"", name, name);
   }
   if (at < text.size() && text[at] == '\t') return "a tab cannot indent YAML: write spaces";
+  if (error.msg == "end of map flow not found" || error.msg == "end of sequence flow not found") {
+    return fmt::format(
+        "this is not YAML: {}: inside {{...}} and [...] a value with one of [ ] {{ }} , ? in it needs quotes",
+        error.msg);
+  }
   return fmt::format("this is not YAML: {}", error.msg);
 }
 

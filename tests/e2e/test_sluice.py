@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -61,6 +62,7 @@ class Login(http.server.BaseHTTPRequestHandler):
     """Gives a token for a POST, and answers what lies under it."""
 
     protocol_version = "HTTP/1.1"
+    asked = []  # paths of GET, in order
 
     def answer(self, status, body):
         self.send_response(status)
@@ -73,6 +75,7 @@ class Login(http.server.BaseHTTPRequestHandler):
         self.answer(200, b'{"token": "hunter2"}')
 
     def do_GET(self):
+        Login.asked.append(self.path)
         known = self.path.startswith("/hunter2/")
         self.answer(200 if known else 404, b"ok")
 
@@ -123,6 +126,38 @@ class EndToEnd(unittest.TestCase):
     def test_streaming_runs_scaled_down(self):
         self.check_scenario("streaming.yaml", time_scale=0.02)
 
+    def test_executors_each_begin_what_they_are_to(self):
+        summary, _ = self.check_scenario("executors.yaml", time_scale=1)
+        scenarios = {scenario["name"]: scenario for scenario in summary["scenarios"]}
+        iterations = {name: scenario["iterations"] for name, scenario in scenarios.items()}
+        self.assertEqual(iterations["shared"], 20)
+        self.assertEqual(iterations["each"], 20)
+        self.assertEqual(iterations["steady"], 30)
+        self.assertEqual(iterations["rising"], 42, "the area under its rate: 22 + 20")
+        self.assertEqual({scenario["dropped"] for scenario in scenarios.values()}, {0})
+
+    def test_controlled_takes_orders_while_it_runs(self):
+        process = subprocess.Popen([SLUICE, "run", "scenarios/controlled.yaml", "--out-dir", str(self.out), "--control", "127.0.0.1:0"],
+                                   cwd=ROOT, env=PLAIN_ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        line = process.stderr.readline()
+        self.assertIn("can be controlled at http://127.0.0.1:", line)
+        url = line.split()[-1]
+
+        def patch(body):
+            request = urllib.request.Request(url, json.dumps(body).encode(), method="PATCH")
+            return json.load(urllib.request.urlopen(request, timeout=10))
+
+        def vus():
+            return json.load(urllib.request.urlopen(url, timeout=10))["vus"]
+
+        self.assertEqual(patch({"vus": 7})["vus-max"], 20)
+        self.assertTrue(wait_until(lambda: vus() == 7, 10))
+        patch({"stopped": True})
+        out, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 105, out + errors)
+        self.assertEqual(self.summary()["scenarios"][0]["vus_max"], 7)
+
     def test_conversation_talks_and_leaves_early(self):
         summary, _ = self.check_scenario("conversation.yaml", time_scale=0.5, abandoned=("left early",))
         self.assertGreater(summary["metrics"]["abandoned"]["count"], 0)
@@ -133,10 +168,34 @@ class EndToEnd(unittest.TestCase):
         file.write_text(text)
         return str(file)
 
-    def test_a_failed_setup_exits_100_and_a_failed_teardown_101(self):
+    def serve_login(self):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Login)
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
+        Login.asked = []
+        return server.server_address[1]
+
+    def test_teardown_runs_also_when_a_threshold_has_aborted_the_load(self):
+        done = run("run", self.write_scenario("""
+name: aborted
+target: {url: "http://127.0.0.1:%d"}
+setup:
+  - http: {post: /login}
+    capture: {token: $.token}
+teardown:
+  - http: {get: "/${token}/bye"}
+scenarios:
+  ask: {executor: constant-vus, duration: 60s, flow: [{http: {get: /gone}}, {sleep: 50ms}]}
+thresholds:
+  http_req_failed: {threshold: rate == 0, abort_on_fail: true}
+""" % self.serve_login()), "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 99, done.stdout)
+        self.assertEqual(Login.asked[-1], "/hunter2/bye")
+        self.assertNotIn("hunter2", done.stdout)
+
+    def test_a_failed_setup_exits_100_and_a_failed_teardown_101(self):
+        port = self.serve_login()
         scenario = """
 name: token
 target: {url: "http://127.0.0.1:%d"}
@@ -150,7 +209,6 @@ scenarios:
 thresholds:
   http_req_failed: rate == 0
 """
-        port = server.server_address[1]
         for path, last, code in (("$.token", "${token}/bye", 0), ("$.tokens", "${token}/bye", 100), ("$.token", "gone", 101)):
             done = run("run", self.write_scenario(scenario % (port, path, last)), "--out-dir", str(self.out))
             self.assertEqual(done.returncode, code, done.stdout)
@@ -199,7 +257,8 @@ thresholds:
             self.assertEqual(check["fails"], 0, check)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "conversation.yaml"}
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml", "controlled.yaml",
+                 "conversation.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):
