@@ -34,8 +34,10 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
         "Share of requests without a whole answer of status 2xx or 3xx: no connection, timed out, broken off, not "
         "HTTP, or status 4xx or 5xx. Interrupted requests do not count. What is wrong inside a whole stream counts in "
         "stream_failed."),
-    METRIC(connect_failed, rate, none, "Share of requests that found no connection, TLS included."),
-    METRIC(timed_out, rate, none, "Share of requests whose time-out passed before the answer was whole."),
+    METRIC(connect_failed, rate, none,
+           "Share of requests and WebSocket sessions that found no connection, TLS included."),
+    METRIC(timed_out, rate, none,
+           "Share of requests and WebSocket sessions whose time-out passed before they were whole."),
     METRIC(availability, gauge, none,
            "1 minus the share of failed or dropped requests; a failed stream is a failed request."),
     METRIC(data_sent, counter, bytes, "Bytes sent, headers included."),
