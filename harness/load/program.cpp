@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <string_view>
 
+#include "harness/load/http_body.h"
+#include "harness/net/websocket_frames.h"
+
 namespace sluice {
 namespace {
 
@@ -37,7 +40,10 @@ bool same_name(std::string_view a, std::string_view b) {
          std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
-bool is_absolute(std::string_view url) { return url.starts_with("http://") || url.starts_with("https://"); }
+bool is_absolute(std::string_view url) {
+  return url.starts_with("http://") || url.starts_with("https://") || url.starts_with("ws://") ||
+         url.starts_with("wss://");
+}
 
 /// Writes a head, header by header; what was given first stays.
 class HeadWriter {
@@ -144,8 +150,27 @@ bool is_static(const Plan& plan, const Step& step) {
   }
   if (const auto* completion = std::get_if<CompletionStep>(&step.verb))
     return is_static(*completion) && completion->prompt.is_static();
+  if (const auto* socket = std::get_if<WebSocketStep>(&step.verb))
+    return socket->url.is_static() && all_static(socket->headers);
   const HttpStep& http = *http_of(step);
-  return http.url.is_static() && http.body.is_static() && all_static(http.headers);
+  return http.url.is_static() && has_static_body(http) && all_static(http.headers);
+}
+
+/// What stands in the request line of a request to `url`. None: the address was a hole, and what it holds is neither a
+/// path nor on this server.
+std::optional<std::string> target_in(const Endpoint& endpoint, std::string url, bool is_hole) {
+  if (!is_absolute(url)) {
+    if (!url.starts_with('/')) return std::nullopt;
+    return endpoint.path + url;
+  }
+  const std::size_t path = url.find_first_of("/?", url.find("://") + 3);
+  if (is_hole) {
+    const auto named = parse_endpoint(url.substr(0, path));
+    if (!named || !named->same_server(endpoint)) return std::nullopt;
+  }
+  url = path == std::string::npos ? "/" : url.substr(path);
+  if (url.starts_with('?')) url.insert(0, 1, '/');
+  return url;
 }
 
 /// Parts of an answer that someone looks at after the exchange has ended.
@@ -194,6 +219,11 @@ class Builder {
 
   Result<void> build(std::uint32_t scenario) {
     FlowProgram flow;
+    const ScenarioPlan& about = plan_.scenarios[scenario];
+    flow.cookies = about.cookies.value_or(plan_.target.cookies);
+    constexpr std::uint64_t kBytesPerKilobit = 125;
+    flow.shape = {about.network.download_kbps * kBytesPerKilobit, about.network.upload_kbps * kBytesPerKilobit,
+                  about.network.latency};
     next_ = layout_.first_step(scenario);
     asked_ = {};
     collect_asked(plan_.scenarios[scenario].flow, asked_);
@@ -253,8 +283,13 @@ class Builder {
         made.answer = ExchangeRequest::Answer::events;
         flow.streams = true;
       }
-      made.head = http->method == "HEAD";
-      const std::string url = http->url.text();
+      if (http != nullptr) {
+        made.head = http->method == "HEAD";
+        if (!is_sse) made.redirects = http->redirects.value_or(plan_.target.redirects);
+      } else {
+        made.verb = StepProgram::Verb::websocket;
+      }
+      const std::string url = http != nullptr ? http->url.text() : std::get<WebSocketStep>(step.verb).url.text();
       if (is_absolute(url)) {
         if (auto found = find_endpoint(step, url, made); !found) return found.error();
       } else if (!url.starts_with('/') && !url.starts_with("${")) {  // a hole is looked at when it is filled
@@ -271,13 +306,15 @@ class Builder {
   }
 
   Result<void> find_endpoint(const Step& step, std::string_view url, StepProgram& made) {
-    const std::size_t path = url.find('/', url.find("://") + 3);
+    const std::size_t path = url.find_first_of("/?", url.find("://") + 3);
     const std::string_view server = url.substr(0, path);
     if (server.find("${") != std::string_view::npos) {
       return fail(fmt::format("{}:{}:{}: '{}': the host of a URL cannot vary while the load runs", plan_.file,
                               step.place.line, step.place.column, url));
     }
-    auto endpoint = parse_endpoint(server);
+    // ws:// is http:// until the upgrade.
+    auto endpoint =
+        parse_endpoint(server.starts_with("ws") ? "http" + std::string(server.substr(2)) : std::string(server));
     if (!endpoint) {
       return fail(
           fmt::format("{}:{}:{}: {}", plan_.file, step.place.line, step.place.column, endpoint.error().message));
@@ -381,33 +418,42 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
     head.add("Accept", request->stream ? "text/event-stream" : "application/json");
     head.add("Content-Type", "application/json");
     head.add("Content-Length", std::to_string(body.size()));
-  } else {
-    const HttpStep& http = *http_of(*step.step);
-    http.body.render(scope, body);
+  } else if (const auto* socket = std::get_if<WebSocketStep>(&step.step->verb)) {
     std::string url;
-    http.url.render(scope, url);
-    bool on_target = true;
-    if (is_absolute(url)) {
-      const std::size_t path = url.find_first_of("/?", url.find("://") + 3);
-      if (http.url.text().starts_with("${")) {
-        const auto named = parse_endpoint(url.substr(0, path));
-        if (!named || !named->same_server(endpoint)) return false;
-      }
-      url = path == std::string::npos ? "/" : url.substr(path);
-      if (url.starts_with('?')) url.insert(0, 1, '/');
-      on_target = step.endpoint == 0;
-    } else if (!url.starts_with('/')) {
-      return false;
-    } else {
-      url.insert(0, endpoint.path);
-    }
-    HeadWriter head(out, http.method, url);
-    head.add_all(http.headers, scope);
-    if (on_target) head.add_all(target.headers, scope);  // what authorises there is nobody else's business
+    socket->url.render(scope, url);
+    const bool on_target = !is_absolute(url) || step.endpoint == 0;
+    const auto asked_for = target_in(endpoint, std::move(url), socket->url.text().starts_with("${"));
+    if (!asked_for) return false;
+    HeadWriter head(out, "GET", *asked_for);
+    head.add_all(socket->headers, scope);
+    if (on_target) head.add_all(target.headers, scope);
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
-    head.add("Accept", step.answer == ExchangeRequest::Answer::events ? "text/event-stream" : "*/*");
+    head.add("Upgrade", "websocket");
+    head.add("Connection", "Upgrade");
+    head.add("Sec-WebSocket-Version", "13");
+    head.add("Sec-WebSocket-Key", kWebSocketKeyPlace);
+  } else {
+    const HttpStep& http = *http_of(*step.step);
+    render_http_body(http, scope, body);
+    std::string url;
+    http.url.render(scope, url);
+    // What authorises at the target is nobody else's business.
+    const bool on_target = !is_absolute(url) || step.endpoint == 0;
+    auto asked_for = target_in(endpoint, std::move(url), http.url.text().starts_with("${"));
+    if (!asked_for) return false;
+    url = std::move(*asked_for);
+    append_query(http, scope, url);
+    HeadWriter head(out, http.method, url);
+    head.add_all(http.headers, scope);
+    if (on_target) head.add_all(target.headers, scope);
+    head.add("Host", endpoint.host_header);
+    head.add("User-Agent", kUserAgent);
+    const bool is_sse = step.answer == ExchangeRequest::Answer::events;
+    head.add("Accept", is_sse ? "text/event-stream" : "*/*");
+    if (!is_sse && http.compression.value_or(target.compression)) head.add("Accept-Encoding", "gzip, deflate");
     if (!http.content_type.empty()) head.add("Content-Type", http.content_type);
+    if (http.compress) head.add("Content-Encoding", "gzip");
     const bool owes_length = http.method == "POST" || http.method == "PUT" || http.method == "PATCH";
     if (!body.empty() || owes_length) head.add("Content-Length", std::to_string(body.size()));
   }

@@ -13,12 +13,13 @@
 #include "harness/metrics/tally_layout.h"
 #include "harness/net/endpoint.h"
 #include "harness/net/exchange.h"
+#include "harness/net/network_shape.h"
 #include "harness/scenario/plan.h"
 
 namespace sluice {
 
 struct StepProgram {
-  enum class Verb : std::uint8_t { request, sleep, group, branch, repeat, choose, set, fail };
+  enum class Verb : std::uint8_t { request, websocket, sleep, group, branch, repeat, choose, set, fail };
   Verb verb = Verb::request;
   StepId id = 0;
   const Step* step = nullptr;  // in the plan, which outlives the program
@@ -34,9 +35,12 @@ struct StepProgram {
   bool head = false;
   bool keep_text = false, keep_body = false, keep_headers = false;  // some check or capture may ask for it
   Nanoseconds timeout{};
+  std::uint32_t redirects = 0;  // that are followed
 };
 
 struct FlowProgram {
+  CookieKeeping cookies = CookieKeeping::reset;
+  NetworkShape shape;
   std::vector<StepProgram> steps;
   bool streams = false;  // at least one step is streamed: its connections are stamped
 };
@@ -65,6 +69,8 @@ void append_message(std::string_view role, std::string_view content, std::string
 
 /// The request for the target's list of models.
 std::string models_request(const Plan& plan, const Endpoint& target);
+
+TlsOptions tls_options(const Target& target);
 
 /// Asks the target for the first of its models; "default" when it will not say.
 Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const std::shared_ptr<TlsContext>& tls);

@@ -69,6 +69,20 @@ Result<std::vector<std::uint32_t>> make_room_for_vus(const Plan& plan, std::size
   return {boost::system::in_place_value, std::move(vus)};
 }
 
+}  // namespace
+
+TlsOptions tls_options(const Target& target) {
+  TlsOptions options;
+  options.verify = target.tls.verify.value_or(target.tls_verify);
+  options.ca = target.tls.ca;
+  options.certificate = target.tls.certificate;
+  options.key = target.tls.key;
+  if (target.tls.only_tls1_3) options.least = TlsOptions::Version::tls1_3;
+  return options;
+}
+
+namespace {
+
 Nanoseconds planned_duration(const Plan& plan) {
   Nanoseconds longest{};
   for (const ScenarioPlan& scenario : plan.scenarios) {
@@ -293,7 +307,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   auto target = parse_endpoint(options.target_url.empty() ? plan.target.url : options.target_url);
   if (!target) return target.error();
   if (auto resolved = resolve(*target); !resolved) return resolved.error();
-  auto tls = TlsContext::make(plan.target.tls_verify);
+  target->tls_name = plan.target.tls.server_name;
+  auto tls = TlsContext::make(tls_options(plan.target));
   if (!tls) return tls.error();
 
   std::string model = options.model.empty() ? plan.target.model : options.model;

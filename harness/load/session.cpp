@@ -84,7 +84,7 @@ class Session::FlowScope final : public Scope {
       return answered_->answer != ExchangeRequest::Answer::plain ? Value(std::string_view(r.text)) : Value{};
     if (name == "body") return r.stream ? Value{} : Value(std::string_view(r.body));
     if (name == "chunks") return r.stream ? Value(static_cast<double>(r.content.size())) : Value{};
-    if (name == "events") return r.stream ? Value(static_cast<double>(r.events)) : Value{};
+    if (name == "events") return r.stream || is_socket() ? Value(static_cast<double>(r.events)) : Value{};
     if (name == "finish_reason") return r.finish_reason.empty() ? Value{} : Value(std::string_view(r.finish_reason));
     if (name == "ttft") {
       return r.content.empty()
@@ -102,6 +102,8 @@ class Session::FlowScope final : public Scope {
     if (name.starts_with("header.")) return header(name.substr(7));
     return {};
   }
+
+  bool is_socket() const { return answered_->verb == StepProgram::Verb::websocket; }
 
   Value header(std::string_view lower_name) const {
     const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
@@ -125,7 +127,8 @@ Session::Session(SessionSurroundings& surroundings, std::uint32_t scenario)
       scenario_(scenario),
       waiter_(surroundings.loop),
       exchange_(surroundings.loop, surroundings.buffers),
-      connections_(surroundings.program.endpoints.size()) {}
+      connections_(surroundings.program.endpoints.size()),
+      browser_(surroundings.program, surroundings.found_servers, surroundings.program.flows[scenario].cookies) {}
 
 std::uint64_t Session::random(std::uint64_t stream) const {
   return mix(mix(seed_of(around_.plan.seed, scenario_) ^ turn_.number) ^ stream);
@@ -137,16 +140,22 @@ void Session::close_connections() {
   }
 }
 
+std::unique_ptr<Connection> Session::make_connection(std::size_t endpoint) {
+  const FlowProgram& flow = around_.program.flows[scenario_];
+  ConnectionOptions options;
+  options.connect_timeout = around_.plan.target.connect_timeout;
+  // Stamps cost a little with every read, and only streams make use of them. What is read slowly on purpose has arrived
+  // in the kernel before it counts as received.
+  options.stamps = flow.streams && flow.shape.download_bytes_per_s == 0 ? around_.stamps : nullptr;
+  options.tls = around_.tls;
+  options.shape = flow.shape.any() ? &flow.shape : nullptr;
+  return std::make_unique<Connection>(around_.loop, browser_.server(endpoint), std::move(options));
+}
+
 Connection& Session::connection_to(std::size_t endpoint) {
+  if (endpoint >= connections_.size()) connections_.resize(endpoint + 1);
   std::unique_ptr<Connection>& connection = connections_[endpoint];
-  if (connection == nullptr) {
-    ConnectionOptions options;
-    options.connect_timeout = around_.plan.target.connect_timeout;
-    // Stamps cost a little with every read, and only streams make use of them.
-    options.stamps = around_.program.flows[scenario_].streams ? around_.stamps : nullptr;
-    options.tls = around_.tls;
-    connection = std::make_unique<Connection>(around_.loop, around_.program.endpoints[endpoint], std::move(options));
-  }
+  if (connection == nullptr) connection = make_connection(endpoint);
   return *connection;
 }
 
@@ -162,6 +171,7 @@ Task<> Session::run(Turn turn) {
   variables_.clear();
   conversations_.clear();
   failure_.clear();
+  browser_.begin_iteration();
   const Instant began = now();
   co_await run_steps(around_.program.flows[scenario_].steps);
   const Instant ended_at = now();
@@ -175,6 +185,9 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
     switch (step.verb) {
       case Verb::request:
         co_await run_request(step);
+        break;
+      case Verb::websocket:
+        co_await run_websocket(step);
         break;
       case Verb::sleep: {
         const Instant until = now() + sleep_time(std::get<SleepStep>(step.step->verb)).count();
@@ -286,6 +299,36 @@ void Session::assign(const SetStep& set) {
 
 void Session::fail_iteration(std::string message) { failure_ = message.empty() ? "fail" : std::move(message); }
 
+/// The bytes of a request; none when its address cannot be, which ends the iteration.
+std::string_view Session::render(const StepProgram& step) {
+  if (step.is_static) return step.bytes;
+  const FlowScope scope(*this);
+  const auto* chat = std::get_if<ChatStep>(&step.step->verb);
+  const bool talks = chat != nullptr && !chat->conversation.empty();
+  if (talks) {
+    messages_ = conversations_.messages(chat->conversation);
+    const bool begins = messages_.empty();
+    if (!begins) messages_ += ',';
+    render_messages(*chat, scope, begins, messages_);
+  }
+  if (render_request(around_.program, step, scope, request_, body_, talks ? &messages_ : nullptr)) return request_;
+  fail_iteration(fmt::format("'{}': its address is neither a path nor one on its server", step.step->name));
+  return {};
+}
+
+void Session::render(const Template& pattern, std::string& out) {
+  out.clear();
+  pattern.render(FlowScope(*this), out);
+}
+
+/// A step is due when the one before it has ended; making its bytes is no part of it. Only the first of an iteration of
+/// an open model was due at the arrival.
+void Session::start_clock() {
+  record_.started_at = now();
+  record_.scheduled_at = turn_.scheduled_at == kNever ? record_.started_at : turn_.scheduled_at;
+  turn_.scheduled_at = kNever;
+}
+
 Task<> Session::run_request(const StepProgram& step) {
   ExchangeRequest request;
   request.answer = step.answer;
@@ -301,47 +344,34 @@ Task<> Session::run_request(const StepProgram& step) {
     request.abandon_events = abandon->after_events;
     request.abandon_after = abandon->after.value_or(Nanoseconds{});
   }
-  if (step.is_static) {
-    request.bytes = step.bytes;
-  } else {
-    if (!render(step)) {
-      fail_iteration(fmt::format("'{}': its address is neither a path nor one on its server", step.step->name));
-      co_return;
-    }
-    request.bytes = request_;
-  }
+  request.keep_location = step.redirects > 0;
+  request.keep_cookies = browser_.keeps_cookies();
+  const std::string_view bytes = render(step);
+  if (!failure_.empty()) co_return;
+  request.bytes = browser_.dressed(bytes, step.endpoint);
   clear(record_);
-  answered_ = &step;
-  // A step is due when the one before it has ended; making its bytes is no part of it. Only the first of an iteration
-  // of an open model was due at the arrival.
-  record_.started_at = now();
-  record_.scheduled_at = turn_.scheduled_at == kNever ? record_.started_at : turn_.scheduled_at;
-  turn_.scheduled_at = kNever;
+  start_clock();
   co_await exchange_.run(waiter_, connection_to(step.endpoint), request, record_);
+  if (Browser::concerns(exchange_.headers(), record_)) co_await browse(step, request, bytes);
+  tally(step);
+  take_answer(step);
+}
 
+void Session::tally(const StepProgram& step) {
   around_.tally.add(record_, step.id);
   for (std::size_t i = 0; i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
-  if (record_.outcome != Outcome::interrupted || record_.abandoned) {
-    remember_answer(step);
-    capture(step);
-    check(step);
-  }
   if (around_.on_record) around_.on_record(record_);
 }
 
-/// The bytes of a request that varies. False: there are none.
-bool Session::render(const StepProgram& step) {
-  const FlowScope scope(*this);
-  const auto* chat = std::get_if<ChatStep>(&step.step->verb);
-  if (chat == nullptr || chat->conversation.empty())
-    return render_request(around_.program, step, scope, request_, body_);
-  messages_ = conversations_.messages(chat->conversation);
-  const bool begins = messages_.empty();
-  if (!begins) messages_ += ',';
-  render_messages(*chat, scope, begins, messages_);
-  return render_request(around_.program, step, scope, request_, body_, &messages_);
+/// What is done with an answer that was not cut by the end of the run.
+void Session::take_answer(const StepProgram& step) {
+  if (record_.outcome == Outcome::interrupted && !record_.abandoned) return;
+  answered_ = &step;
+  remember_answer(step);
+  capture(step);
+  check(step);
 }
 
 /// What was said and answered becomes part of the conversation, unless the request failed.

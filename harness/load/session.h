@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/load/browser.h"
 #include "harness/load/program.h"
 #include "harness/load/variables.h"
 #include "harness/metrics/tally.h"
@@ -18,6 +19,7 @@
 #include "harness/net/exchange.h"
 #include "harness/net/kernel_clock.h"
 #include "harness/net/task.h"
+#include "harness/net/websocket.h"
 
 namespace sluice {
 
@@ -32,6 +34,7 @@ struct SessionSurroundings {
   std::shared_ptr<TlsContext> tls;                      // shared by all connections of the run
   std::function<void(const RequestRecord&)> on_record;  // may be empty
   const FlowVariables* setup = nullptr;                 // what setup has found, for all; null: nothing
+  FoundServers found_servers = {};                      // by redirects
   JsonFinder json = {};
 };
 
@@ -68,7 +71,13 @@ class Session {
   Task<> run_steps(const std::vector<StepProgram>& steps);
   Task<> run_repeat(const StepProgram& step);
   Task<> run_request(const StepProgram& step);
-  bool render(const StepProgram& step);
+  Task<> browse(const StepProgram& step, ExchangeRequest request, std::string_view bytes);
+  Task<> run_websocket(const StepProgram& step);
+  std::string_view render(const StepProgram& step);
+  void render(const Template& pattern, std::string& out);
+  void start_clock();
+  void tally(const StepProgram& step);
+  void take_answer(const StepProgram& step);
   void remember_answer(const StepProgram& step);
   void capture(const StepProgram& step);
   void check(const StepProgram& step);
@@ -81,7 +90,10 @@ class Session {
   std::uint64_t draw();
   double draw_unit();
   std::uint64_t random(std::uint64_t stream) const;
+  std::unique_ptr<Connection> make_connection(std::size_t endpoint);
   Connection& connection_to(std::size_t endpoint);
+
+  static constexpr std::uint64_t kSocketStream = 1ULL << 33U;  // of random(), apart from the other ones
 
   SessionSurroundings& around_;
   const std::uint32_t scenario_;
@@ -90,6 +102,10 @@ class Session {
   std::vector<std::unique_ptr<Connection>> connections_;  // by endpoint; made when first needed
   RequestRecord record_;
   std::string request_, body_, messages_;  // of requests that vary
+  Browser browser_;
+  std::unique_ptr<WebSocketSession> web_socket_;                 // made when first needed
+  std::vector<std::unique_ptr<Connection>> socket_connections_;  // by endpoint; likewise
+  std::vector<std::string> texts_;                               // that a session sends
   Turn turn_;
   std::uint64_t draws_ = 0;                // random numbers that this iteration has used
   const StepProgram* answered_ = nullptr;  // whose answer record_ holds; null: none of this iteration

@@ -56,7 +56,8 @@ Result<FlowVariables> run_once(const Plan& plan, const std::vector<Step>& flow, 
   auto target = parse_endpoint(options.target_url.empty() ? plan.target.url : options.target_url);
   if (!target) return failed(target.error().message);
   if (auto resolved = resolve(*target); !resolved) return failed(resolved.error().message);
-  auto tls = TlsContext::make(plan.target.tls_verify);
+  target->tls_name = plan.target.tls.server_name;
+  auto tls = TlsContext::make(tls_options(plan.target));
   if (!tls) return failed(tls.error().message);
   std::string model = options.model.empty() ? plan.target.model : options.model;
   if (model.empty() && needs_default_model(own)) {

@@ -76,4 +76,12 @@ struct RequestRecord {
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
+/// What a session over WebSocket has beside its RequestRecord.
+struct WebSocketRecord {
+  Instant opened_at = kNever;               // the upgrade was accepted
+  std::uint64_t sent = 0, received = 0;     // messages
+  bool found = false;                       // one of them is what was waited for
+  Nanoseconds pong_time = Nanoseconds(-1);  // from our ping to its pong; -1: none came
+};
+
 }  // namespace sluice

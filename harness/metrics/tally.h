@@ -49,6 +49,8 @@ class Tally {
   Tally(std::shared_ptr<const TallyLayout> layout, Instant origin);
 
   void add(const RequestRecord& record, StepId step);
+  /// A session over WebSocket: no HTTP request in the figures, as in k6.
+  void add_websocket(const RequestRecord& record, const WebSocketRecord& session, StepId step);
   void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);
   /// The flow ended an iteration, which add_iteration() counts as well. `message`: for people; no captured value.
   void add_failed_iteration(std::uint32_t scenario, std::string_view message);

@@ -162,6 +162,10 @@ class LayoutBuilder {
       info.is_request = true;
       own.emplace_back("method", http->method);
       own.emplace_back("url", http->url.text());
+    } else if (const auto* socket = std::get_if<WebSocketStep>(&step.verb)) {
+      info.is_request = true;
+      own.emplace_back("method", "GET");
+      own.emplace_back("url", socket->url.text());
     }
     own.emplace_back("group", info.group);
     std::sort(own.begin(), own.end());

@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "harness/base/time.h"
 #include "harness/metrics/record.h"
@@ -39,6 +41,13 @@ struct ExchangeRequest {
   std::string_view until;            // Answer::events: data of the event that ends it; empty: the answer's end does
   std::uint64_t abandon_events = 0;  // a stream is dropped after so many events; 0: it is not
   Nanoseconds abandon_after{};       // and at this time, from record.started_at; 0: it is not
+  bool keep_location = false, keep_cookies = false;  // in AnswerHeaders
+};
+
+/// Headers of the last answer that say what comes next.
+struct AnswerHeaders {
+  std::string location, content_encoding;
+  std::vector<std::string> set_cookies;
 };
 
 /// What exchanges of one load thread share.
@@ -49,6 +58,7 @@ class ExchangeBuffers {
 
  private:
   friend class Exchange;
+  friend class WebSocketSession;
   static constexpr std::size_t kReadBytes = std::size_t{64} << 10;  // one read
   static constexpr std::size_t kHeldBytes = std::size_t{32} << 10;  // an unfinished header or chunk line before it
   std::unique_ptr<char[]> bytes_;
@@ -72,7 +82,8 @@ class Exchange {
   void run_alone(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record,
                  const std::function<void(Instant now)>& on_tick = {});
 
-  const StreamRules& rules() const;  // of the last stream
+  const StreamRules& rules() const;      // of the last stream
+  const AnswerHeaders& headers() const;  // of the last answer
 
  private:
   struct State;

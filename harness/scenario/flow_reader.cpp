@@ -12,19 +12,6 @@ namespace sluice {
 
 namespace {
 
-// The blanks in the expression of a hole are not those of what it makes.
-std::string without_holes(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const auto open = text.find("${");
-    out += text.substr(0, open);
-    if (open == std::string_view::npos) break;
-    const auto end = end_of_hole(text.substr(open));
-    text = end ? text.substr(open + *end + 1) : std::string_view();
-  }
-  return out;
-}
-
 class NoScope : public Scope {
  public:
   Value lookup(std::string_view) const override { return {}; }
@@ -88,12 +75,14 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   const auto *chat = section.take("chat"), *completion = section.take("completion"), *http = section.take("http"),
              *sse = section.take("sse"), *sleep = section.take("sleep"), *group = section.take("group"),
              *branch = section.take("if"), *repeat = section.take("repeat"), *choose = section.take("choose"),
-             *set = section.take("set"), *failure = section.take("fail");
+             *set = section.take("set"), *failure = section.take("fail"), *websocket = section.take("websocket");
   const auto *children = section.take("steps"), *then = section.take("then"), *otherwise = section.take("else");
   const auto *check = section.take("check"), *capture = section.take("capture"), *abandon = section.take("abandon");
   const auto *name = section.take("name"), *tags = section.take("tags"), *timeout = section.take("timeout");
-  const auto verbs = std::array{chat, completion, http, sse, sleep, group, branch, repeat, choose, set, failure};
-  constexpr std::string_view all_verbs = "chat, completion, http, sse, sleep, group, if, repeat, choose, set and fail";
+  const auto verbs =
+      std::array{chat, completion, http, sse, websocket, sleep, group, branch, repeat, choose, set, failure};
+  constexpr std::string_view all_verbs =
+      "chat, completion, http, sse, websocket, sleep, group, if, repeat, choose, set and fail";
   const auto count = std::count_if(verbs.begin(), verbs.end(), [](const auto* verb) { return verb != nullptr; });
   if (count != 1) {
     const bool spelled = std::any_of(node.members.begin(), node.members.end(), [](const auto& member) {
@@ -107,7 +96,7 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
       problems_.add(node.place, fmt::format("a step needs one of {}", all_verbs));
     }
   }
-  const bool asks = chat || completion || http || sse;
+  const bool asks = chat || completion || http || sse || websocket;
   if (count > 0 && !asks) {
     for (const auto* extra : {check, capture, timeout, tags}) {
       if (extra) problems_.add(extra->place, fmt::format("{}: belongs to steps that send a request", extra->key));
@@ -141,6 +130,10 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   } else if (sse) {
     auto read = read_sse(*sse);
     step.name = fmt::format("sse {}", read.request.url.text());
+    step.verb = std::move(read);
+  } else if (websocket) {
+    auto read = http_.read_websocket(*websocket);
+    step.name = fmt::format("websocket {}", read.url.text());
     step.verb = std::move(read);
   } else if (sleep) {
     step.verb = read_sleep(*sleep);
@@ -338,37 +331,9 @@ HttpStep FlowReader::read_http(const YamlMember& member) {
   HttpStep http;
   Section section(member.value, "http", "http", problems_);
   if (!section.is_mapping()) return http;
-  const YamlMember* address = nullptr;
-  for (const std::string_view method : {"get", "post", "put", "patch", "delete", "head"}) {
-    const auto* here = section.take(method);
-    if (here && address)
-      problems_.add(here->place, fmt::format("http: has {} and {}: one request a step", address->key, method));
-    if (!here || address) continue;
-    address = here;
-    http.method.clear();
-    for (const char c : method) http.method += static_cast<char>(c - 'a' + 'A');
-  }
-  if (!address) {
-    problems_.add(member.place, "http: needs one of get, post, put, patch, delete and head");
-  } else if (auto url = read_address(*address)) {
-    http.url = std::move(*url);
-  }
+  http_.read_address(section, member, http);
   if (const auto* headers = section.take("headers")) http.headers = read_headers(*headers, scalars_, problems_);
-  const auto *json = section.take("json"), *body = section.take("body");
-  if (json && body) problems_.add(body->place, "http: has json and body: one of them is wanted");
-  if ((json || body) && (http.method == "GET" || http.method == "HEAD")) {
-    problems_.add((json ? json : body)->place,
-                  fmt::format("{}: {} sends no body", (json ? json : body)->key, http.method));
-  }
-  const bool typed = std::any_of(http.headers.begin(), http.headers.end(),
-                                 [](const auto& header) { return same_letters(header.first, "content-type"); });
-  if (json) {
-    scalars_.json(json->value, "json", 0, http.body);
-    if (!typed) http.content_type = "application/json";
-  } else if (body) {
-    http.body = scalars_.pattern(body->value, "body").value_or(Template());
-    if (!typed) http.content_type = "text/plain; charset=utf-8";
-  }
+  http_.read_options(section, http);
   return http;
 }
 
@@ -384,7 +349,7 @@ SseStep FlowReader::read_sse(const YamlMember& member) {
   } else {
     const auto* address = get ? get : post;
     request.method = get ? "GET" : "POST";
-    request.url = read_address(*address).value_or(Template());
+    request.url = http_.read_url(*address, false);
   }
   if (headers) request.headers = read_headers(*headers, scalars_, problems_);
   if (json && body) problems_.add(body->place, "sse: has json and body: one of them is wanted");
@@ -403,21 +368,6 @@ SseStep FlowReader::read_sse(const YamlMember& member) {
     if (sse.until.empty()) problems_.add(until->value.place, "until: the data of an event is wanted, such as [DONE]");
   }
   return sse;
-}
-
-std::optional<Template> FlowReader::read_address(const YamlMember& address) {
-  auto url = scalars_.pattern(address.value, address.key);
-  if (!url) return url;
-  const auto text = url->text();
-  if (!text.starts_with('/') && !text.starts_with("http://") && !text.starts_with("https://") &&
-      !text.starts_with("${")) {
-    problems_.add(address.value.place,
-                  fmt::format("{}: a path that starts with '/' is wanted, or a whole URL", address.key));
-  }
-  if (without_holes(text).find_first_of(" \t\r\n") != std::string::npos) {
-    problems_.add(address.value.place, fmt::format("{}: a URL has no blanks: write %20", address.key));
-  }
-  return url;
 }
 
 std::vector<Check> FlowReader::read_checks(const YamlMember& member) {

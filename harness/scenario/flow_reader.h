@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/scenario/http_reader.h"
 #include "harness/scenario/plan.h"
 #include "harness/scenario/plan_reader.h"
 
@@ -14,8 +15,9 @@ namespace sluice {
 
 class FlowReader {
  public:
-  /// Both must outlive it.
-  FlowReader(ScalarReader& scalars, ProblemList& problems) : scalars_(scalars), problems_(problems) {}
+  /// All must outlive it.
+  FlowReader(ScalarReader& scalars, ProblemList& problems, const ScenarioFiles& files)
+      : scalars_(scalars), problems_(problems), http_(scalars, problems, files) {}
 
   void read_flows(const YamlMember& member);
   void read_unused_flows();
@@ -38,7 +40,6 @@ class FlowReader {
   void read_stop(const YamlMember& member, ModelRequest& request);
   void read_body_members(const YamlMember& member, ModelRequest& request);
   HttpStep read_http(const YamlMember& member);
-  std::optional<Template> read_address(const YamlMember& address);
   SseStep read_sse(const YamlMember& member);
   std::vector<Check> read_checks(const YamlMember& member);
 
@@ -55,6 +56,7 @@ class FlowReader {
 
   ScalarReader& scalars_;
   ProblemList& problems_;
+  HttpReader http_;
   std::map<std::string, const YamlNode*> flow_nodes_;  // of the file's tree
   std::set<std::string> used_flows_;
   std::map<std::string, std::vector<Step>> flows_;  // those read so far, with the file's variables

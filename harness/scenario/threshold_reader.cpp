@@ -102,6 +102,7 @@ void ThresholdReader::collect_tags(const std::vector<Step>& steps, const std::st
     if (std::holds_alternative<ChatStep>(step.verb) || std::holds_alternative<CompletionStep>(step.verb))
       values["method"].insert("POST");
     if (const auto* http = std::get_if<HttpStep>(&step.verb)) values["method"].insert(http->method);
+    if (std::holds_alternative<WebSocketStep>(step.verb)) values["method"].insert("GET");
     if (const auto* sse = std::get_if<SseStep>(&step.verb)) values["method"].insert(sse->request.method);
     const auto* inner = std::get_if<GroupStep>(&step.verb);
     const std::string group_inside = inner != nullptr ? group + "::" + inner->name : group;

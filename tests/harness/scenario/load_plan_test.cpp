@@ -197,7 +197,7 @@ TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
       {"- http: {get: /, headers: {a: \"x\\r\\ny: z\"}}", "a header has no line breaks"},
       {"- http: {get: /}\n  timeout: 0s", "timeout: must be longer than 0s"},
       {"- http: {get: /}\n  tags: {scenario: x}", "'scenario' is a tag that Sluice sets itself"},
-      {"- websocket: {}", "this version has no websocket step"},
+      {"- websocket: {}", "websocket needs url:"},
       {"- http.post('/x'): {}", "write http: {post: ...}"},
       {"- chat: {prompt: \"${vu}\"}\n  check: chunks > ${vu}", "check: write vu instead of ${vu}"},
       {"- http: {get: /}\n  timeout: ${vu}s", "timeout: '${vu}s' changes with each iteration"},
@@ -815,7 +815,7 @@ TEST(Schema, EveryTableIsReachedAndEveryKeyIsNamedOnce) {
       for (auto at = key.shape.find("section:"); at != std::string_view::npos;
            at = key.shape.find("section:", at + 1)) {
         const auto rest = key.shape.substr(at + 8);
-        reached.insert(std::string(rest.substr(0, rest.find('|'))));
+        reached.insert(std::string(rest.substr(0, rest.find_first_of("|)"))));
       }
     }
   }
