@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace sluice {
 
@@ -23,9 +24,11 @@ struct ScenarioOptions {
 
 struct RunCommandOptions {
   ScenarioOptions scenario;
-  std::string out_dir;  // empty: out/<name>-<UTC time>
-  bool quiet = false;   // no live line
-  bool color = true;    // where the terminal takes it
+  std::string out_dir;           // empty: out/<name>-<UTC time>
+  std::vector<std::string> out;  // ndjson=FILE, csv=FILE: where each sample goes
+  std::string summary_export;    // a file with the summary in k6's words; empty: none
+  bool quiet = false;            // no live line
+  bool color = true;             // where the terminal takes it
 };
 
 int run_command(const RunCommandOptions& options);

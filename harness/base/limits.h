@@ -45,6 +45,11 @@ inline constexpr std::size_t headers_kept = 100;
 inline constexpr std::size_t content_events_kept = 1'000'000;  // of one stream: a million tokens at 40 bytes each
 inline constexpr std::size_t stream_id_bytes_kept = 128;
 
+// ---- samples
+// -----------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t sample_ring_bytes = 8u << 20;  // of one load thread: 0.4 s of 100,000 requests a second
+inline constexpr std::size_t sample_error_bytes_max = 200;  // of an error's text
+
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------
 inline constexpr std::size_t engine_log_bytes_kept = 64u << 10;  // the tail that is shown when it fails

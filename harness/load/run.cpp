@@ -67,7 +67,8 @@ Nanoseconds planned_duration(const Plan& plan) {
 class Shard {
  public:
   Shard(const Plan& plan, const Program& program, const RunOptions& options, std::shared_ptr<const TallyLayout> layout,
-        std::shared_ptr<TlsContext> tls, const std::atomic<RunControl::State>& order, bool stamps, Instant origin)
+        std::shared_ptr<TlsContext> tls, const std::atomic<RunControl::State>& order, bool stamps, Instant origin,
+        SampleSink* samples)
       : plan_(plan),
         order_(order),
         tally_(layout, origin),
@@ -79,7 +80,8 @@ class Shard {
                  .tally = tally_,
                  .stamps = stamps ? &clock_ : nullptr,
                  .tls = std::move(tls),
-                 .on_record = options.on_record},
+                 .on_record = options.on_record,
+                 .samples = samples},
                 origin,
                 std::vector<std::uint32_t>(plan.scenarios.size())} {}
   Shard(const Shard&) = delete;
@@ -290,7 +292,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(kLeadTime);
   std::vector<std::unique_ptr<Shard>> shards;
   for (std::uint32_t k = 0; k < threads; ++k) {
-    shards.push_back(std::make_unique<Shard>(plan, *program, options, layout, *tls, order, stamps, origin));
+    SampleSink* const samples = options.samples != nullptr ? &options.samples->sink(k) : nullptr;
+    shards.push_back(std::make_unique<Shard>(plan, *program, options, layout, *tls, order, stamps, origin, samples));
   }
   std::size_t next = 0;
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
@@ -331,6 +334,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       Tally total(layout, origin);
       for (const auto& shard : shards) shard->merge_published_into(total);
       total.advance_to(at);
+      if (options.samples != nullptr) options.samples->sink(threads).add_vus(total.vus().now, total.vus().peak, at);
       if (!aborted_by && order.load() == RunControl::State::running) {
         aborted_by = aborting_threshold(plan, total);
         if (aborted_by) order.store(RunControl::State::stopping_now);

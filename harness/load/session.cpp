@@ -135,6 +135,8 @@ Task<> Session::run(Turn turn) {
   co_await run_steps(around_.program.flows[scenario_].steps);
   const Instant ended = now();
   around_.tally.add_iteration(scenario_, Nanoseconds(ended - began), ended, waiter_.interrupted());
+  if (around_.samples != nullptr)
+    around_.samples->add_iteration(scenario_, Nanoseconds(ended - began), ended, waiter_.interrupted());
 }
 
 Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
@@ -150,7 +152,11 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
     } else {
       const Instant began = now();
       co_await run_steps(step.steps);
-      if (!waiter_.interrupted()) around_.tally.add_group(step.id, Nanoseconds(now() - began));
+      if (!waiter_.interrupted()) {
+        const Instant ended = now();
+        around_.tally.add_group(step.id, Nanoseconds(ended - began));
+        if (around_.samples != nullptr) around_.samples->add_group(step.id, Nanoseconds(ended - began), ended);
+      }
     }
     if (waiter_.interrupted()) co_return;
   }
@@ -180,6 +186,7 @@ Task<> Session::run_request(const StepProgram& step) {
   co_await exchange_.run(waiter_, connection_to(step.endpoint), request, record_);
 
   around_.tally.add(record_, step.id);
+  if (around_.samples != nullptr) around_.samples->add(record_, step.id);
   for (std::size_t i = 0; i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
@@ -192,7 +199,10 @@ void Session::check(const StepProgram& step) {
   if (checks.empty()) return;
   const AnswerScope scope(record_, step);
   for (std::size_t i = 0; i < checks.size(); ++i) {
-    around_.tally.add_check(step.first_check + static_cast<CheckId>(i), checks[i].condition.holds(scope));
+    const CheckId id = step.first_check + static_cast<CheckId>(i);
+    const bool passed = checks[i].condition.holds(scope);
+    around_.tally.add_check(id, passed);
+    if (around_.samples != nullptr) around_.samples->add_check(id, passed, record_.ended_at);
   }
 }
 

@@ -17,6 +17,7 @@
 #include "harness/net/exchange.h"
 #include "harness/net/kernel_clock.h"
 #include "harness/net/task.h"
+#include "harness/output/sample_sink.h"
 
 namespace sluice {
 
@@ -30,6 +31,7 @@ struct SessionSurroundings {
   const KernelClock* stamps = nullptr;                  // null: user-space time only
   std::shared_ptr<TlsContext> tls;                      // shared by all connections of the run
   std::function<void(const RequestRecord&)> on_record;  // may be empty
+  SampleSink* samples = nullptr;                        // this thread's; null: samples are not kept
 };
 
 /// Which iteration of a scenario this is.

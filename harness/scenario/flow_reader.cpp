@@ -93,7 +93,7 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     step.name = "chat";
   } else if (http) {
     auto read = read_http(*http);
-    step.name = fmt::format("{} {}", read.method, read.url.text());
+    step.name = fmt::format("{} {}", read.method, read.shown_url);
     step.verb = std::move(read);
   } else if (sleep) {
     const auto range = scalars_.range(sleep).value_or(std::pair<Nanoseconds, Nanoseconds>{});
@@ -261,6 +261,7 @@ HttpStep FlowReader::read_http(const YamlMember& member) {
       problems_.add(address->value.place, fmt::format("{}: a URL has no blanks: write %20", address->key));
     }
     http.url = std::move(*url);
+    if (const auto filled = scalars_.filled(address->value, address->key)) http.shown_url = filled->shown;
   }
   if (const auto* headers = section.take("headers")) http.headers = read_headers(*headers, scalars_, problems_);
   const auto *json = section.take("json"), *body = section.take("body");

@@ -74,7 +74,8 @@ struct ChatStep {
 
 struct HttpStep {
   std::string method = "GET";
-  Template url;  // absolute, or a path on the target
+  Template url;           // absolute, or a path on the target
+  std::string shown_url;  // for reports: secrets stand there as they are written; empty: as `url`
   std::vector<std::pair<std::string, Template>> headers;
   Template body;  // of json: and body: alike, rendered as text
   std::string content_type;
