@@ -250,7 +250,8 @@ int run_command(const RunCommandOptions& options) {
       fmt::print(out, "  {}\n", (*folder / name).string());
     if (!options.summary_export.empty()) fmt::print(out, "  {}\n", options.summary_export);
   }
-  for (const std::string& file : options.out) fmt::print(out, "  {}\n", file.substr(file.find('=') + 1));
+  for (const std::string& file : options.out)
+    if (!file.ends_with("=-")) fmt::print(out, "  {}\n", file.substr(file.find('=') + 1));
   std::fflush(out);
   for (const std::string& problem : sample_counts.problems) complain(problem);
   if (sample_counts.dropped > 0)

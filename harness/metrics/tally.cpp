@@ -466,6 +466,22 @@ void Tally::add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant 
   feed_scenario(scenario, Metric::iteration_duration, [ticks](Figure& figure) { figure.histogram.add(ticks); });
 }
 
+void Tally::add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at) {
+  advance_to(at);
+  scenarios_[scenario].dropped += iterations;
+  feed_scenario(scenario, Metric::dropped_iterations, [iterations](Figure& figure) {
+    figure.samples += iterations;
+    figure.sum += iterations;
+  });
+  // A dropped iteration is a request that was asked for and not answered.
+  const auto fail = [iterations](Figure& figure) {
+    figure.samples += iterations;
+    figure.fails += iterations;
+  };
+  feed_scenario(scenario, Metric::availability, fail);
+  if (!layout_->objectives(scenario).empty()) feed_scenario(scenario, Metric::goodput_rate, fail);
+}
+
 void Tally::add_check(CheckId check, bool passed) {
   ++(passed ? checks_[check].passes : checks_[check].fails);
   const auto apply = [passed](Figure& figure) { ++(passed ? figure.passes : figure.fails); };
@@ -555,6 +571,7 @@ void Tally::merge(const Tally& other) {
   for (std::size_t i = 0; i < scenarios_.size(); ++i) {
     scenarios_[i].iterations += other.scenarios_[i].iterations;
     scenarios_[i].interrupted += other.scenarios_[i].interrupted;
+    scenarios_[i].dropped += other.scenarios_[i].dropped;
     add_vus(scenarios_[i].vus, other.scenarios_[i].vus);
   }
   add_vus(vus_, other.vus_);

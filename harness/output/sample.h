@@ -14,7 +14,7 @@
 
 namespace sluice::samples {
 
-enum class Kind : std::uint8_t { request, check, group, iteration, vus };
+enum class Kind : std::uint8_t { request, check, group, iteration, dropped, vus };
 
 struct ContentStamp {
   Instant at = kNever;
@@ -51,6 +51,12 @@ struct IterationDone {
   std::uint32_t scenario;
   Nanoseconds duration;
   Instant ended_at;
+};
+struct IterationsDropped {
+  Kind kind = Kind::dropped;
+  std::uint32_t scenario;
+  std::uint64_t iterations;
+  Instant at;
 };
 struct VusNow {
   Kind kind = Kind::vus;

@@ -84,6 +84,10 @@ void SampleSink::add_iteration(std::uint32_t scenario, Nanoseconds duration, Ins
       .interrupted = interrupted, .scenario = scenario, .duration = duration, .ended_at = ended_at});
 }
 
+void SampleSink::add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at) {
+  push(samples::IterationsDropped{.scenario = scenario, .iterations = iterations, .at = at});
+}
+
 void SampleSink::add_vus(std::uint64_t now, std::uint64_t peak, Instant at) {
   push(samples::VusNow{.now = now, .peak = peak, .at = at});
 }

@@ -153,6 +153,11 @@ void SampleWriter::take(std::span<const std::byte> bytes) {
       points_.push_back({Metric::iteration_duration, iteration.ended_at, milliseconds(iteration.duration)});
       return put(tags_.of_scenario(iteration.scenario), {});
     }
+    case Kind::dropped: {
+      const auto dropped = as<IterationsDropped>(bytes);
+      points_.push_back({Metric::dropped_iterations, dropped.at, static_cast<double>(dropped.iterations)});
+      return put(tags_.of_scenario(dropped.scenario), {});
+    }
     case Kind::vus: {
       const auto vus = as<VusNow>(bytes);
       points_.push_back({Metric::vus, vus.at, static_cast<double>(vus.now)});

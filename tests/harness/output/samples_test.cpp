@@ -98,6 +98,7 @@ void add_story(SampleSink& sink) {
   sink.add_group(1, 7ms, at_ms(97));
   sink.add_iteration(0, 87ms, at_ms(97), false);
   sink.add_iteration(0, 3ms, at_ms(100), true);
+  sink.add_dropped(0, 5, at_ms(150));
   sink.add_vus(2, 3, at_ms(1000));
 }
 
@@ -105,7 +106,7 @@ TEST_F(Samples, NdjsonIsK6sJson) {
   auto out = writer({{SampleFile::Format::ndjson, path("a.ndjson")}});
   add_story(out->sink(0));
   const SampleCounts counts = out->finish();
-  EXPECT_EQ(counts.samples, 10u);
+  EXPECT_EQ(counts.samples, 11u);
   EXPECT_EQ(counts.dropped, 0u);
   EXPECT_THAT(counts.problems, IsEmpty());
   const std::string text = contents(path("a.ndjson"));
@@ -276,7 +277,7 @@ TEST_F(Samples, AFullDiskIsAProblemOfTheFileAndNotOfTheOthers) {
   add_story(out->sink(0));
   const SampleCounts counts = out->finish();
   EXPECT_THAT(counts.problems, ElementsAre(HasSubstr("cannot write /dev/full: No space left")));
-  EXPECT_EQ(counts.dropped, 9u) << "all but the interrupted iteration, which makes no line";
+  EXPECT_EQ(counts.dropped, 10u) << "all but the interrupted iteration, which makes no line";
   EXPECT_EQ(contents(path("a.ndjson")), contents(SLUICE_SOURCE_DIR "/tests/harness/output/golden/samples.ndjson"));
 }
 

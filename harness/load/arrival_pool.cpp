@@ -1,0 +1,95 @@
+#include "harness/load/arrival_pool.h"
+
+#include <algorithm>
+
+#include "harness/load/schedule.h"
+
+namespace sluice {
+namespace {
+
+/// Arrivals begun without a wait after which the sockets have their turn.
+constexpr int kArrivalsInARow = 32;
+
+}  // namespace
+
+ArrivalPool::ArrivalPool(VuSurroundings& surroundings, std::uint32_t scenario, std::uint32_t vus_max)
+    : around_(surroundings),
+      scenario_(scenario),
+      vus_max_(vus_max),
+      arrivals_(std::get<ArrivalRate>(surroundings.plan.scenarios[scenario].shape),
+                seed_of(surroundings.plan.seed, scenario)),
+      waiter_(surroundings.loop) {
+  const ScenarioPlan& plan = surroundings.plan.scenarios[scenario];
+  cut_at_ = surroundings.origin + (plan.start_time + planned_duration(plan.shape) + plan.graceful_stop).count();
+}
+
+void ArrivalPool::start() {
+  ++around_.living;
+  dispatching_ = dispatch();
+  dispatching_.start();
+}
+
+Task<> ArrivalPool::dispatch() {
+  const Instant origin = around_.origin + around_.plan.scenarios[scenario_].start_time.count();
+  std::uint64_t number = 0;
+  int in_a_row = 0;
+  for (auto offset = arrivals_.next(); offset && !around_.stopping; offset = arrivals_.next(), ++number) {
+    if (number % around_.threads != around_.thread) continue;
+    const Instant due = origin + offset->count();
+    const Instant at = now();
+    if (due > at || ++in_a_row > kArrivalsInARow) {
+      in_a_row = 0;
+      const Wake wake = co_await around_.loop.sleep_until(waiter_, std::max(due, at));
+      if (wake == Wake::interrupted) break;
+    }
+    begin(number, due);
+  }
+  one_less();
+}
+
+void ArrivalPool::begin(std::uint64_t number, Instant due) {
+  if (free_.empty()) {
+    if (vus_.size() >= vus_max_) {
+      around_.tally.add_dropped(scenario_, 1, due);
+      if (around_.samples != nullptr) around_.samples->add_dropped(scenario_, 1, due);
+      return;
+    }
+    const std::uint64_t vu = vus_.size() * around_.threads + around_.thread;
+    vus_.push_back(std::make_unique<OwnVu>(around_, scenario_, vu));
+    free_.push_back(vus_.back().get());
+  }
+  OwnVu& vu = *free_.back();
+  free_.pop_back();
+  vu.busy = true;
+  ++around_.living;
+  around_.change_active(scenario_, +1);
+  vu.life = serve(vu, Turn{number, vu.number, number, due});
+  vu.life.start();
+}
+
+Task<> ArrivalPool::serve(OwnVu& vu, Turn turn) {
+  co_await vu.session.run(turn);
+  vu.session.waiter().clear_interrupt();
+  vu.busy = false;
+  around_.change_active(scenario_, -1);
+  free_.push_back(&vu);
+  one_less();
+}
+
+void ArrivalPool::one_less() {
+  if (--around_.living == 0) around_.loop.stop();
+}
+
+void ArrivalPool::cut_if_due(Instant now) {
+  if (now < cut_at_) return;
+  for (const auto& vu : vus_) {
+    if (vu->busy && !vu->session.waiter().interrupted()) vu->session.waiter().interrupt();
+  }
+}
+
+void ArrivalPool::stop(Instant latest) {
+  cut_at_ = std::min(cut_at_, latest);
+  waiter_.interrupt();
+}
+
+}  // namespace sluice
