@@ -38,6 +38,9 @@ inline constexpr std::uint32_t regex_heap_kib_max = 4096;
 inline constexpr std::size_t data_file_bytes_max = 256u << 20;  // held in memory for the whole run
 inline constexpr std::size_t data_rows_max = 2'000'000;
 inline constexpr std::size_t data_fields_max = 256;
+inline constexpr std::size_t data_item_bytes_max = 16u
+                                                   << 20;  // of one item of a JSON file; conversations are under 1 MiB
+inline constexpr std::uint64_t generated_tokens_max = 32u << 20;  // of all generated prompts together, some 200 MB
 
 // ---- answers
 // -----------------------------------------------------------------------------------------------------------

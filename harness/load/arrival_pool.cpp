@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "harness/load/data_rows.h"
 #include "harness/load/schedule.h"
 
 namespace sluice {
@@ -34,6 +35,7 @@ Task<> ArrivalPool::dispatch() {
   std::uint64_t number = 0;
   int in_a_row = 0;
   for (auto offset = arrivals_.next(); offset && !around_.stopping; offset = arrivals_.next(), ++number) {
+    if (!has_rows(around_.plan, scenario_, number)) break;  // nor for any later one
     if (number % around_.threads != around_.thread) continue;
     const Instant due = origin + offset->count();
     const Instant at = now();

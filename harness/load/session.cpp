@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "harness/load/data_rows.h"
+
 namespace sluice {
 namespace {
 
@@ -35,9 +37,10 @@ class Session::IterationScope final : public Scope {
       if (set.name != name.substr(0, dot) || set.rows.empty()) continue;
       const auto field = std::find(set.fields.begin(), set.fields.end(), name.substr(dot + 1));
       if (field == set.fields.end()) return {};
-      const std::uint64_t row =
-          set.order == DataSet::Order::random ? session_.random(mix(set.seed) + i) : session_.turn_.number;
-      const auto& values = set.rows[row % set.rows.size()];
+      const std::uint64_t chance = set.order == DataSet::Order::random ? session_.random(mix(set.seed) + i) : 0;
+      const auto row = row_of(set, session_.scenario_, session_.turn_.number, chance);
+      if (!row) return {};
+      const auto& values = set.rows[*row];
       const auto column = static_cast<std::size_t>(field - set.fields.begin());
       return column < values.size() ? Value(std::string_view(values[column])) : Value{};
     }
