@@ -608,6 +608,9 @@ std::string instrument(const Summary& summary) {
   facts.add("Gaps coalesced", share(instrument.gaps_coalesced, instrument.gaps));
   facts.add("CPU of the harness", fmt::format("{:.0f}% of one core", instrument.cpu_percent));
   facts.add("Load threads", std::to_string(instrument.threads));
+  if (instrument.samples > 0)
+    facts.add("Samples dropped",
+              fmt::format("{} of {}", format_count(instrument.samples_dropped), format_count(instrument.samples)));
   return out + facts.html() + "</section>\n";
 }
 

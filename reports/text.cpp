@@ -391,6 +391,9 @@ void print_instrument(Page& page, const Summary& summary) {
   share("of gaps coalesced", instrument.gaps_coalesced, instrument.gaps);
   facts.push_back(fmt::format("CPU {:.0f}% of a core", instrument.cpu_percent));
   facts.push_back(fmt::format("{} thread{}", instrument.threads, instrument.threads == 1 ? "" : "s"));
+  if (instrument.samples > 0)
+    facts.push_back(fmt::format("{} of {} samples dropped", format_count(instrument.samples_dropped),
+                                format_count(instrument.samples)));
   for (std::size_t i = 0; i < facts.size(); ++i) {
     const std::string fact = facts[i] + (i + 1 < facts.size() ? ", " : "");
     if (i > 0 && columns(fact) > page.left()) page.line().put("    ");

@@ -39,6 +39,9 @@ inline constexpr std::uint32_t regex_heap_kib_max = 4096;
 inline constexpr std::size_t data_file_bytes_max = 256u << 20;  // held in memory for the whole run
 inline constexpr std::size_t data_rows_max = 2'000'000;
 inline constexpr std::size_t data_fields_max = 256;
+inline constexpr std::size_t data_item_bytes_max = 16u
+                                                   << 20;  // of one item of a JSON file; conversations are under 1 MiB
+inline constexpr std::uint64_t generated_tokens_max = 32u << 20;  // of all generated prompts together, some 200 MB
 
 // ---- answers
 // -----------------------------------------------------------------------------------------------------------
@@ -63,6 +66,10 @@ inline constexpr std::size_t ws_message_bytes_max = 16u << 20;  // one message p
 inline constexpr std::size_t ws_head_bytes_max = 32u << 10;     // of the answer to the upgrade
 inline constexpr std::size_t ws_texts_max = 10'000;             // that one step sends
 inline constexpr std::uint64_t ws_messages_max = 10'000'000;    // that one step waits for
+// ---- samples
+// -----------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t sample_ring_bytes = 8u << 20;  // of one load thread: 0.4 s of 100,000 requests a second
+inline constexpr std::size_t sample_error_bytes_max = 200;  // of an error's text
 
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------

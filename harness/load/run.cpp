@@ -104,7 +104,8 @@ class Shard {
                  .tally = tally_,
                  .stamps = stamps ? &clock_ : nullptr,
                  .tls = std::move(tls),
-                 .on_record = options.on_record},
+                 .on_record = options.on_record,
+                 .samples = options.samples != nullptr ? &options.samples->sink(thread) : nullptr},
                 thread,
                 threads,
                 origin,
@@ -396,6 +397,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       Tally total(layout, origin);
       for (const auto& shard : shards) shard->merge_published_into(total);
       total.advance_to(at);
+      if (options.samples != nullptr) options.samples->sink(threads).add_vus(total.vus().now, total.vus().peak, at);
       if (!aborted_by && order.load() == RunControl::State::running) {
         aborted_by = aborting_threshold(plan, total);
         if (aborted_by) order.store(RunControl::State::stopping_now);
@@ -416,7 +418,10 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     const auto* iterations = std::get_if<SharedIterations>(&plan.scenarios[scenario].shape);
     const std::uint64_t claimed = shared.claimed[scenario];
     if (iterations != nullptr && claimed < iterations->iterations && order.load() == RunControl::State::running) {
-      total.add_dropped(scenario, iterations->iterations - claimed, now());
+      const Instant at = now();
+      total.add_dropped(scenario, iterations->iterations - claimed, at);
+      if (options.samples != nullptr)
+        options.samples->sink(threads).add_dropped(scenario, iterations->iterations - claimed, at);
     }
   }
   facts.cpu_time = cpu_time() - cpu_before;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "harness/load/data_rows.h"
+
 namespace sluice {
 namespace {
 
@@ -35,9 +37,10 @@ class Session::IterationScope final : public Scope {
       if (set.name != name.substr(0, dot) || set.rows.empty()) continue;
       const auto field = std::find(set.fields.begin(), set.fields.end(), name.substr(dot + 1));
       if (field == set.fields.end()) return {};
-      const std::uint64_t row =
-          set.order == DataSet::Order::random ? session_.random(mix(set.seed) + i) : session_.turn_.number;
-      const auto& values = set.rows[row % set.rows.size()];
+      const std::uint64_t chance = set.order == DataSet::Order::random ? session_.random(mix(set.seed) + i) : 0;
+      const auto row = row_of(set, session_.scenario_, session_.turn_.number, chance);
+      if (!row) return {};
+      const auto& values = set.rows[*row];
       const auto column = static_cast<std::size_t>(field - set.fields.begin());
       return column < values.size() ? Value(std::string_view(values[column])) : Value{};
     }
@@ -144,6 +147,8 @@ Task<> Session::run(Turn turn) {
   co_await run_steps(around_.program.flows[scenario_].steps);
   const Instant ended = now();
   around_.tally.add_iteration(scenario_, Nanoseconds(ended - began), ended, waiter_.interrupted());
+  if (around_.samples != nullptr)
+    around_.samples->add_iteration(scenario_, Nanoseconds(ended - began), ended, waiter_.interrupted());
 }
 
 Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
@@ -161,7 +166,11 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
     } else {
       const Instant began = now();
       co_await run_steps(step.steps);
-      if (!waiter_.interrupted()) around_.tally.add_group(step.id, Nanoseconds(now() - began));
+      if (!waiter_.interrupted()) {
+        const Instant ended = now();
+        around_.tally.add_group(step.id, Nanoseconds(ended - began));
+        if (around_.samples != nullptr) around_.samples->add_group(step.id, Nanoseconds(ended - began), ended);
+      }
     }
     if (waiter_.interrupted()) co_return;
   }
@@ -209,6 +218,7 @@ Task<> Session::run_request(const StepProgram& step) {
 
 void Session::tally(const StepProgram& step) {
   around_.tally.add(record_, step.id);
+  if (around_.samples != nullptr) around_.samples->add(record_, step.id);
   for (std::size_t i = 0; i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
@@ -220,7 +230,10 @@ void Session::check(const StepProgram& step) {
   if (checks.empty()) return;
   const AnswerScope scope(record_, step);
   for (std::size_t i = 0; i < checks.size(); ++i) {
-    around_.tally.add_check(step.first_check + static_cast<CheckId>(i), checks[i].condition.holds(scope));
+    const CheckId id = step.first_check + static_cast<CheckId>(i);
+    const bool passed = checks[i].condition.holds(scope);
+    around_.tally.add_check(id, passed);
+    if (around_.samples != nullptr) around_.samples->add_check(id, passed, record_.ended_at);
   }
 }
 

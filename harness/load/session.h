@@ -19,6 +19,7 @@
 #include "harness/net/kernel_clock.h"
 #include "harness/net/task.h"
 #include "harness/net/websocket.h"
+#include "harness/output/sample_sink.h"
 
 namespace sluice {
 
@@ -33,6 +34,7 @@ struct SessionSurroundings {
   std::shared_ptr<TlsContext> tls;                      // shared by all connections of the run
   std::function<void(const RequestRecord&)> on_record;  // may be empty
   FoundServers found_servers = {};                      // by redirects
+  SampleSink* samples = nullptr;                        // this thread's; null: samples are not kept
 };
 
 /// Which iteration of a scenario this is.

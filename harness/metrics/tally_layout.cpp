@@ -122,6 +122,7 @@ class LayoutBuilder {
   void add_scenario(const ScenarioPlan& scenario, std::uint32_t index) {
     const Tags tags = merged(scenario.tags, {{"scenario", scenario.name}});
     layout_.scenario_first_step_.push_back(static_cast<StepId>(layout_.steps_.size()));
+    layout_.scenario_tags_.push_back(tags);
     layout_.objectives_.push_back(scenario.objectives);
     layout_.scenario_feeds_.resize(layout_.scenario_feeds_.size() + kMetricCount);
     for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
@@ -150,7 +151,7 @@ class LayoutBuilder {
     } else if (const auto* http = std::get_if<HttpStep>(&step.verb)) {
       info.is_request = true;
       own.emplace_back("method", http->method);
-      own.emplace_back("url", http->url.text());
+      own.emplace_back("url", http->shown_url.empty() ? http->url.text() : http->shown_url);
     } else if (const auto* socket = std::get_if<WebSocketStep>(&step.verb)) {
       info.is_request = true;
       own.emplace_back("method", "GET");

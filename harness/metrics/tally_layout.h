@@ -56,6 +56,8 @@ class TallyLayout {
   const std::vector<FigureInfo>& figures() const { return figures_; }
   std::uint32_t scenarios() const { return static_cast<std::uint32_t>(scenario_first_step_.size()); }
   StepId first_step(std::uint32_t scenario) const { return scenario_first_step_[scenario]; }
+  /// Of what belongs to a scenario as a whole: its tags and its name.
+  const Tags& scenario_tags(std::uint32_t scenario) const { return scenario_tags_[scenario]; }
   /// The figure that threshold number `index` of the plan reads.
   FigureId figure_of_threshold(std::size_t index) const { return threshold_figures_[index]; }
 
@@ -88,6 +90,7 @@ class TallyLayout {
   std::vector<CheckInfo> checks_;
   std::vector<FigureInfo> figures_;
   std::vector<StepId> scenario_first_step_;
+  std::vector<Tags> scenario_tags_;
   std::vector<FigureId> threshold_figures_;
   std::vector<std::vector<Feed>> step_feeds_, scenario_feeds_;
   std::vector<std::vector<FigureId>> check_feeds_;

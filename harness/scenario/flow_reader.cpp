@@ -95,7 +95,7 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     step.name = "chat";
   } else if (http) {
     auto read = read_http(*http);
-    step.name = fmt::format("{} {}", read.method, read.url.text());
+    step.name = fmt::format("{} {}", read.method, read.shown_url);
     step.verb = std::move(read);
   } else if (websocket) {
     auto read = http_.read_websocket(*websocket);

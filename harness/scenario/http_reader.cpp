@@ -98,6 +98,7 @@ bool HttpReader::read_address(Section& section, const YamlMember& member, HttpSt
     return false;
   }
   http.url = read_url(*address, false);
+  if (const auto filled = scalars_.filled(address->value, address->key)) http.shown_url = filled->shown;
   return true;
 }
 

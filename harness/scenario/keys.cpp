@@ -15,7 +15,7 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"threads", "whole", "Threads that drive the load; default 1."},
     {"env", "map:text", "Variables with their defaults. The environment overrides them, -e NAME=VALUE overrides both."},
     {"target", "section:target", "What is tested.", true},
-    {"data", "map:section:data", "Data files by name; ${name.field} reads a row's field, one row an iteration."},
+    {"data", "map:section:data", "Data by name; ${name.field} reads a row's field, one row an iteration."},
     {"flows", "map:list:section:step", "Flows by name, for scenarios that share one."},
     {"scenarios", "map:section:scenario", "Who does what: each runs beside the others.", true},
     {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
@@ -78,11 +78,24 @@ constexpr auto kNetwork = std::to_array<KeyInfo>({
 });
 
 constexpr auto kData = std::to_array<KeyInfo>({
-    {"file", "text", "Relative to the scenario file.", true},
-    {"format", "words:jsonl csv text",
-     "Default: by the file's ending (.jsonl, .ndjson, .csv, else text: a row a line, its field is text)."},
-    {"order", "words:sequential random", "Default sequential."},
+    {"file", "text", "Relative to the scenario file."},
+    {"format", "words:jsonl json csv text sharegpt",
+     "Default: by the file's ending (.jsonl, .ndjson, .json, .csv, else text: a row a line, its field is text)."},
+    {"limit", "whole", "Only the first so many rows are read."},
+    {"generate", "section:generate",
+     "Prompts of a wanted length, instead of a file; their fields are text and tokens."},
+    {"order", "words:sequential random unique",
+     "Default sequential. unique: each row once in the whole run, whoever reads it."},
+    {"at_end", "words:stop wrap",
+     "unique: when the rows have run out, no further iteration begins (stop, the default), or they start again."},
     {"seed", "whole", "Of a random order; default: the run's."},
+});
+
+constexpr auto kGenerate = std::to_array<KeyInfo>({
+    {"prompts", "whole", "How many.", true},
+    {"tokens", "text", "Of each: 512, or 100..500 for a length between; about one a word.", true},
+    {"prefix_tokens", "whole", "With how many of them all prompts begin alike; default 0."},
+    {"seed", "whole", "Default: the run's."},
 });
 
 constexpr auto kScenario = std::to_array<KeyInfo>({
@@ -221,6 +234,7 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"tls", "How https is spoken.", kTls},
     {"network", "A slower network than the real one.", kNetwork},
     {"data", "Rows for the flows to read.", kData},
+    {"generate", "Prompts made of common words.", kGenerate},
     {"scenario", "Some virtual users and what they do.", kScenario},
     {"scale_to", "Stretches stages.", kScaleTo},
     {"stage", "One ramp.", kStage},

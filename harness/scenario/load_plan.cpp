@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <numeric>
 #include <set>
 
@@ -17,7 +16,7 @@
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
-#include "harness/scenario/data_file.h"
+#include "harness/scenario/data_reader.h"
 #include "harness/scenario/flow_reader.h"
 #include "harness/scenario/http_reader.h"
 #include "harness/scenario/load_reader.h"
@@ -38,22 +37,6 @@ std::string base64(std::string_view bytes) {
     for (std::size_t j = 0; j < 4; ++j) out += j <= bytes.size() - i ? digits[group >> (18 - 6 * j) & 63] : '=';
   }
   return out;
-}
-
-Result<std::string> read_whole_file(const std::string& path, std::size_t bytes_max) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return fail("this is a folder");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return fail(std::filesystem::exists(path, error) ? "cannot be opened" : "there is no such file");
-  std::string bytes;
-  std::array<char, 65536> block{};
-  while (file) {
-    file.read(block.data(), block.size());
-    bytes.append(block.data(), static_cast<std::size_t>(file.gcount()));
-    if (bytes.size() > bytes_max) return fail(fmt::format("is larger than {} bytes", bytes_max));
-  }
-  if (file.bad()) return fail("cannot be read");
-  return {boost::system::in_place_value, std::move(bytes)};  // both T and Error can be made of a string
 }
 
 /// The most at one time; 0 where the plan does not say.
@@ -116,11 +99,12 @@ class Reader {
         static_cast<std::uint32_t>(scalars.whole(section.take("large_chunk_chars"), 1, 1'000'000).value_or(20));
     plan_.stall_factor = scalars.number(section.take("stall_factor"), 1, 1e6).value_or(10);
     if (const auto* target = section.take("target")) read_target(*target);
-    if (const auto* data = section.take("data")) read_data_sets(*data);
+    if (const auto* data = section.take("data")) read_data_sets(*data, options_, plan_, scalars, problems_);
     if (const auto* flows = section.take("flows")) flow_reader.read_flows(*flows);
     if (const auto* scenarios = section.take("scenarios")) read_scenarios(*scenarios);
     if (const auto* thresholds = section.take("thresholds"))
       ThresholdReader(plan_, scalars, problems_).read_thresholds(*thresholds);
+    deal_unique_rows(root, plan_);
     plan_.env = variables.shown();
     variables.report_unused_overrides();
     scalars_ = nullptr;
@@ -236,55 +220,6 @@ class Reader {
     if (value.find_first_of("\r\n") != std::string::npos)
       return problems_.add(member.place, "auth: a header has no line breaks");
     plan_.target.headers.emplace_back("Authorization", Template(value));
-  }
-
-  // ---- data
-  // -----------------------------------------------------------------------------------------------------------
-
-  void read_data_sets(const YamlMember& member) {
-    if (!member.value.is_mapping())
-      return problems_.add(member.value.place, "data: must be a mapping of names to files");
-    for (const auto& entry : member.value.members) {
-      if (!is_word(entry.key))
-        problems_.add(entry.place, fmt::format("'{}' is no name for data: letters, digits, _ and -", entry.key));
-      read_data_set(entry);
-    }
-  }
-
-  void read_data_set(const YamlMember& entry) {
-    scalars_->unknown_data.insert(entry.key);  // until it has been read
-    Section section(entry.value, "data", fmt::format("data '{}'", entry.key), problems_);
-    if (!section.is_mapping()) return;
-    DataSet set;
-    set.name = entry.key;
-    const auto* file = section.take("file");
-    const auto format_name = scalars_->word(section.take("format"), "data");
-    const auto order = scalars_->word(section.take("order"), "data");
-    set.order = order == "random" ? DataSet::Order::random : DataSet::Order::sequential;
-    set.seed = scalars_->whole(section.take("seed"), 0, kWholeMax).value_or(plan_.seed);
-    const auto path = scalars_->text(file);
-    if (!path) return;
-    if (path->empty()) return problems_.add(file->value.place, "file: names no file");
-
-    const auto full = (std::filesystem::path(file_).parent_path() / *path).string();
-    const auto bytes =
-        options_.read_file ? options_.read_file(full) : read_whole_file(full, limits::data_file_bytes_max);
-    if (!bytes) return problems_.add(file->value.place, fmt::format("file: {}: {}", full, bytes.error().message));
-    const auto format = !format_name              ? data_format_of(*path)
-                        : *format_name == "jsonl" ? DataFormat::jsonl
-                        : *format_name == "csv"   ? DataFormat::csv
-                                                  : DataFormat::text;
-    auto rows = read_data(*bytes, format, full, problems_);
-    if (rows.rows.empty() && problems_.empty())
-      problems_.add(file->value.place, fmt::format("file: {} has no rows", full));
-    if (!rows.rows.empty()) scalars_->unknown_data.erase(entry.key);
-    for (const auto& field : rows.fields) {
-      const auto lacking = rows.lacking.find(field);
-      scalars_->hole_names[set.name + "." + field] = lacking == rows.lacking.end() ? 0 : lacking->second;
-    }
-    set.fields = std::move(rows.fields);
-    set.rows = std::move(rows.rows);
-    plan_.data.push_back(std::move(set));
   }
 
   // ---- scenarios

@@ -101,7 +101,8 @@ struct HttpPart {
 
 struct HttpStep {
   std::string method = "GET";
-  Template url;  // absolute, or a path on the target
+  Template url;           // absolute, or a path on the target
+  std::string shown_url;  // for reports: secrets stand there as they are written; empty: as `url`
   std::vector<std::pair<std::string, Template>> headers;
   Template body;  // of json:, body: and file: alike, rendered as text
   std::string content_type;
@@ -226,13 +227,20 @@ struct Threshold {
   Place place;
 };
 
-/// Rows of a data file; `${name.field}` reads the current row, one row an iteration.
+/// Rows of a data file, or generated ones; `${name.field}` reads the current row, one row an iteration.
 struct DataSet {
   std::string name;
   std::vector<std::string> fields;
   std::vector<std::vector<std::string>> rows;
-  enum class Order : std::uint8_t { sequential, random } order = Order::sequential;
+  enum class Order : std::uint8_t { sequential, random, unique } order = Order::sequential;
   std::uint64_t seed = 0;
+
+  // of Order::unique: each row is read by one iteration of one VU in the whole run
+  enum class AtEnd : std::uint8_t {
+    stop,
+    wrap
+  } at_end = AtEnd::stop;               // stop: whoever finds no row begins no iteration
+  std::vector<std::uint32_t> dealt_to;  // the scenarios that read it, ascending
 };
 
 struct Plan {

@@ -3,6 +3,8 @@
 Run by ctest (one entry a test): python3 test_sluice.py SLUICE_BINARY TEST_NAME
 """
 
+import csv
+import gzip
 import http.server
 import json
 import os
@@ -169,8 +171,39 @@ class EndToEnd(unittest.TestCase):
         for check in summary["checks"]:
             self.assertEqual(check["fails"], 0, check)
 
+    def test_data_runs_and_leaves_every_sample(self):
+        """Also what --out and --summary-export write, against the summary of the same run."""
+        ndjson, table, export = (self.out.parent / name for name in ("a.ndjson.gz", "a.csv", "k6.json"))
+        summary, _ = self.check_scenario("data.yaml", "--out", f"ndjson={ndjson}", "--out", f"csv={table}",
+                                         "--summary-export", str(export), time_scale=1)
+        self.assertGreater(summary["instrument"]["samples"], 0)
+        self.assertEqual(summary["instrument"]["samples_dropped"], 0)
+        requests = summary["metrics"]["http_reqs"]["count"]
+        points = [json.loads(line) for line in gzip.open(ndjson, "rt")]
+        self.assertEqual(sum(1 for p in points if p["type"] == "Point" and p["metric"] == "http_reqs"), requests)
+        described = [p["metric"] for p in points if p["type"] == "Metric"]
+        self.assertEqual(len(described), len(set(described)))
+        gaps = [p["data"]["value"] for p in points if p["type"] == "Point" and p["metric"] == "icl"]
+        self.assertEqual(len(gaps), summary["metrics"]["icl"]["count"])
+        with table.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual(sum(1 for row in rows if row["metric_name"] == "http_reqs"), requests)
+        self.assertEqual({row["scenario"] for row in rows if row["metric_name"] == "http_reqs"},
+                         {"random_prompts", "each_conversation_once", "tasks_in_turn"})
+        k6 = json.loads(export.read_text())
+        self.assertEqual(k6["metrics"]["http_reqs"]["count"], requests)
+        self.assertEqual(k6["metrics"]["checks"]["thresholds"], {"rate == 100%": False}, "true would mean failed")
+        self.assertIn("status == 200", k6["root_group"]["checks"])
+
+    def test_samples_on_stdout_are_alone_there(self):
+        done = subprocess.run([SLUICE, "run", "scenarios/data.yaml", "--out", "csv=-", "-q", "--out-dir", str(self.out), "--time-scale", "0.5"],
+                              cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(all(len(row) == 19 for row in csv.reader(done.stdout.splitlines())))
+        self.assertIn("THRESHOLDS", done.stderr)
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml", "controlled.yaml"}
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml", "controlled.yaml", "data.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):
