@@ -28,12 +28,15 @@ Result<RequestUrl> parse_url(std::string_view url) {
   if (view.has_fragment()) return fail(fmt::format("'{}': a fragment (#...) is never sent: leave it out", url));
   const auto host = view.host();
   if (host.empty()) return fail(fmt::format("'{}' names no host: {}", url, kWayOut));
+  const bool bracketed = view.host_type() == boost::urls::host_type::ipv6;
   // It is decoded by now, and goes into a header: %0d%0a must not begin another one.
-  const auto odd = [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F || c == '/' || c == '@'; };
-  if (std::any_of(host.begin(), host.end(), odd)) {
+  const auto odd = [](char c) {
+    return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F ||
+           std::string_view("/?#@[]").find(c) != std::string_view::npos;
+  };
+  if (!bracketed && std::any_of(host.begin(), host.end(), odd)) {
     return fail(fmt::format("the host of '{}' has characters that no host has: {}", url, kWayOut));
   }
-  const bool bracketed = host.front() == '[';
   endpoint.host = bracketed ? std::string(host.substr(1, host.size() - 2)) : std::string(host);
   endpoint.port = std::string(view.port());
   const std::string own_port = endpoint.tls ? "443" : "80";
