@@ -252,7 +252,7 @@ void Tally::add_http(const Context& context) {
   if (happened(r.sent_at)) {
     // Connecting is the network's time, not the harness's: it must not make a run look client-limited.
     const Instant connecting = r.new_connection ? between(r.started_at, r.send_began_at).value_or(0) : 0;
-    const Instant own = r.sent_at - r.scheduled_at - connecting;
+    const Instant own = r.sent_at - r.scheduled_at - connecting - r.paced.count();
     trust_.own_send_lag.add(static_cast<std::uint64_t>(std::max<Instant>(own, 0)));
   }
 
@@ -497,6 +497,22 @@ void Tally::add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant 
   feed_scenario(scenario, Metric::iteration_duration, [ticks](Figure& figure) { figure.histogram.add(ticks); });
 }
 
+void Tally::add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at) {
+  advance_to(at);
+  scenarios_[scenario].dropped += iterations;
+  feed_scenario(scenario, Metric::dropped_iterations, [iterations](Figure& figure) {
+    figure.samples += iterations;
+    figure.sum += iterations;
+  });
+  // A dropped iteration is a request that was asked for and not answered.
+  const auto fail = [iterations](Figure& figure) {
+    figure.samples += iterations;
+    figure.fails += iterations;
+  };
+  feed_scenario(scenario, Metric::availability, fail);
+  if (!layout_->objectives(scenario).empty()) feed_scenario(scenario, Metric::goodput_rate, fail);
+}
+
 void Tally::add_check(CheckId check, bool passed) {
   ++(passed ? checks_[check].passes : checks_[check].fails);
   const auto apply = [passed](Figure& figure) { ++(passed ? figure.passes : figure.fails); };
@@ -586,6 +602,7 @@ void Tally::merge(const Tally& other) {
   for (std::size_t i = 0; i < scenarios_.size(); ++i) {
     scenarios_[i].iterations += other.scenarios_[i].iterations;
     scenarios_[i].interrupted += other.scenarios_[i].interrupted;
+    scenarios_[i].dropped += other.scenarios_[i].dropped;
     add_vus(scenarios_[i].vus, other.scenarios_[i].vus);
   }
   add_vus(vus_, other.vus_);

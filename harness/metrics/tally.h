@@ -52,6 +52,8 @@ class Tally {
   /// A session over WebSocket: no HTTP request in the figures, as in k6.
   void add_websocket(const RequestRecord& record, const WebSocketRecord& session, StepId step);
   void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);
+  /// Iterations that were wanted and not begun, at the instant they were due.
+  void add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at);
   void add_check(CheckId check, bool passed);
   void add_group(StepId group, Nanoseconds duration);
   /// VUs of the scenario that this thread runs now.
@@ -88,7 +90,7 @@ class Tally {
     std::uint64_t now = 0, peak = 0;  // over threads: sums, so that the peak is exact when they ramp together
   };
   struct ScenarioCount {
-    std::uint64_t iterations = 0, interrupted = 0;
+    std::uint64_t iterations = 0, interrupted = 0, dropped = 0;
     Vus vus;
   };
   /// Orders outcomes with their texts, so that one can be found without making a string.

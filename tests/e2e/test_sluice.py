@@ -3,17 +3,21 @@
 Run by ctest (one entry a test): python3 test_sluice.py SLUICE_BINARY TEST_NAME
 """
 
+import base64
+import hashlib
 import http.server
 import json
 import os
 import pathlib
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -99,6 +103,38 @@ class EndToEnd(unittest.TestCase):
     def test_streaming_runs_scaled_down(self):
         self.check_scenario("streaming.yaml", time_scale=0.02)
 
+    def test_executors_each_begin_what_they_are_to(self):
+        summary, _ = self.check_scenario("executors.yaml", time_scale=1)
+        scenarios = {scenario["name"]: scenario for scenario in summary["scenarios"]}
+        iterations = {name: scenario["iterations"] for name, scenario in scenarios.items()}
+        self.assertEqual(iterations["shared"], 20)
+        self.assertEqual(iterations["each"], 20)
+        self.assertEqual(iterations["steady"], 30)
+        self.assertEqual(iterations["rising"], 42, "the area under its rate: 22 + 20")
+        self.assertEqual({scenario["dropped"] for scenario in scenarios.values()}, {0})
+
+    def test_controlled_takes_orders_while_it_runs(self):
+        process = subprocess.Popen([SLUICE, "run", "scenarios/controlled.yaml", "--out-dir", str(self.out), "--control", "127.0.0.1:0"],
+                                   cwd=ROOT, env=PLAIN_ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        line = process.stderr.readline()
+        self.assertIn("can be controlled at http://127.0.0.1:", line)
+        url = line.split()[-1]
+
+        def patch(body):
+            request = urllib.request.Request(url, json.dumps(body).encode(), method="PATCH")
+            return json.load(urllib.request.urlopen(request, timeout=10))
+
+        def vus():
+            return json.load(urllib.request.urlopen(url, timeout=10))["vus"]
+
+        self.assertEqual(patch({"vus": 7})["vus-max"], 20)
+        self.assertTrue(wait_until(lambda: vus() == 7, 10))
+        patch({"stopped": True})
+        out, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 105, out + errors)
+        self.assertEqual(self.summary()["scenarios"][0]["vus_max"], 7)
+
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
         engine = summary["engine"]
@@ -136,8 +172,55 @@ class EndToEnd(unittest.TestCase):
         for check in summary["checks"]:
             self.assertEqual(check["fails"], 0, check)
 
+    def test_http_runs_on_the_scripted_engine(self):
+        summary, _ = self.check_scenario("http.yaml", time_scale=1)
+        self.assertGreaterEqual(summary["metrics"]["http_reqs"]["count"], 2 * 5 * 4 + 2 * 3)
+
+    def test_websocket_talks_with_an_echo_server(self):
+        def read(stream, size):
+            data = stream.read(size)
+            if len(data) < size:
+                raise ConnectionError
+            return data
+
+        class Echo(socketserver.StreamRequestHandler):
+            def handle(self):
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    line = self.rfile.readline()
+                    if not line:
+                        return
+                    head += line
+                key = [line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:")][0].split(b": ")[1]
+                accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+                self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+                answers = {1: 0x81, 8: 0x88, 9: 0x8A}  # echo, close, pong; short ones only
+                try:
+                    while True:
+                        first, size = read(self.rfile, 2)
+                        mask = read(self.rfile, 4)
+                        text = bytes(byte ^ mask[i % 4] for i, byte in enumerate(read(self.rfile, size & 0x7F)))
+                        self.wfile.write(bytes([answers[first & 0x0F], len(text)]) + text)
+                except ConnectionError:
+                    pass
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+        server = Server(("127.0.0.1", 0), Echo)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(lambda: (server.shutdown(), server.server_close()))
+        summary, output = self.check_scenario("websocket.yaml", "-e", f"WS_URL=ws://127.0.0.1:{server.server_address[1]}/chat", time_scale=1)
+        self.assertEqual(summary["metrics"]["ws_sessions"]["count"], 12)
+        self.assertEqual(summary["metrics"]["ws_msgs_sent"]["count"], 24)
+        self.assertEqual(summary["metrics"]["ws_ping"]["count"], 12)
+        self.assertNotIn("http_reqs", [name for name, metric in summary["metrics"].items() if metric["count"]])
+        self.assertIn("ws_connecting", output)
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml"}
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml", "controlled.yaml", "http.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):
