@@ -211,6 +211,7 @@ class Builder {
         made.redirects = http->redirects.value_or(plan_.target.redirects);
       } else {
         made.verb = StepProgram::Verb::websocket;
+        program_.sockets = true;
       }
       const std::string url = http != nullptr ? http->url.text() : std::get<WebSocketStep>(step.verb).url.text();
       if (is_absolute(url)) {

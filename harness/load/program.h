@@ -48,6 +48,7 @@ struct Program {
   std::string model;                // of chat steps that name none
   std::vector<Endpoint> endpoints;  // the target first; resolved
   std::vector<FlowProgram> flows;   // by scenario
+  bool sockets = false;             // some step is a websocket: its connection stands beside those that are kept
 };
 
 /// Fails when a URL cannot be read or a host cannot be found. `plan` must outlive the program.

@@ -313,7 +313,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   auto program = make_program(plan, *layout, *target, std::move(model));
   if (!program) return program.error();
   const std::uint32_t threads = std::max<std::uint32_t>(plan.threads, 1);
-  const auto vus = make_room_for_vus(plan, program->endpoints.size(), threads);
+  const auto vus = make_room_for_vus(plan, program->endpoints.size() + (program->sockets ? 1 : 0), threads);
   if (!vus) return vus.error();
 
   KernelClock probe;  // keeps the kernel stamping until the last shard has gone

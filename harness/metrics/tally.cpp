@@ -252,7 +252,7 @@ void Tally::add_http(const Context& context) {
   if (happened(r.sent_at)) {
     // Connecting is the network's time, not the harness's: it must not make a run look client-limited.
     const Instant connecting = r.new_connection ? between(r.started_at, r.send_began_at).value_or(0) : 0;
-    const Instant own = r.sent_at - r.scheduled_at - connecting;
+    const Instant own = r.sent_at - r.scheduled_at - connecting - r.paced.count();
     trust_.own_send_lag.add(static_cast<std::uint64_t>(std::max<Instant>(own, 0)));
   }
 
