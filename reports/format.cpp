@@ -139,6 +139,16 @@ std::string engine_name(const EngineResult& engine) {
   return text;
 }
 
+std::string format_load(const SearchResult& search, double load) {
+  return fmt::format("{:.6g} {}", load, load == 1 && search.unit == "VUs" ? "VU" : search.unit);
+}
+
+std::vector<SearchTrial> by_load(const SearchResult& search) {
+  std::vector<SearchTrial> trials = search.trials;
+  std::sort(trials.begin(), trials.end(), [](const SearchTrial& a, const SearchTrial& b) { return a.load < b.load; });
+  return trials;
+}
+
 std::size_t columns(std::string_view text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "reports/summary.h"
 
@@ -36,6 +37,11 @@ std::string_view left_side(std::string_view expression);
 
 /// "tiny-coder on cpu (auto)": what ran on what; in brackets what the scenario asked for, where that is not the same.
 std::string engine_name(const EngineResult& engine);
+
+/// "180 iterations/s", "12 VUs".
+std::string format_load(const SearchResult& search, double load);
+/// The trials of a search, the lowest load first.
+std::vector<SearchTrial> by_load(const SearchResult& search);
 
 /// Columns a terminal gives the text: code points, not bytes; every character we print is one wide.
 std::size_t columns(std::string_view text);

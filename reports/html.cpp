@@ -570,6 +570,68 @@ std::string scenarios(const Summary& summary) {
   return out + facts.html() + "</section>\n";
 }
 
+/// The trials of a search: a curve of what came of each load, and a table.
+std::string search(const Summary& summary) {
+  if (!summary.search) return "";
+  const SearchResult& search = *summary.search;
+  const std::vector<SearchTrial> trials = by_load(search);
+  std::string out = "<section aria-labelledby=\"search\">\n<h2 id=\"search\">The search</h2>\n";
+  out +=
+      search.best
+          ? fmt::format(
+                "<p><strong>{}</strong> is the highest load of “{}” that held every threshold, to within {:g} %.</p>\n",
+                escaped(format_load(search, *search.best)), escaped(search.scenario), search.precision * 100)
+          : fmt::format("<p>No load of “{}” held every threshold.</p>\n", escaped(search.scenario));
+  double load_max = 0, time_max = 0;
+  for (const SearchTrial& trial : trials) {
+    load_max = std::max(load_max, trial.load);
+    time_max = std::max(time_max, trial.duration_p95_ms.value_or(0));
+  }
+  if (trials.size() > 1 && load_max > 0 && time_max > 0) {
+    constexpr double kWidth = 640, kHeight = 200;
+    const auto x = [&](const SearchTrial& trial) { return 20 + trial.load / load_max * (kWidth - 40); };
+    const auto y = [&](const SearchTrial& trial) {
+      return kHeight - 20 - *trial.duration_p95_ms / time_max * (kHeight - 40);
+    };
+    std::string points, marks;
+    for (const SearchTrial& trial : trials) {
+      if (!trial.duration_p95_ms) continue;
+      points += fmt::format("{:.1f},{:.1f} ", x(trial), y(trial));
+      marks += fmt::format(
+          "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" stroke=\"currentColor\" stroke-width=\"2\" "
+          "fill=\"{}\"><title>{}: {}</title></circle>",
+          x(trial), y(trial), trial.held ? "currentColor" : "none", escaped(format_load(search, trial.load)),
+          escaped(format_value(*trial.duration_p95_ms, "ms")));
+    }
+    out += fmt::format(
+        "<figure><svg width=\"100%\" viewBox=\"0 0 {0:.0f} {1:.0f}\" role=\"img\" aria-label=\"Duration of requests, "
+        "95th percentile, by load\">"
+        "<polyline points=\"{2}\" fill=\"none\" stroke=\"currentColor\" "
+        "opacity=\"0.4\"/>{3}</svg><figcaption>http_req_duration, p(95), up to {4}, by load, up to {5}; filled: "
+        "held</figcaption></figure>\n",
+        kWidth, kHeight, points, marks, escaped(format_value(time_max, "ms")),
+        escaped(fmt::format("{:.4g} {}", load_max, search.unit)));
+  }
+  out +=
+      "<table class=\"stack\"><caption>Trials</caption><thead><tr><th scope=\"col\">Load</th><th "
+      "scope=\"col\">Verdict</th><th "
+      "scope=\"col\" class=\"number\">Iterations/s</th><th scope=\"col\" class=\"number\">Duration p(95)</th><th "
+      "scope=\"col\" class=\"number\">TTFT p(95)</th></tr></thead><tbody>\n";
+  const auto time = [](const std::optional<double>& ms) {
+    return ms ? escaped(format_value(*ms, "ms")) : std::string("–");
+  };
+  for (const SearchTrial& trial : trials)
+    out += fmt::format(
+        "<tr><th scope=\"row\">{}</th><td data-label=\"Verdict\"><span><span class=\"mark {}\">{}</span> "
+        "{}</span></td><td "
+        "class=\"number\" data-label=\"Iterations/s\"><span>{:.4g}</span></td><td class=\"number\" "
+        "data-label=\"Duration "
+        "p(95)\"><span>{}</span></td><td class=\"number\" data-label=\"TTFT p(95)\"><span>{}</span></td></tr>\n",
+        escaped(format_load(search, trial.load)), trial.held ? "good" : "bad", trial.held ? "✓ held" : "✗ failed",
+        escaped(trial.reason), trial.iterations_per_s, time(trial.duration_p95_ms), time(trial.ttft_p95_ms));
+  return out + "</tbody></table>\n</section>\n";
+}
+
 std::string engine(const Summary& summary) {
   if (!summary.engine) return "";
   const EngineResult& engine = *summary.engine;
@@ -644,6 +706,7 @@ std::string to_html(const Summary& summary) {
   out += checks(summary);
   out += failures(summary);
   out += scenarios(summary);
+  out += search(summary);
   out += engine(summary);
   out += instrument(summary);
   out += fmt::format("<footer>Sluice {}. All figures of this page are also in summary.json.</footer>\n",

@@ -180,6 +180,26 @@ void describe(Form& form, ThrottleResult& t) {
 }
 
 template <class Form>
+void describe(Form& form, SearchTrial& t) {
+  form("load", t.load);
+  form("held", t.held);
+  form("reason", t.reason);
+  form("iterations", t.iterations);
+  form("iterations_per_s", t.iterations_per_s);
+  form("duration_p95_ms", t.duration_p95_ms);
+  form("ttft_p95_ms", t.ttft_p95_ms);
+}
+
+template <class Form>
+void describe(Form& form, SearchResult& s) {
+  form("scenario", s.scenario);
+  form("unit", s.unit);
+  form("best", s.best);
+  form("precision", s.precision);
+  form("trials", s.trials);
+}
+
+template <class Form>
 void describe(Form& form, EngineResult& e) {
   form("model", e.model);
   form("backend_wanted", e.backend_wanted);
@@ -216,6 +236,7 @@ void describe(Form& form, Summary& s) {
   form("failures", s.failures);
   form("findings", s.findings);
   form("engine", s.engine);
+  form("search", s.search);
   form("instrument", s.instrument);
   form("vllm_compat", s.vllm_compat);
   form("histograms", s.histograms);

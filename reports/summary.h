@@ -132,6 +132,26 @@ struct EngineResult {
   bool operator==(const EngineResult&) const = default;
 };
 
+/// One load that a search for the highest has tried.
+struct SearchTrial {
+  double load = 0;
+  bool held = false;
+  std::string reason = {};  // why not
+  std::uint64_t iterations = 0;
+  double iterations_per_s = 0;
+  std::optional<double> duration_p95_ms = {}, ttft_p95_ms = {};  // http_req_duration, ttft
+  bool operator==(const SearchTrial&) const = default;
+};
+
+/// What executor find-max found. The rest of the summary is of the highest load that held, else of the lowest tried.
+struct SearchResult {
+  std::string scenario = {}, unit = {};  // "iterations/s" or "VUs"
+  std::optional<double> best = {};       // none: no load held
+  double precision = 0;                  // 0.05: the lowest that failed is at most 5 % above
+  std::vector<SearchTrial> trials = {};  // in the order in which they ran
+  bool operator==(const SearchResult&) const = default;
+};
+
 struct Summary {
   int schema_version = kSchemaVersion;
   std::string sluice_version = {};
@@ -156,6 +176,7 @@ struct Summary {
   std::vector<SeriesPoint> series = {};
   std::vector<HistogramResult> histograms = {};
   std::optional<EngineResult> engine = {};  // none: another server was tested
+  std::optional<SearchResult> search = {};  // none: no load was searched for
   Instrument instrument = {};
   std::map<std::string, double> vllm_compat = {};  // vllm bench serve's keys
 

@@ -287,6 +287,30 @@ void print_metrics(Page& page, const Summary& summary) {
   }
 }
 
+/// What executor find-max tried, the lowest load first.
+void print_search(Page& page, const Summary& summary) {
+  if (!summary.search) return;
+  const SearchResult& search = *summary.search;
+  page.heading("SEARCH");
+  page.put("    ");
+  if (search.best) {
+    page.put(format_load(search, *search.best), Ink::good);
+    page.put(fmt::format(" is the highest load that held, to within {:g} %", search.precision * 100));
+  } else {
+    page.put("no load held", Ink::bad);
+  }
+  page.line();
+  for (const SearchTrial& trial : by_load(search)) {
+    page.put("    ").put(trial.held ? "✓" : "✗", trial.held ? Ink::good : Ink::bad);
+    page.put(" " + padded(format_load(search, trial.load), 22), Ink::bold);
+    page.put(fmt::format("{:>10.4g} iterations/s", trial.iterations_per_s));
+    if (trial.duration_p95_ms) page.put("  p(95)=" + format_value(*trial.duration_p95_ms, "ms"));
+    if (trial.ttft_p95_ms) page.put("  ttft p(95)=" + format_value(*trial.ttft_p95_ms, "ms"));
+    if (!trial.reason.empty()) page.put("  " + trial.reason, Ink::faint);
+    page.line();
+  }
+}
+
 /// The engine beside the run, and what was sampled of it and its GPU. Lowest, mean and highest, no percentiles: there
 /// is a sample a second, and they hang together.
 void print_engine(Page& page, const Summary& summary) {
@@ -438,6 +462,7 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_checks(page, summary);
   print_steps(page, summary);
   print_metrics(page, summary);
+  print_search(page, summary);
   print_engine(page, summary);
   print_failures(page, summary);
   print_instrument(page, summary);

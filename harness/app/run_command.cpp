@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "harness/app/commands.h"
+#include "harness/app/find_max_run.h"
 #include "harness/app/interrupts.h"
 #include "harness/app/live_line.h"
 #include "harness/app/scenario_input.h"
@@ -20,6 +21,7 @@
 #include "harness/cohost/probe.h"
 #include "harness/cohost/system_sampler.h"
 #include "harness/load/control_server.h"
+#include "harness/load/find_max.h"
 #include "harness/load/run.h"
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
@@ -200,6 +202,8 @@ int run_command(const RunCommandOptions& options) {
   const auto folder = make_out_dir(options.out_dir, plan->name);
   if (!folder) return complain(folder.error().message), kExitInvalid;
 
+  if (find_max_of(*plan) != nullptr && !options.out.empty())
+    return complain("--out: a find-max run keeps no samples: run the load that it finds"), kExitInvalid;
   auto samples = open_samples(*plan, options);
   if (!samples) return complain(samples.error().message), kExitInvalid;
 
@@ -231,10 +235,16 @@ int run_command(const RunCommandOptions& options) {
   LiveLine live(live_mode(options.quiet), stderr);
   std::unique_ptr<SystemSampler> sampler;
   if (target->engine) sampler = sample_beside(*plan->target.engine, *target);
-  auto result = run(*plan, run_options, control, [&](const Progress& progress) {
-    vus_now = progress.vus;
-    live.show(progress);
-  });
+  auto driven = drive(
+      *plan, run_options, control,
+      [&](const Progress& progress) {
+        vus_now = progress.vus;
+        live.show(progress);
+      },
+      [&](const std::string& trial) {
+        live.clear();
+        fmt::print(stderr, "{}\n", trial);
+      });
   control_server->reset();
   live.clear();
   std::optional<SystemSamples> system;
@@ -242,11 +252,12 @@ int run_command(const RunCommandOptions& options) {
   const auto death = target->engine ? target->engine->death() : std::nullopt;
   const auto log = death ? target->engine->log_tail() : std::string();
   if (target->engine) target->engine->stop();
-  if (!result) {
+  if (!driven) {
     leave_no_empty_folder();
-    complain(result.error().message);
+    complain(driven.error().message);
     return kExitUnreachable;
   }
+  RunResult* const result = &driven->result;
 
   if (!target->description.empty()) result->facts.target = target->description;
   if (system) {
@@ -261,8 +272,9 @@ int run_command(const RunCommandOptions& options) {
     result->facts.samples = sample_counts.samples;
     result->facts.samples_dropped = sample_counts.dropped;
   }
-  auto summary = summarize(*plan, result->tally, result->facts);
-  conclude(summary, judge(*plan, result->tally), result->facts.end, result->aborted_by);
+  auto summary = summarize(driven->plan, result->tally, result->facts);
+  conclude(summary, judge(driven->plan, result->tally), result->facts.end, result->aborted_by);
+  summary.search = std::move(driven->search);
   if (death) {
     summary.outcome = "failed";
     summary.exit_code = kExitUnreachable;

@@ -488,6 +488,10 @@ struct ShapeText {
     if (shape.max_vus > 0) text += fmt::format(", at most {}", plural(shape.max_vus, "VU"));
     return {name, text};
   }
+  std::pair<std::string, std::string> operator()(const FindMax& shape) const {
+    return {"find-max", fmt::format("from {:g} to {:g} {}, trials of {}", shape.start, shape.max,
+                                    shape.of == FindMax::Of::rate ? "iterations/s" : "VUs", duration_text(shape.trial))};
+  }
   std::pair<std::string, std::string> operator()(const ExternallyControlled& shape) const {
     const std::string until = shape.duration.count() == 0 ? "until stopped" : "for " + duration_text(shape.duration);
     return {"externally-controlled",

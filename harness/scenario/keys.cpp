@@ -101,7 +101,7 @@ constexpr auto kGenerate = std::to_array<KeyInfo>({
 constexpr auto kScenario = std::to_array<KeyInfo>({
     {"executor",
      "words:constant-vus ramping-vus shared-iterations per-vu-iterations constant-arrival-rate ramping-arrival-rate "
-     "poisson gamma externally-controlled",
+     "poisson gamma externally-controlled find-max",
      "How iterations begin, and on how many virtual users.", true},
     {"vus", "whole", "How many virtual users; default 1. externally-controlled: at first; default 0."},
     {"duration", "duration", "For how long. externally-controlled: 0s, the default, is until it is stopped."},
@@ -122,6 +122,11 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
      "late; "
      "times from the schedule then include its wait."},
     {"pre_allocated_vus", "whole", "k6's; not needed here: VUs are made when they are needed."},
+    {"find", "words:rate vus", "find-max: what is raised, iterations a second or VUs."},
+    {"start", "number", "find-max: the first load that is tried."},
+    {"max", "number", "find-max: the highest."},
+    {"precision", "number", "find-max: how much the load that fails may be above the one that holds; default 0.05, 5 %."},
+    {"trial", "duration", "find-max: how long each load is tried; default 10s."},
     {"graceful_ramp_down", "duration",
      "ramping-vus: how long a VU that is ramped down may finish its iteration; default 30s."},
     {"scale_to", "section:scale_to", "ramping-vus: stretches the stages to a total duration and a peak."},

@@ -48,6 +48,9 @@ std::uint32_t vus_of(const LoadShape& shape) {
   }
   if (const auto* rate = std::get_if<ArrivalRate>(&shape)) return rate->max_vus;
   if (const auto* controlled = std::get_if<ExternallyControlled>(&shape)) return controlled->max_vus;
+  if (const auto* search = std::get_if<FindMax>(&shape)) {
+    return search->of == FindMax::Of::vus ? static_cast<std::uint32_t>(search->max) : search->max_vus;
+  }
   return std::visit(
       [](const auto& fixed) -> std::uint32_t {
         if constexpr (requires { fixed.vus; }) return fixed.vus;
@@ -237,11 +240,13 @@ class Reader {
         problems_.add(entry.place, fmt::format("'{}' is no name for a scenario: letters, digits, _ and -", entry.key));
       read_scenario(entry);
     }
-    int controlled = 0;
+    int controlled = 0, searches = 0;
     for (const auto& scenario : plan_.scenarios) {
       vus += vus_of(scenario.shape);
       if (std::holds_alternative<ExternallyControlled>(scenario.shape) && ++controlled > 1)
         problems_.add(scenario.place, "executor: one scenario of a file can be externally-controlled");
+      if (std::holds_alternative<FindMax>(scenario.shape) && ++searches > 1)
+        problems_.add(scenario.place, "executor: one scenario of a file can be find-max");
     }
     if (vus > limits::vus_max)
       problems_.add(member.place, fmt::format("{} VUs together: at most {} are run", vus, limits::vus_max));
@@ -355,6 +360,7 @@ void scale_times(Plan& plan, double factor) {
     std::visit(
         [factor](auto& shape) {
           if constexpr (requires { shape.duration; }) shape.duration = scaled(shape.duration, factor);
+          if constexpr (requires { shape.trial; }) shape.trial = scaled(shape.trial, factor);
           if constexpr (requires { shape.max_duration; }) shape.max_duration = scaled(shape.max_duration, factor);
           if constexpr (requires { shape.stages; }) {
             for (auto& stage : shape.stages) stage.duration = scaled(stage.duration, factor);

@@ -187,8 +187,17 @@ struct ExternallyControlled {
   std::uint32_t vus = 0, max_vus = 1;
   Nanoseconds duration{};  // 0: until it is stopped
 };
-using LoadShape =
-    std::variant<ConstantVus, RampingVus, PerVuIterations, SharedIterations, ArrivalRate, ExternallyControlled>;
+/// Searches for the highest load that holds the run's thresholds, trial after trial (harness/load/find_max.h).
+struct FindMax {
+  enum class Of : std::uint8_t { rate, vus };
+  Of of = Of::rate;
+  double start = 1, max = 1;  // iterations a second, or VUs
+  double precision = 0.05;    // the search ends when the load that failed is at most so much above the one that held
+  Nanoseconds trial = std::chrono::seconds(10);  // of one trial
+  std::uint32_t max_vus = 0;                     // of a rate: as in ArrivalRate
+};
+using LoadShape = std::variant<ConstantVus, RampingVus, PerVuIterations, SharedIterations, ArrivalRate,
+                               ExternallyControlled, FindMax>;
 
 /// What one request must meet to count as good (goodput).
 struct Objective {
