@@ -20,6 +20,7 @@
 #include "harness/load/program.h"
 #include "harness/load/schedule.h"
 #include "harness/load/vu.h"
+#include "harness/scenario/timeline.h"
 #include "harness/verdict/judge.h"
 
 namespace sluice {
@@ -70,8 +71,8 @@ class Shard {
         std::shared_ptr<TlsContext> tls, const std::atomic<RunControl::State>& order, bool stamps, Instant origin)
       : plan_(plan),
         order_(order),
-        tally_(layout, origin),
-        published_(layout, origin),
+        tally_(layout, origin + layout->measured_from().count()),
+        published_(layout, origin + layout->measured_from().count()),
         around_{{.plan = plan,
                  .program = program,
                  .loop = loop_,
@@ -118,7 +119,7 @@ class Shard {
   };
 
   void tick(Instant at, Nanoseconds lateness) {
-    tally_.add_loop_lag(lateness);
+    tally_.add_loop_lag(lateness, at);
     clock_.refresh();
     const RunControl::State order = order_.load(std::memory_order_relaxed);
     if (order != obeyed_) obey(order, at);
@@ -286,8 +287,9 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
 
   std::atomic<RunControl::State> order{RunControl::State::running};
   const Instant origin = now() + kLeadTime.count();
-  facts.started_at =
-      std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(kLeadTime);
+  const Instant measured_from = origin + layout->measured_from().count();  // where the warm-up ends
+  facts.started_at = std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(
+                                                            kLeadTime + layout->measured_from());
   std::vector<std::unique_ptr<Shard>> shards;
   for (std::uint32_t k = 0; k < threads; ++k) {
     shards.push_back(std::make_unique<Shard>(plan, *program, options, layout, *tls, order, stamps, origin));
@@ -298,7 +300,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     for (std::uint32_t number = 0; number < vus; ++number) shards[next++ % threads]->add_vu(scenario, number, vus);
   }
 
-  const Nanoseconds cpu_before = cpu_time();
+  Nanoseconds cpu_before = cpu_time();
+  bool warm = layout->measured_from().count() == 0;
   std::mutex mutex;
   std::condition_variable ended;
   std::uint32_t running = threads;  // guarded by mutex
@@ -322,13 +325,18 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       ended.wait_for(lock, std::chrono::milliseconds(10));
       if (!aborted_by) order.store(std::max(order.load(), control.state()));
       const Instant at = now();
+      if (!warm && at >= measured_from) {
+        warm = true;
+        cpu_before = cpu_time();
+      }
       if (at < next_second || running == 0) continue;
       // The threads publish at the second too; a thread that is late is not waited for long.
       const bool all_there = std::all_of(shards.begin(), shards.end(),
                                          [&](const auto& shard) { return shard->published_at() >= next_second; });
       if (!all_there && at < next_second + kPatience.count()) continue;
       lock.unlock();
-      Tally total(layout, origin);
+      Tally total(layout, measured_from);
+      if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
       for (const auto& shard : shards) shard->merge_published_into(total);
       total.advance_to(at);
       if (!aborted_by && order.load() == RunControl::State::running) {
@@ -345,7 +353,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     }
   }  // joined: the tallies belong to this thread again
 
-  Tally total(layout, origin);
+  Tally total(layout, measured_from);
+  if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
   for (const auto& shard : shards) total.merge(shard->tally());
   facts.cpu_time = cpu_time() - cpu_before;
   if (aborted_by) {

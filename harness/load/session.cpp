@@ -150,7 +150,8 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
     } else {
       const Instant began = now();
       co_await run_steps(step.steps);
-      if (!waiter_.interrupted()) around_.tally.add_group(step.id, Nanoseconds(now() - began));
+      const Instant ended = now();
+      if (!waiter_.interrupted()) around_.tally.add_group(step.id, Nanoseconds(ended - began), ended);
     }
     if (waiter_.interrupted()) co_return;
   }
@@ -179,8 +180,8 @@ Task<> Session::run_request(const StepProgram& step) {
   turn_.scheduled_at = kNever;
   co_await exchange_.run(waiter_, connection_to(step.endpoint), request, record_);
 
-  around_.tally.add(record_, step.id);
-  for (std::size_t i = 0; i < record_.findings.size(); ++i) {
+  const bool counted = around_.tally.add(record_, step.id);
+  for (std::size_t i = 0; counted && i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
   if (record_.outcome != Outcome::interrupted) check(step);
@@ -192,7 +193,8 @@ void Session::check(const StepProgram& step) {
   if (checks.empty()) return;
   const AnswerScope scope(record_, step);
   for (std::size_t i = 0; i < checks.size(); ++i) {
-    around_.tally.add_check(step.first_check + static_cast<CheckId>(i), checks[i].condition.holds(scope));
+    around_.tally.add_check(step.first_check + static_cast<CheckId>(i), checks[i].condition.holds(scope),
+                            record_.scheduled_at, record_.ended_at);
   }
 }
 

@@ -251,7 +251,7 @@ void add_system(std::vector<reports::SeriesPoint>& points, const SystemSamples& 
   const SystemSample* before = nullptr;
   for (const SystemSample& sample : system.samples) {
     if (!sample.engine_preemptions) continue;
-    if (before != nullptr) {
+    if (before != nullptr && sample.at >= tally.series().origin()) {
       const std::uint64_t earlier = std::min(*before->engine_preemptions, *sample.engine_preemptions);
       auto& count = points[interval_of(sample).value_or(before == &system.samples.front() ? 0 : points.size() - 1)]
                         .engine_preemptions;
@@ -449,6 +449,61 @@ std::pair<std::string, std::string> shape_text(const ScenarioPlan& scenario) {
                                      duration_text(total), plural(most, "VU"), after)};
 }
 
+template <class Values>
+void add_percentiles(const Values& histogram, std::optional<double>& p50, std::optional<double>& p95,
+                     std::optional<double>& p99) {
+  if (histogram.count() == 0) return;
+  p50 = histogram.quantile(0.5) / 1e6;
+  p95 = histogram.quantile(0.95) / 1e6;
+  p99 = histogram.quantile(0.99) / 1e6;
+}
+
+/// `seconds`: how long the load was measured; nothing of it: no rate.
+template <class Values>
+reports::LoadResult load_result(std::uint64_t requests, std::uint64_t failures, double seconds, const Values& duration,
+                                const Values& ttft) {
+  reports::LoadResult result{.requests = requests, .failures = failures};
+  if (seconds > 0) result.requests_per_s = static_cast<double>(requests) / seconds;
+  add_percentiles(duration, result.duration_p50_ms, result.duration_p95_ms, result.duration_p99_ms);
+  add_percentiles(ttft, result.ttft_p50_ms, result.ttft_p95_ms, result.ttft_p99_ms);
+  return result;
+}
+
+double seconds_of(Nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+void add_load(reports::ScenarioResult& result, const Tally& tally, std::uint32_t scenario) {
+  const TallyLayout& layout = tally.layout();
+  const Tally::ScenarioCount& count = tally.scenarios()[scenario];
+  const Nanoseconds until(static_cast<std::int64_t>(std::llround(tally.window_s() * 1e9)));
+  const Nanoseconds from = std::max({layout.starts_at(scenario), layout.counts_from(scenario), Nanoseconds{}});
+  const Nanoseconds to = count.last_at == kNever ? from : Nanoseconds(count.last_at - tally.origin());
+  if (layout.stage_slots() == 0) {  // the only scenario: its figures are the run's
+    const Figure& availability = tally.figure(Metric::availability);
+    result.load = load_result(availability.passes + availability.fails, availability.fails, seconds_of(to - from),
+                              tally.figure(Metric::http_req_duration).histogram, tally.figure(Metric::ttft).histogram);
+    return;
+  }
+  Tally::StageCount all;
+  const auto& ends = layout.stage_ends(scenario);
+  const std::uint32_t slots = layout.slots_of(scenario);
+  Nanoseconds stage_from = layout.starts_at(scenario);
+  for (std::uint32_t i = 0; i < slots; ++i) {
+    const Tally::StageCount& stage = tally.stages()[layout.first_slot(scenario) + i];
+    all.requests += stage.requests;
+    all.failures += stage.failures;
+    all.duration.merge(stage.duration);
+    all.ttft.merge(stage.ttft);
+    if (slots < 2) continue;
+    const Nanoseconds measured = std::min(ends[i], until) - std::max(stage_from, from);
+    result.stages.push_back(
+        {.from_s = seconds_of(stage_from),
+         .to_s = seconds_of(ends[i]),
+         .load = load_result(stage.requests, stage.failures, seconds_of(measured), stage.duration, stage.ttft)});
+    stage_from = ends[i];
+  }
+  result.load = load_result(all.requests, all.failures, seconds_of(to - from), all.duration, all.ttft);
+}
+
 std::vector<reports::ScenarioResult> scenario_results(const Plan& plan, const Tally& tally) {
   std::vector<reports::ScenarioResult> results;
   for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
@@ -459,7 +514,9 @@ std::vector<reports::ScenarioResult> scenario_results(const Plan& plan, const Ta
                        .description = std::move(description),
                        .iterations = count.iterations,
                        .interrupted = count.interrupted,
-                       .vus_max = static_cast<std::uint32_t>(count.vus.peak)});
+                       .vus_max = static_cast<std::uint32_t>(count.vus.peak),
+                       .warmup_requests = count.warmup_requests});
+    add_load(results.back(), tally, static_cast<std::uint32_t>(i));
   }
   return results;
 }
@@ -606,6 +663,8 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.scenario_file = plan.file;
   summary.started_at = utc_text(facts.started_at);
   summary.duration_s = tally.window_s();
+  summary.warmup_s = seconds_of(tally.layout().measured_from());
+  for (const auto& scenario : tally.scenarios()) summary.warmup_requests += scenario.warmup_requests;
   summary.seed = plan.seed;
   summary.target = without_credentials(facts.target);
   summary.host = facts.host;

@@ -4,7 +4,9 @@
 #include <charconv>
 #include <optional>
 
+#include "harness/base/limits.h"
 #include "harness/base/stream_rule.h"
+#include "harness/scenario/timeline.h"
 
 namespace sluice {
 namespace {
@@ -61,6 +63,8 @@ std::optional<TallyLayout::Feed> feed_of(FigureId figure, const FigureInfo& want
       feed.status = number_or_none(value);
     else if (key == "expected_response")
       feed.expected_response = value == "true" ? 1 : value == "false" ? 0 : TallyLayout::kNone;
+    else if (key == "stage")
+      feed.stage = number_or_none(value);
     else if (key == "rule" && wanted.metric == Metric::stream_findings)
       feed.rule = rule_or_none(value);
     else
@@ -86,6 +90,8 @@ class LayoutBuilder {
     layout_.large_chunk_chars_ = plan.large_chunk_chars;
     layout_.stall_factor_ = plan.stall_factor;
     add_figures(plan);
+    add_windows(plan);
+    add_timelines(plan);
     for (std::uint32_t i = 0; i < plan.scenarios.size(); ++i) add_scenario(plan.scenarios[i], i);
   }
 
@@ -113,6 +119,47 @@ class LayoutBuilder {
         if (std::find(wanted.begin(), wanted.end(), threshold.percentile) != wanted.end()) continue;
         wanted.insert(std::upper_bound(wanted.begin(), wanted.end(), threshold.percentile), threshold.percentile);
       }
+    }
+  }
+
+  void add_windows(const Plan& plan) {
+    layout_.figure_windows_.resize(layout_.figures_.size());
+    for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
+      layout_.threshold_windows_.push_back(TallyLayout::kNoWindows);
+      const Nanoseconds over = plan.thresholds[i].over;
+      if (over.count() <= 0) continue;
+      const FigureId figure = layout_.threshold_figures_[i];
+      auto& windows = layout_.windows_;
+      const auto found = std::find_if(windows.begin(), windows.end(), [&](const WindowsInfo& known) {
+        return known.figure == figure && known.over == over;
+      });
+      layout_.threshold_windows_.back() = static_cast<std::uint32_t>(found - windows.begin());
+      if (found != windows.end()) continue;
+      windows.push_back({figure, over});
+      layout_.figure_windows_[figure].push_back(layout_.threshold_windows_.back());
+    }
+  }
+
+  void add_timelines(const Plan& plan) {
+    layout_.measured_from_ = measured_from(plan);
+    const Nanoseconds origin = layout_.measured_from_;
+    std::size_t stages = 0;
+    for (const ScenarioPlan& scenario : plan.scenarios) {
+      TallyLayout::Timeline timeline;
+      timeline.starts_at = scenario.start_time - origin;
+      const Nanoseconds counted = measured_from(plan, scenario);
+      timeline.counts_from = counted.count() == 0 ? Nanoseconds::min() : counted - origin;
+      Nanoseconds end = timeline.starts_at;
+      for (const Nanoseconds length : stage_lengths(scenario.shape)) timeline.stage_ends.push_back(end += length);
+      stages += std::max<std::size_t>(timeline.stage_ends.size(), 1);
+      layout_.timelines_.push_back(std::move(timeline));
+    }
+    if (stages < 2) return;
+    const bool by_stage = stages <= limits::stage_results_max;
+    for (TallyLayout::Timeline& timeline : layout_.timelines_) {
+      timeline.first_slot = static_cast<std::uint32_t>(layout_.stage_slots_);
+      timeline.slots = by_stage ? static_cast<std::uint32_t>(std::max<std::size_t>(timeline.stage_ends.size(), 1)) : 1;
+      layout_.stage_slots_ += timeline.slots;
     }
   }
 
@@ -179,8 +226,9 @@ class LayoutBuilder {
     for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
       const FigureInfo& figure = layout_.figures_[id];
       if (figure.metric != Metric::checks) continue;
-      if (std::all_of(figure.selector.begin(), figure.selector.end(), [&](const auto& tag) { return has(tags, tag); }))
-        layout_.check_feeds_.back().push_back(id);
+      const auto feed = feed_of(id, figure, tags);
+      if (!feed || feed->status != TallyLayout::kAny || feed->expected_response != TallyLayout::kAny) continue;
+      layout_.check_feeds_.back().push_back(*feed);
     }
   }
 

@@ -126,6 +126,7 @@ struct ScenarioPlan {
   std::string name;
   LoadShape shape;
   Nanoseconds start_time{};
+  Nanoseconds warmup{};  // from its start: what is scheduled within counts in nothing
   Nanoseconds graceful_stop = std::chrono::seconds(30);
   Tags tags;  // `scenario: <name>` is added by the run
   std::vector<Objective> objectives;
@@ -148,7 +149,15 @@ struct Threshold {
   double limit = 0;  // in the metric's unit (milliseconds for times, 0..1 for rates)
   bool abort_on_fail = false;
   Nanoseconds delay_abort_eval{};
+  Nanoseconds over{};             // every whole window of this length must hold; 0: the whole time together
+  std::uint64_t min_samples = 0;  // with fewer it fails
   Place place;
+};
+
+/// What fails a run though no threshold says so; each can be turned off.
+struct Gates {
+  bool dropped_iterations = true;  // none may be dropped
+  bool achieved_rate = true;       // open models: at least 95 % of the iterations asked for are begun
 };
 
 /// Rows of a data file; `${name.field}` reads the current row, one row an iteration.
@@ -167,8 +176,10 @@ struct Plan {
   std::map<std::string, std::string> env;  // the variables the file declares, as resolved
   Target target;
   std::vector<DataSet> data;
+  Nanoseconds warmup{};  // from the run's start, of all scenarios
   std::vector<ScenarioPlan> scenarios;
   std::vector<Threshold> thresholds;
+  Gates gates;
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency
   double stall_factor = 10;              // stalls
   std::uint32_t threads = 1;             // load threads

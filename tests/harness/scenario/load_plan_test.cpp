@@ -593,6 +593,61 @@ TEST(Variables, StandWhereverAScalarStands) {
   EXPECT_EQ(plan.thresholds[1].limit, 0.7);
 }
 
+// ---- windows, warm-up, gates ----------------------------------------------------------------------------------------
+
+const std::string kMinute = "executor: constant-vus\n    duration: 1m";
+
+TEST(Thresholds, TakeWindowsAndANumberOfSamples) {
+  const auto plan = plan_of(around(kStep,
+                                   "executor: ramping-vus\n    stages: [{duration: 40s, target: 2}, {duration: "
+                                   "20s, target: 0}]\n    warmup: 5s",
+                                   "warmup: 10s\nthresholds:\n  ttft{stage:1}: {threshold: p(95) < 2s, over: 10s, "
+                                   "min_samples: 30}\n  http_reqs: count > 1"));
+  EXPECT_EQ(plan.warmup, seconds(10));
+  EXPECT_EQ(plan.scenarios[0].warmup, seconds(5));
+  EXPECT_EQ(plan.thresholds[0].over, seconds(10));
+  EXPECT_EQ(plan.thresholds[0].min_samples, 30u);
+  EXPECT_THAT(plan.thresholds[0].selector, ElementsAre(Pair("stage", "1")));
+  EXPECT_EQ(plan.thresholds[1].over, seconds(0));
+  EXPECT_EQ(plan.thresholds[1].min_samples, 0u);
+}
+
+TEST(Thresholds, RefuseWindowsThatCannotBeJudged) {
+  struct Row {
+    const char* top;
+    const char* problem;
+  };
+  const Row rows[] = {
+      {"thresholds: {ttft: {threshold: max < 1s, over: 61s}}",
+       "over: a window of 1m1s is longer than the 1m that the load is measured"},
+      {"warmup: 30s\nthresholds: {ttft: {threshold: max < 1s, over: 31s}}", "longer than the 30s"},
+      {"thresholds: {ttft: {threshold: max < 1s, over: 0s}}", "over: must be longer than 0s"},
+      {"thresholds: {ttft: {threshold: max < 1s, over: 10}}", "over: "},
+      {"thresholds: {ttft: {threshold: max < 1s, over: 10ms}}", "makes 9001 windows with those before; at most 2000"},
+      {"thresholds: {ttft: [{threshold: max < 1s, over: 50ms}, {threshold: max < 2s, over: 100ms}]}", "makes 2702"},
+      {"thresholds: {vus: {threshold: value < 10, over: 10s}}", "over: vus is not kept by windows"},
+      {"thresholds: {ttft: {threshold: max < 1s, min_samples: 0}}", "min_samples: 0 is out of bounds"},
+      {"thresholds: {'ttft{stage:0}': max < 1s}", "nothing has the tag 'stage'"},
+      {"warmup: 60s", "warmup: ends 1m after the run's start, and scenario 'a' after 1m: nothing"},
+      {"gates: {achieved_rate: 'no'}", "achieved_rate: unknown 'no'"},
+      {"gates: {rate: off}", "unknown key 'rate'"},
+  };
+  for (const auto& [top, problem] : rows)
+    EXPECT_THAT(problems_of(around(kStep, kMinute, top)), HasSubstr(problem)) << top;
+  EXPECT_THAT(problems_of(around(kStep, kMinute + "\n    warmup: 2m")), HasSubstr("warmup: ends 2m after"));
+  EXPECT_THAT(problems_of(around(kStep, "executor: ramping-vus\n    stages: [{duration: 1m, target: 5}]",
+                                 "thresholds: {'vus{stage:0}': value < 1, 'ttft{stage:1}': max < 1s}")),
+              AllOf(HasSubstr("vus is not kept by stage"), HasSubstr("nothing has the tag stage:1; there is 0")));
+}
+
+TEST(Gates, AreOnUnlessTheFileSaysOff) {
+  const auto plan = plan_of(around(kStep));
+  EXPECT_TRUE(plan.gates.dropped_iterations && plan.gates.achieved_rate);
+  const auto off = plan_of(around(kStep, kMinute, "gates: {dropped_iterations: off, achieved_rate: on}"));
+  EXPECT_FALSE(off.gates.dropped_iterations);
+  EXPECT_TRUE(off.gates.achieved_rate);
+}
+
 // ---- data
 // -------------------------------------------------------------------------------------------------------------
 
