@@ -542,15 +542,18 @@ std::string scenarios(const Summary& summary) {
     out +=
         "<table class=\"stack\"><caption>Scenarios</caption><thead><tr><th scope=\"col\">Name</th><th "
         "scope=\"col\">Load</th><th scope=\"col\" class=\"number\">Most VUs</th><th scope=\"col\" "
-        "class=\"number\">Iterations</th><th scope=\"col\" class=\"number\">Interrupted</th></tr></thead><tbody>\n";
+        "class=\"number\">Iterations</th><th scope=\"col\" class=\"number\">Interrupted</th>"
+        "<th scope=\"col\" class=\"number\">Dropped</th></tr></thead><tbody>\n";
     for (const ScenarioResult& scenario : summary.scenarios)
       out += fmt::format(
           "<tr><th scope=\"row\" class=\"break\">{}</th><td data-label=\"Load\"><span>{}: {}</span></td><td "
           "class=\"number\" data-label=\"Most VUs\"><span>{}</span></td><td class=\"number\" "
           "data-label=\"Iterations\"><span>{}</span></td><td class=\"number\" "
-          "data-label=\"Interrupted\"><span>{}</span></td></tr>\n",
+          "data-label=\"Interrupted\"><span>{}</span></td><td class=\"number\" "
+          "data-label=\"Dropped\"><span>{}</span></td></tr>\n",
           escaped(scenario.name), escaped(scenario.executor), escaped(scenario.description),
-          format_count(scenario.vus_max), format_count(scenario.iterations), format_count(scenario.interrupted));
+          format_count(scenario.vus_max), format_count(scenario.iterations), format_count(scenario.interrupted),
+          format_count(scenario.dropped.value_or(0)));
     out += "</tbody></table>\n";
   }
   Facts facts;

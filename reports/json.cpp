@@ -172,6 +172,7 @@ void describe(Form& form, ScenarioResult& s) {
   form("description", s.description);
   form("iterations", s.iterations);
   form("interrupted", s.interrupted);
+  form("dropped", s.dropped);
   form("vus_max", s.vus_max);
   form("warmup_requests", s.warmup_requests);
   describe_load(form, s.load);

@@ -118,6 +118,7 @@ struct StageResult {
 struct ScenarioResult {
   std::string name = {}, executor = {}, description = {};  // "ramping-vus", "2 stages over 10s to 4 VUs"
   std::uint64_t iterations = 0, interrupted = 0;
+  std::optional<std::uint64_t> dropped = {};  // none: of a version that had only closed models
   std::uint32_t vus_max = 0;
   std::uint64_t warmup_requests = 0;  // in none of the figures
   LoadResult load = {};

@@ -407,6 +407,7 @@ void print_head(Page& page, const Summary& summary) {
     page.put(fmt::format("  {}: {}, {}; {} iteration{}", scenario.name, scenario.executor, scenario.description,
                          format_count(scenario.iterations), scenario.iterations == 1 ? "" : "s"));
     if (scenario.interrupted > 0) page.put(fmt::format(", {} interrupted", scenario.interrupted));
+    if (scenario.dropped.value_or(0) > 0) page.put(fmt::format(", {} dropped", format_count(*scenario.dropped)));
     page.line();
   }
 }

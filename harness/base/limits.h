@@ -23,6 +23,8 @@ inline constexpr std::size_t stages_max = 1'000;
 inline constexpr std::size_t windows_max = 2'000;      // over all thresholds with over:, some 20 KiB each and thread
 inline constexpr std::size_t stage_results_max = 100;  // stages with results of their own, some 100 KiB each and thread
 inline constexpr std::uint32_t vus_max = 100'000;      // over all scenarios; files a process may open bound it further
+inline constexpr std::uint64_t rate_max = 10'000'000;  // arrivals a time_unit: more than a machine can begin a second
+inline constexpr std::size_t arrivals_waiting_max = 1'000'000;  // of a thread: a server so far behind does not recover
 inline constexpr std::uint32_t threads_max = 256;
 inline constexpr std::chrono::hours duration_max{24 * 30};  // of any one duration: far from overflow when summed
 

@@ -17,6 +17,8 @@
 #include <thread>
 #include <utility>
 
+#include "harness/base/limits.h"
+#include "harness/load/arrival_pool.h"
 #include "harness/load/program.h"
 #include "harness/load/schedule.h"
 #include "harness/load/vu.h"
@@ -34,11 +36,16 @@ constexpr Nanoseconds kLeadTime = std::chrono::milliseconds(5);
 /// How long the figures of a second may come late.
 constexpr Nanoseconds kPatience = std::chrono::milliseconds(300);
 
-/// Descriptors a run needs, against those it may have; the soft limit is raised as far as it goes.
-Result<void> make_room_for_sockets(const Plan& plan, std::size_t endpoints, std::uint32_t threads) {
-  std::uint64_t vus = 0;
-  for (const ScenarioPlan& scenario : plan.scenarios) vus += most_vus(scenario.shape);
-  const std::uint64_t wanted = vus * endpoints + std::uint64_t{threads} * 8 + 64;
+/// How many VUs each scenario may have. Descriptors bound them: the soft limit is raised as far as it goes; what the
+/// scenarios that name their VUs leave is shared by those that do not.
+Result<std::vector<std::uint32_t>> make_room_for_vus(const Plan& plan, std::size_t endpoints, std::uint32_t threads) {
+  std::vector<std::uint32_t> vus(plan.scenarios.size());
+  std::uint64_t named = 0, unnamed = 0;
+  for (std::size_t i = 0; i < vus.size(); ++i) {
+    vus[i] = most_vus(plan.scenarios[i].shape);
+    named += vus[i];
+    unnamed += vus[i] == 0 ? 1 : 0;
+  }
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur < limit.rlim_max) {
@@ -46,14 +53,21 @@ Result<void> make_room_for_sockets(const Plan& plan, std::size_t endpoints, std:
     ::setrlimit(RLIMIT_NOFILE, &limit);
     ::getrlimit(RLIMIT_NOFILE, &limit);
   }
-  if (limit.rlim_cur != RLIM_INFINITY && wanted > limit.rlim_cur) {
+  const std::uint64_t own = std::uint64_t{threads} * 8 + 64;
+  const std::uint64_t files = limit.rlim_cur == RLIM_INFINITY ? std::uint64_t{limits::vus_max} * endpoints + own
+                                                              : std::uint64_t{limit.rlim_cur};
+  const std::uint64_t room = files > own ? (files - own) / endpoints : 0;
+  if (named + unnamed > room) {
     return fail(
         fmt::format("{} VUs need {} open files, this process may have {}: raise the limit (ulimit -n) or ask for "
                     "at most {} VUs",
-                    vus, wanted, limit.rlim_cur,
-                    limit.rlim_cur > 64 + threads * 8 ? (limit.rlim_cur - 64 - threads * 8) / endpoints : 0));
+                    named + unnamed, (named + unnamed) * endpoints + own, files, room));
   }
-  return {};
+  for (std::uint32_t& count : vus) {
+    if (count == 0)
+      count = static_cast<std::uint32_t>(std::min<std::uint64_t>((room - named) / unnamed, limits::vus_max));
+  }
+  return {boost::system::in_place_value, std::move(vus)};
 }
 
 Nanoseconds planned_duration(const Plan& plan) {
@@ -68,7 +82,8 @@ Nanoseconds planned_duration(const Plan& plan) {
 class Shard {
  public:
   Shard(const Plan& plan, const Program& program, const RunOptions& options, std::shared_ptr<const TallyLayout> layout,
-        std::shared_ptr<TlsContext> tls, const std::atomic<RunControl::State>& order, bool stamps, Instant origin)
+        std::shared_ptr<TlsContext> tls, const std::atomic<RunControl::State>& order, SharedState& shared, bool stamps,
+        Instant origin, std::uint32_t thread, std::uint32_t threads)
       : plan_(plan),
         order_(order),
         tally_(layout, origin + layout->measured_from().count()),
@@ -81,7 +96,10 @@ class Shard {
                  .stamps = stamps ? &clock_ : nullptr,
                  .tls = std::move(tls),
                  .on_record = options.on_record},
+                thread,
+                threads,
                 origin,
+                shared,
                 std::vector<std::uint32_t>(plan.scenarios.size())} {}
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
@@ -89,9 +107,14 @@ class Shard {
   void add_vu(std::uint32_t scenario, std::uint32_t number, std::uint32_t scenario_vus) {
     vus_.push_back(OwnVu{scenario, std::make_unique<Vu>(around_, scenario, number, scenario_vus)});
     Vu* const vu = vus_.back().vu.get();
+    if (std::holds_alternative<ExternallyControlled>(plan_.scenarios[scenario].shape)) controlled_.push_back(vu);
     for (const ActiveInterval& interval : vu->intervals()) {
       cuts_.emplace_back(around_.origin + interval.cut.count(), vu);
     }
+  }
+
+  void add_pool(std::uint32_t scenario, std::uint32_t vus_max) {
+    pools_.push_back(OwnPool{scenario, std::make_unique<ArrivalPool>(around_, scenario, vus_max)});
   }
 
   /// Until every VU has ended.
@@ -99,6 +122,7 @@ class Shard {
     std::sort(cuts_.begin(), cuts_.end());
     next_publish_ = around_.origin + kSecond.count();
     for (const OwnVu& own : vus_) own.vu->start();
+    for (const OwnPool& own : pools_) own.pool->start();
     if (around_.living > 0) loop_.run([this](Instant at, Nanoseconds lateness) { tick(at, lateness); });
     publish(std::numeric_limits<Instant>::max());
   }
@@ -117,6 +141,10 @@ class Shard {
     std::uint32_t scenario;
     std::unique_ptr<Vu> vu;
   };
+  struct OwnPool {
+    std::uint32_t scenario;
+    std::unique_ptr<ArrivalPool> pool;
+  };
 
   void tick(Instant at, Nanoseconds lateness) {
     tally_.add_loop_lag(lateness, at);
@@ -127,6 +155,8 @@ class Shard {
     if (around_.stopping) {
       for (const OwnVu& own : vus_) own.vu->cut_if_due(at);
     }
+    for (const OwnPool& own : pools_) own.pool->cut_if_due(at);
+    for (Vu* const vu : controlled_) vu->wake_if_wanted();
     if (at >= next_publish_) {
       next_publish_ += kSecond.count() * ((at - next_publish_) / kSecond.count() + 1);
       publish(at);
@@ -136,10 +166,12 @@ class Shard {
   void obey(RunControl::State order, Instant at) {
     obeyed_ = order;
     around_.stopping = true;
-    for (const OwnVu& own : vus_) {
+    const auto latest = [&](std::uint32_t scenario) {
       const bool at_once = order == RunControl::State::stopping_now;
-      own.vu->stop(at_once ? at : at + plan_.scenarios[own.scenario].graceful_stop.count());
-    }
+      return at_once ? at : at + plan_.scenarios[scenario].graceful_stop.count();
+    };
+    for (const OwnVu& own : vus_) own.vu->stop(latest(own.scenario));
+    for (const OwnPool& own : pools_) own.pool->stop(latest(own.scenario));
   }
 
   void publish(Instant at) {
@@ -159,6 +191,8 @@ class Shard {
   std::atomic<Instant> published_at_{kNever};
   VuSurroundings around_;
   std::vector<OwnVu> vus_;
+  std::vector<OwnPool> pools_;
+  std::vector<Vu*> controlled_;  // of scenarios whose VUs come and go from outside
   std::vector<std::pair<Instant, Vu*>> cuts_;
   std::size_t next_cut_ = 0;
   Instant next_publish_ = kNever;
@@ -268,7 +302,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   auto program = make_program(plan, *layout, *target, std::move(model));
   if (!program) return program.error();
   const std::uint32_t threads = std::max<std::uint32_t>(plan.threads, 1);
-  if (auto room = make_room_for_sockets(plan, program->endpoints.size(), threads); !room) return room.error();
+  const auto vus = make_room_for_vus(plan, program->endpoints.size(), threads);
+  if (!vus) return vus.error();
 
   KernelClock probe;  // keeps the kernel stamping until the last shard has gone
   const bool any_stream =
@@ -290,14 +325,26 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   const Instant measured_from = origin + layout->measured_from().count();  // where the warm-up ends
   facts.started_at = std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(
                                                             kLeadTime + layout->measured_from());
+  SharedState shared(plan.scenarios.size());
   std::vector<std::unique_ptr<Shard>> shards;
   for (std::uint32_t k = 0; k < threads; ++k) {
-    shards.push_back(std::make_unique<Shard>(plan, *program, options, layout, *tls, order, stamps, origin));
+    shards.push_back(
+        std::make_unique<Shard>(plan, *program, options, layout, *tls, order, shared, stamps, origin, k, threads));
   }
   std::size_t next = 0;
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
-    const std::uint32_t vus = most_vus(plan.scenarios[scenario].shape);
-    for (std::uint32_t number = 0; number < vus; ++number) shards[next++ % threads]->add_vu(scenario, number, vus);
+    const LoadShape& shape = plan.scenarios[scenario].shape;
+    const std::uint32_t count = (*vus)[scenario];
+    if (std::holds_alternative<ArrivalRate>(shape)) {
+      for (std::uint32_t k = 0; k < threads; ++k) {
+        shards[k]->add_pool(scenario, count / threads + (k < count % threads ? 1 : 0));
+      }
+      continue;
+    }
+    if (const auto* controlled = std::get_if<ExternallyControlled>(&shape)) {
+      shared.vus_wanted[scenario] = controlled->vus;
+    }
+    for (std::uint32_t number = 0; number < count; ++number) shards[next++ % threads]->add_vu(scenario, number, count);
   }
 
   Nanoseconds cpu_before = cpu_time();
@@ -356,6 +403,13 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   Tally total(layout, measured_from);
   if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
   for (const auto& shard : shards) total.merge(shard->tally());
+  for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
+    const auto* iterations = std::get_if<SharedIterations>(&plan.scenarios[scenario].shape);
+    const std::uint64_t claimed = shared.claimed[scenario];
+    if (iterations != nullptr && claimed < iterations->iterations && order.load() == RunControl::State::running) {
+      total.add_dropped(scenario, iterations->iterations - claimed, now());
+    }
+  }
   facts.cpu_time = cpu_time() - cpu_before;
   if (aborted_by) {
     facts.end = RunEnd::aborted_by_threshold;

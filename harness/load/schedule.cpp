@@ -2,11 +2,19 @@
 
 #include <algorithm>
 #include <utility>
+#include <variant>
+
+#include "harness/base/limits.h"
 
 namespace sluice {
 namespace {
 
 __extension__ using Wide = __int128;  // a month in nanoseconds times 100,000 VUs does not fit into 64 bits
+
+template <class... Case>
+struct Cases : Case... {
+  using Case::operator()...;
+};
 
 /// When, within a stage of this length from `from` to `to` VUs, the line crosses `count`.
 Nanoseconds crossing(Nanoseconds length, std::uint32_t from, std::uint32_t to, std::uint32_t count) {
@@ -68,19 +76,30 @@ std::vector<ActiveInterval> intervals_of(const RampingVus& shape, Nanoseconds gr
 }  // namespace
 
 std::vector<ActiveInterval> active_intervals(const LoadShape& shape, Nanoseconds graceful_stop, std::uint32_t vu) {
-  if (const auto* ramping = std::get_if<RampingVus>(&shape)) return intervals_of(*ramping, graceful_stop, vu);
-  const auto& constant = std::get<ConstantVus>(shape);
-  if (vu >= constant.vus || constant.duration.count() <= 0) return {};
-  return {ActiveInterval{Nanoseconds{}, constant.duration, constant.duration + graceful_stop}};
+  const auto whole = [&](std::uint32_t vus, Nanoseconds duration) -> std::vector<ActiveInterval> {
+    if (vu >= vus || duration.count() <= 0) return {};
+    return {ActiveInterval{Nanoseconds{}, duration, duration + graceful_stop}};
+  };
+  return std::visit(Cases{[&](const RampingVus& ramping) { return intervals_of(ramping, graceful_stop, vu); },
+                          [&](const ConstantVus& constant) { return whole(constant.vus, constant.duration); },
+                          [&](const PerVuIterations& own) { return whole(own.vus, own.max_duration); },
+                          [&](const SharedIterations& shared) { return whole(shared.vus, shared.max_duration); },
+                          [&](const ExternallyControlled& controlled) {
+                            const bool endless = controlled.duration.count() == 0;
+                            return whole(controlled.max_vus,
+                                         endless ? Nanoseconds(limits::duration_max) : controlled.duration);
+                          },
+                          [](const ArrivalRate&) { return std::vector<ActiveInterval>{}; }},
+                    shape);
 }
 
 std::uint32_t planned_vus(const LoadShape& shape, Nanoseconds offset) {
-  if (offset.count() < 0 || offset >= planned_duration(shape)) return 0;
-  if (const auto* constant = std::get_if<ConstantVus>(&shape)) return constant->vus;
-  const auto& ramping = std::get<RampingVus>(shape);
+  if (offset.count() < 0 || offset >= planned_duration(shape) || std::holds_alternative<ArrivalRate>(shape)) return 0;
+  const auto* ramping = std::get_if<RampingVus>(&shape);
+  if (ramping == nullptr) return most_vus(shape);
   Nanoseconds at{};
-  std::uint32_t count = ramping.start_vus;
-  for (const Stage& stage : ramping.stages) {
+  std::uint32_t count = ramping->start_vus;
+  for (const Stage& stage : ramping->stages) {
     if (offset < at + stage.duration) {
       const Wide passed = (offset - at).count(), length = stage.duration.count();
       // Going up, a VU counts from the instant at which the line has reached it; going down, until then.
@@ -94,18 +113,29 @@ std::uint32_t planned_vus(const LoadShape& shape, Nanoseconds offset) {
 }
 
 std::uint32_t most_vus(const LoadShape& shape) {
-  if (const auto* constant = std::get_if<ConstantVus>(&shape)) return constant->vus;
-  const auto& ramping = std::get<RampingVus>(shape);
-  std::uint32_t most = ramping.start_vus;
-  for (const Stage& stage : ramping.stages) most = std::max(most, stage.target);
-  return most;
+  return std::visit(
+      Cases{[](const RampingVus& ramping) {
+              std::uint32_t most = ramping.start_vus;
+              for (const Stage& stage : ramping.stages) most = std::max(most, stage.target);
+              return most;
+            },
+            [](const ExternallyControlled& controlled) { return controlled.max_vus; },
+            [](const ArrivalRate& rate) { return rate.max_vus; }, [](const auto& fixed) { return fixed.vus; }},
+      shape);
 }
 
 Nanoseconds planned_duration(const LoadShape& shape) {
-  if (const auto* constant = std::get_if<ConstantVus>(&shape)) return constant->duration;
-  Nanoseconds sum{};
-  for (const Stage& stage : std::get<RampingVus>(shape).stages) sum += stage.duration;
-  return sum;
+  const auto sum = [](const auto& stages) {
+    Nanoseconds total{};
+    for (const auto& stage : stages) total += stage.duration;
+    return total;
+  };
+  return std::visit(Cases{[](const ConstantVus& constant) { return constant.duration; },
+                          [](const ExternallyControlled& controlled) { return controlled.duration; },
+                          [](const PerVuIterations& own) { return own.max_duration; },
+                          [](const SharedIterations& shared) { return shared.max_duration; },
+                          [&](const auto& staged) { return sum(staged.stages); }},
+                    shape);
 }
 
 }  // namespace sluice

@@ -23,13 +23,13 @@ struct ActiveInterval {
 /// Of VU number `vu`, from 0. Ascending, disjoint, none empty.
 std::vector<ActiveInterval> active_intervals(const LoadShape& shape, Nanoseconds graceful_stop, std::uint32_t vu);
 
-/// How many VUs the shape asks for at an offset; 0 from its end on.
+/// How many VUs a closed shape asks for at an offset; 0 from its end on.
 std::uint32_t planned_vus(const LoadShape& shape, Nanoseconds offset);
 
-/// The most VUs at one time.
+/// The most VUs at one time; of an open model 0: whatever there is room for.
 std::uint32_t most_vus(const LoadShape& shape);
 
-/// Until the last new iteration, graceful stop not included.
+/// Until the last new iteration, graceful stop not included; 0: until it is stopped from outside.
 Nanoseconds planned_duration(const LoadShape& shape);
 
 }  // namespace sluice

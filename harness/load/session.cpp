@@ -97,6 +97,8 @@ class Session::AnswerScope final : public Scope {
   const StepProgram& step_;
 };
 
+std::uint64_t seed_of(std::uint64_t plan_seed, std::uint32_t scenario) { return mix(mix(plan_seed) ^ scenario); }
+
 Session::Session(SessionSurroundings& surroundings, std::uint32_t scenario)
     : around_(surroundings),
       scenario_(scenario),
@@ -105,9 +107,7 @@ Session::Session(SessionSurroundings& surroundings, std::uint32_t scenario)
       connections_(surroundings.program.endpoints.size()) {}
 
 std::uint64_t Session::random(std::uint64_t stream) const {
-  std::uint64_t x = mix(around_.plan.seed);
-  for (const std::uint64_t part : {std::uint64_t{scenario_}, turn_.number, stream}) x = mix(x ^ part);
-  return x;
+  return mix(mix(seed_of(around_.plan.seed, scenario_) ^ turn_.number) ^ stream);
 }
 
 void Session::close_connections() {

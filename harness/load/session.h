@@ -40,6 +40,9 @@ struct Turn {
   Instant scheduled_at = kNever;  // open models: when it was to begin; kNever: when it does
 };
 
+/// What chance in a scenario depends on: the same for every number of threads.
+std::uint64_t seed_of(std::uint64_t plan_seed, std::uint32_t scenario);
+
 class Session {
  public:
   Session(SessionSurroundings& surroundings, std::uint32_t scenario);

@@ -33,13 +33,38 @@ void Vu::stop(Instant latest) {
   }
 }
 
-void Vu::set_active(std::int32_t change) {
-  std::uint32_t& active = around_.active[scenario_];
-  active = static_cast<std::uint32_t>(static_cast<std::int64_t>(active) + change);
-  around_.tally.set_vus(scenario_, active, now());
+/// In order: VU after VU takes a row of data each iteration, as if they stood in a line.
+std::optional<Turn> Vu::next_turn() {
+  const LoadShape& shape = around_.plan.scenarios[scenario_].shape;
+  Turn turn{iteration_ * scenario_vus_ + number_, number_, iteration_, kNever};
+  if (const auto* own = std::get_if<PerVuIterations>(&shape); own != nullptr && iteration_ >= own->iterations) {
+    return std::nullopt;
+  }
+  if (const auto* shared = std::get_if<SharedIterations>(&shape)) {
+    std::atomic<std::uint64_t>& claimed = around_.shared.claimed[scenario_];
+    if (claimed.load(std::memory_order_relaxed) >= shared->iterations) return std::nullopt;
+    turn.number = turn.iteration = claimed.fetch_add(1, std::memory_order_relaxed);
+    if (turn.number >= shared->iterations) return std::nullopt;
+  }
+  ++iteration_;
+  return turn;
+}
+
+Task<> Vu::iterate(Turn turn) {
+  const std::uint64_t waits = session_.waiter().waits();
+  iterating_ = true;
+  co_await session_.run(turn);
+  iterating_ = false;
+  // One that never waited gives the others a turn.
+  if (session_.waiter().waits() == waits) co_await around_.loop.sleep_until(session_.waiter(), now());
 }
 
 Task<> Vu::live() {
+  if (std::holds_alternative<ExternallyControlled>(around_.plan.scenarios[scenario_].shape)) {
+    co_await live_controlled();
+    end();
+    co_return;
+  }
   for (const ActiveInterval& interval : intervals_) {
     const Instant from = around_.origin + interval.from.count();
     const Instant to = around_.origin + interval.to.count();
@@ -50,22 +75,50 @@ Task<> Vu::live() {
       if (wake == Wake::interrupted) break;  // outside iterations only a stop interrupts
     }
     cut_at_ = around_.origin + interval.cut.count();
-    set_active(1);
+    around_.change_active(scenario_, +1);
     while (!around_.stopping && !session_.waiter().interrupted() && now() < to) {
-      const std::uint64_t waits = session_.waiter().waits();
-      iterating_ = true;
-      // In order: VU after VU takes a row of data each iteration, as if they stood in a line.
-      const Turn turn{iteration_ * scenario_vus_ + number_, number_, iteration_, kNever};
-      co_await session_.run(turn);
-      iterating_ = false;
-      ++iteration_;
-      if (session_.waiter().waits() != waits) continue;
-      const Wake wake = co_await around_.loop.sleep_until(session_.waiter(), now());
-      if (wake == Wake::interrupted) break;
+      const std::optional<Turn> turn = next_turn();
+      if (!turn) break;
+      co_await iterate(*turn);
     }
-    set_active(-1);
+    around_.change_active(scenario_, -1);
     session_.waiter().clear_interrupt();
   }
+  // What its time did not suffice for; those of shared-iterations are nobody's, the run counts them.
+  const auto* own = std::get_if<PerVuIterations>(&around_.plan.scenarios[scenario_].shape);
+  if (own != nullptr && iteration_ < own->iterations && !around_.stopping) {
+    around_.tally.add_dropped(scenario_, own->iterations - iteration_, now());
+  }
+  end();
+}
+
+bool Vu::is_wanted() const { return number_ < around_.shared.vus_wanted[scenario_].load(std::memory_order_relaxed); }
+
+Task<> Vu::live_controlled() {
+  const Instant from = around_.origin + intervals_.front().from.count();
+  const Instant to = around_.origin + intervals_.front().to.count();
+  cut_at_ = around_.origin + intervals_.front().cut.count();
+  if (now() < from) co_await around_.loop.sleep_until(session_.waiter(), from);
+  session_.waiter().clear_interrupt();
+  while (!around_.stopping && now() < to) {
+    if (!is_wanted()) {
+      idle_ = true;
+      co_await around_.loop.sleep_until(session_.waiter(), to);
+      idle_ = false;
+      session_.waiter().clear_interrupt();  // it was woken: the conditions are looked at again
+      continue;
+    }
+    around_.change_active(scenario_, +1);
+    while (!around_.stopping && !session_.waiter().interrupted() && now() < to && is_wanted()) {
+      const std::optional<Turn> turn = next_turn();
+      co_await iterate(*turn);
+    }
+    around_.change_active(scenario_, -1);
+    if (session_.waiter().interrupted()) break;
+  }
+}
+
+void Vu::end() {
   session_.close_connections();
   if (--around_.living == 0) around_.loop.stop();
 }

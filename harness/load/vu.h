@@ -1,10 +1,12 @@
-// One virtual user: a coroutine that goes through its scenario's flow again and again while its schedule says so.
+// One virtual user of a closed model: a coroutine that goes through its scenario's flow again and again while its
+// schedule says so, or until its iterations are done.
 //
-// Lives on one load thread. All randomness is a function of the plan's seed, the VU's number and the iteration, so that
-// it does not depend on how many threads there are. An iteration in which nothing waits still gives the others a turn.
+// Lives on one load thread. An iteration in which nothing waits still gives the others a turn.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "harness/load/schedule.h"
@@ -12,12 +14,26 @@
 
 namespace sluice {
 
+/// What the load threads share: of each scenario.
+struct SharedState {
+  explicit SharedState(std::size_t scenarios) : claimed(scenarios), vus_wanted(scenarios) {}
+  std::vector<std::atomic<std::uint64_t>> claimed;     // iterations taken, of shared-iterations
+  std::vector<std::atomic<std::uint32_t>> vus_wanted;  // of externally-controlled; 0 while it is paused
+};
+
 /// What the VUs of one thread share with it.
 struct VuSurroundings : SessionSurroundings {
-  Instant origin = kNever;            // of the run: what the schedule counts from
+  std::uint32_t thread = 0, threads = 1;
+  Instant origin = kNever;  // of the run: what the schedule counts from
+  SharedState& shared;
   std::vector<std::uint32_t> active;  // VUs of each scenario that iterate now
-  std::uint32_t living = 0;           // VUs whose coroutine has not ended
+  std::uint32_t living = 0;           // coroutines that have not ended
   bool stopping = false;              // no new iterations
+
+  void change_active(std::uint32_t scenario, std::int32_t change) {
+    active[scenario] = static_cast<std::uint32_t>(static_cast<std::int64_t>(active[scenario]) + change);
+    tally.set_vus(scenario, active[scenario], now());
+  }
 };
 
 class Vu {
@@ -36,11 +52,20 @@ class Vu {
   /// No new iterations; the one under way may last until `latest`. REQUIRES: surroundings.stopping is set.
   void stop(Instant latest);
 
+  /// externally-controlled: begins to iterate if it is to, should it be waiting.
+  void wake_if_wanted() {
+    if (idle_ && is_wanted()) session_.waiter().interrupt();
+  }
+
   const std::vector<ActiveInterval>& intervals() const { return intervals_; }
 
  private:
   Task<> live();
-  void set_active(std::int32_t change);
+  Task<> live_controlled();
+  Task<> iterate(Turn turn);
+  std::optional<Turn> next_turn();
+  bool is_wanted() const;
+  void end();
 
   VuSurroundings& around_;
   const std::uint32_t scenario_, number_, scenario_vus_;
@@ -48,7 +73,7 @@ class Vu {
   Session session_;
   std::uint64_t iteration_ = 0;
   Instant cut_at_ = kNever;
-  bool iterating_ = false;
+  bool iterating_ = false, idle_ = false;
   Task<> life_;
 };
 

@@ -433,20 +433,65 @@ std::string duration_text(Nanoseconds time) {
   return text;
 }
 
-std::pair<std::string, std::string> shape_text(const ScenarioPlan& scenario) {
-  std::string after = scenario.start_time.count() > 0 ? ", from " + duration_text(scenario.start_time) : "";
-  if (const auto* constant = std::get_if<ConstantVus>(&scenario.shape))
-    return {"constant-vus",
-            fmt::format("{} for {}{}", plural(constant->vus, "VU"), duration_text(constant->duration), after)};
-  const auto& ramping = std::get<RampingVus>(scenario.shape);
-  Nanoseconds total{};
-  std::uint32_t most = ramping.start_vus;
-  for (const Stage& stage : ramping.stages) {
-    total += stage.duration;
-    most = std::max(most, stage.target);
+std::string rate_text(std::uint64_t micro, Nanoseconds unit) {
+  const std::string number = fmt::format("{:g}", static_cast<double>(micro) / 1e6);
+  return unit == std::chrono::seconds(1) ? number + "/s" : fmt::format("{} per {}", number, duration_text(unit));
+}
+
+/// The executor and what it does.
+struct ShapeText {
+  std::pair<std::string, std::string> operator()(const ConstantVus& shape) const {
+    return {"constant-vus", fmt::format("{} for {}", plural(shape.vus, "VU"), duration_text(shape.duration))};
   }
-  return {"ramping-vus", fmt::format("{} over {}, up to {}{}", plural(ramping.stages.size(), "stage"),
-                                     duration_text(total), plural(most, "VU"), after)};
+  std::pair<std::string, std::string> operator()(const RampingVus& shape) const {
+    Nanoseconds total{};
+    std::uint32_t most = shape.start_vus;
+    for (const Stage& stage : shape.stages) {
+      total += stage.duration;
+      most = std::max(most, stage.target);
+    }
+    return {"ramping-vus", fmt::format("{} over {}, up to {}", plural(shape.stages.size(), "stage"),
+                                       duration_text(total), plural(most, "VU"))};
+  }
+  std::pair<std::string, std::string> operator()(const PerVuIterations& shape) const {
+    return {"per-vu-iterations", fmt::format("{} of {} each, within {}", plural(shape.iterations, "iteration"),
+                                             plural(shape.vus, "VU"), duration_text(shape.max_duration))};
+  }
+  std::pair<std::string, std::string> operator()(const SharedIterations& shape) const {
+    return {"shared-iterations", fmt::format("{} shared by {}, within {}", plural(shape.iterations, "iteration"),
+                                             plural(shape.vus, "VU"), duration_text(shape.max_duration))};
+  }
+  std::pair<std::string, std::string> operator()(const ArrivalRate& shape) const {
+    using enum ArrivalRate::Executor;
+    const std::string name = shape.executor == constant  ? "constant-arrival-rate"
+                             : shape.executor == ramping ? "ramping-arrival-rate"
+                             : shape.executor == poisson ? "poisson"
+                                                         : "gamma";
+    Nanoseconds total{};
+    std::uint64_t most = shape.start_micro;
+    for (const ArrivalRate::Stage& stage : shape.stages) {
+      total += stage.duration;
+      most = std::max(most, stage.target_micro);
+    }
+    const bool flat = shape.stages.size() == 1 && shape.stages[0].target_micro == shape.start_micro;
+    std::string text = flat ? fmt::format("{} for {}", rate_text(most, shape.time_unit), duration_text(total))
+                            : fmt::format("{} over {}, up to {}", plural(shape.stages.size(), "stage"),
+                                          duration_text(total), rate_text(most, shape.time_unit));
+    if (shape.executor == gamma) text += fmt::format(", burstiness {:g}", shape.burstiness);
+    if (shape.max_vus > 0) text += fmt::format(", at most {}", plural(shape.max_vus, "VU"));
+    return {name, text};
+  }
+  std::pair<std::string, std::string> operator()(const ExternallyControlled& shape) const {
+    const std::string until = shape.duration.count() == 0 ? "until stopped" : "for " + duration_text(shape.duration);
+    return {"externally-controlled",
+            fmt::format("{} at first, at most {}, {}", plural(shape.vus, "VU"), shape.max_vus, until)};
+  }
+};
+
+std::pair<std::string, std::string> shape_text(const ScenarioPlan& scenario) {
+  auto text = std::visit(ShapeText{}, scenario.shape);
+  if (scenario.start_time.count() > 0) text.second += ", from " + duration_text(scenario.start_time);
+  return text;
 }
 
 template <class Values>
@@ -478,8 +523,12 @@ void add_load(reports::ScenarioResult& result, const Tally& tally, std::uint32_t
   const Nanoseconds from = std::max({layout.starts_at(scenario), layout.counts_from(scenario), Nanoseconds{}});
   const Nanoseconds to = count.last_at == kNever ? from : Nanoseconds(count.last_at - tally.origin());
   if (layout.stage_slots() == 0) {  // the only scenario: its figures are the run's
-    const Figure& availability = tally.figure(Metric::availability);
-    result.load = load_result(availability.passes + availability.fails, availability.fails, seconds_of(to - from),
+    std::uint64_t requests = 0, failures = 0;
+    for (const Tally::StepCount& step : tally.steps()) {
+      requests += step.requests;
+      failures += step.failures;
+    }
+    result.load = load_result(requests, failures, seconds_of(to - from),
                               tally.figure(Metric::http_req_duration).histogram, tally.figure(Metric::ttft).histogram);
     return;
   }
@@ -514,6 +563,7 @@ std::vector<reports::ScenarioResult> scenario_results(const Plan& plan, const Ta
                        .description = std::move(description),
                        .iterations = count.iterations,
                        .interrupted = count.interrupted,
+                       .dropped = count.dropped,
                        .vus_max = static_cast<std::uint32_t>(count.vus.peak),
                        .warmup_requests = count.warmup_requests});
     add_load(results.back(), tally, static_cast<std::uint32_t>(i));

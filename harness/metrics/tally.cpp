@@ -505,6 +505,23 @@ void Tally::add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant 
                 [ticks](auto& figure) { figure.histogram.add(ticks); });
 }
 
+void Tally::add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at) {
+  if (is_warmup(scenario, at)) return;
+  advance_to(at);
+  scenarios_[scenario].dropped += iterations;
+  feed_scenario(scenario, Metric::dropped_iterations, at, at, [iterations](auto& figure) {
+    figure.samples += iterations;
+    figure.sum += iterations;
+  });
+  // A dropped iteration is a request that was asked for and not answered.
+  const auto fail = [iterations](auto& figure) {
+    figure.samples += iterations;
+    figure.fails += iterations;
+  };
+  feed_scenario(scenario, Metric::availability, at, at, fail);
+  if (!layout_->objectives(scenario).empty()) feed_scenario(scenario, Metric::goodput_rate, at, at, fail);
+}
+
 void Tally::add_check(CheckId check, bool passed, Instant scheduled_at, Instant ended_at) {
   const std::uint32_t scenario = layout_->steps()[layout_->checks()[check].step].scenario;
   if (is_warmup(scenario, scheduled_at)) return;
@@ -618,6 +635,7 @@ void Tally::merge(const Tally& other) {
     scenarios_[i].interrupted += other.scenarios_[i].interrupted;
     scenarios_[i].warmup_requests += other.scenarios_[i].warmup_requests;
     scenarios_[i].last_at = std::max(scenarios_[i].last_at, other.scenarios_[i].last_at);
+    scenarios_[i].dropped += other.scenarios_[i].dropped;
     add_vus(scenarios_[i].vus, other.scenarios_[i].vus);
   }
   add_vus(vus_, other.vus_);

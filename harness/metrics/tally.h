@@ -47,6 +47,8 @@ class Tally {
   /// False when it belongs to the warm-up.
   bool add(const RequestRecord& record, StepId step);
   void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);
+  /// Iterations that were wanted and not begun, at the instant they were due.
+  void add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at);
   /// The instants: of the request whose answer was checked.
   void add_check(CheckId check, bool passed, Instant scheduled_at, Instant ended_at);
   void add_group(StepId group, Nanoseconds duration, Instant ended_at);
@@ -97,7 +99,7 @@ class Tally {
     std::uint64_t now = 0, peak = 0;  // over threads: sums, so that the peak is exact when they ramp together
   };
   struct ScenarioCount {
-    std::uint64_t iterations = 0, interrupted = 0;
+    std::uint64_t iterations = 0, interrupted = 0, dropped = 0;
     std::uint64_t warmup_requests = 0;
     Instant last_at = kNever;  // when the last of its requests ended
     Vus vus;

@@ -27,6 +27,9 @@ bool of_scenario(Metric metric) {
   }
 }
 
+/// Metrics of requests that a dropped iteration, which has none, counts in as well.
+bool counts_dropped(Metric metric) { return metric == Metric::availability || metric == Metric::goodput_rate; }
+
 /// `over` wins over `under`; sorted by key, as Tags are.
 Tags merged(const Tags& under, const Tags& over) {
   Tags tags = over;
@@ -170,7 +173,7 @@ class LayoutBuilder {
     layout_.scenario_feeds_.resize(layout_.scenario_feeds_.size() + kMetricCount);
     for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
       const FigureInfo& figure = layout_.figures_[id];
-      if (!of_scenario(figure.metric)) continue;
+      if (!of_scenario(figure.metric) && !counts_dropped(figure.metric)) continue;
       const auto feed = feed_of(id, figure, tags);
       if (!feed || feed->status != TallyLayout::kAny || feed->expected_response != TallyLayout::kAny) continue;
       layout_.scenario_feeds_[index * kMetricCount + static_cast<std::size_t>(figure.metric)].push_back(*feed);

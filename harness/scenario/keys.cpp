@@ -68,11 +68,29 @@ constexpr auto kData = std::to_array<KeyInfo>({
 });
 
 constexpr auto kScenario = std::to_array<KeyInfo>({
-    {"executor", "words:constant-vus ramping-vus", "How many virtual users there are, and when.", true},
-    {"vus", "whole", "constant-vus: how many; default 1."},
-    {"duration", "duration", "constant-vus: for how long."},
+    {"executor",
+     "words:constant-vus ramping-vus shared-iterations per-vu-iterations constant-arrival-rate ramping-arrival-rate "
+     "poisson gamma externally-controlled",
+     "How iterations begin, and on how many virtual users.", true},
+    {"vus", "whole", "How many virtual users; default 1. externally-controlled: at first; default 0."},
+    {"duration", "duration", "For how long. externally-controlled: 0s, the default, is until it is stopped."},
+    {"iterations", "whole", "shared-iterations: of all VUs together; per-vu-iterations: of each. Default 1."},
+    {"max_duration", "duration", "shared- and per-vu-iterations: for how long at most; default 10m."},
     {"start_vus", "whole", "ramping-vus: how many there are at the start; default 0."},
-    {"stages", "list:section:stage", "ramping-vus: the ramps, one after the other."},
+    {"rate", "number", "Iterations that begin each time_unit, whether or not those before have ended."},
+    {"start_rate", "number", "The rate at the start of the stages; default 0."},
+    {"time_unit", "duration", "What rates count in; default 1s."},
+    {"stages", "list:section:stage", "The ramps, one after the other, of VUs or of the rate."},
+    {"burstiness", "number",
+     "gamma: the shape of the gaps' distribution; 1 is poisson, below it arrivals come in bursts."},
+    {"max_vus", "whole",
+     "Arrival rates: an arrival that finds so many VUs busy is dropped; default: what open files allow. "
+     "externally-controlled: how many there may be."},
+    {"when_busy", "words:drop wait",
+     "Arrival rates: what becomes of an arrival that finds max_vus busy: dropped, the default, as k6 does, or begun "
+     "late; "
+     "times from the schedule then include its wait."},
+    {"pre_allocated_vus", "whole", "k6's; not needed here: VUs are made when they are needed."},
     {"graceful_ramp_down", "duration",
      "ramping-vus: how long a VU that is ramped down may finish its iteration; default 30s."},
     {"scale_to", "section:scale_to", "ramping-vus: stretches the stages to a total duration and a peak."},
@@ -91,7 +109,7 @@ constexpr auto kScaleTo = std::to_array<KeyInfo>({
 
 constexpr auto kStage = std::to_array<KeyInfo>({
     {"duration", "duration", "How long the ramp takes.", true},
-    {"target", "whole", "How many VUs there are at its end.", true},
+    {"target", "number", "How many VUs there are at its end, or what the rate is.", true},
 });
 
 constexpr auto kStep = std::to_array<KeyInfo>({

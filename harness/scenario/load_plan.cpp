@@ -56,6 +56,23 @@ Result<std::string> read_whole_file(const std::string& path, std::size_t bytes_m
   return {boost::system::in_place_value, std::move(bytes)};  // both T and Error can be made of a string
 }
 
+/// The most at one time; 0 where the plan does not say.
+std::uint32_t vus_of(const LoadShape& shape) {
+  if (const auto* ramping = std::get_if<RampingVus>(&shape)) {
+    std::uint32_t peak = ramping->start_vus;
+    for (const auto& stage : ramping->stages) peak = std::max(peak, stage.target);
+    return peak;
+  }
+  if (const auto* rate = std::get_if<ArrivalRate>(&shape)) return rate->max_vus;
+  if (const auto* controlled = std::get_if<ExternallyControlled>(&shape)) return controlled->max_vus;
+  return std::visit(
+      [](const auto& fixed) -> std::uint32_t {
+        if constexpr (requires { fixed.vus; }) return fixed.vus;
+        return 0;
+      },
+      shape);
+}
+
 class Reader {
  public:
   Reader(const std::string& file, const LoadOptions& options) : file_(file), options_(options), problems_(file) {}
@@ -272,16 +289,7 @@ class Reader {
         problems_.add(entry.place, fmt::format("'{}' is no name for a scenario: letters, digits, _ and -", entry.key));
       read_scenario(entry);
     }
-    for (const auto& scenario : plan_.scenarios) {
-      if (const auto* constant = std::get_if<ConstantVus>(&scenario.shape)) {
-        vus += constant->vus;
-      } else {
-        const auto& ramping = std::get<RampingVus>(scenario.shape);
-        std::uint32_t peak = ramping.start_vus;
-        for (const auto& stage : ramping.stages) peak = std::max(peak, stage.target);
-        vus += peak;
-      }
-    }
+    for (const auto& scenario : plan_.scenarios) vus += vus_of(scenario.shape);
     if (vus > limits::vus_max)
       problems_.add(member.place, fmt::format("{} VUs together: at most {} are run", vus, limits::vus_max));
   }
@@ -411,11 +419,15 @@ PlanOrProblems load_plan(const std::string& file, const LoadOptions& options) {
 
 void scale_times(Plan& plan, double factor) {
   for (auto& scenario : plan.scenarios) {
-    if (auto* constant = std::get_if<ConstantVus>(&scenario.shape)) {
-      constant->duration = scaled(constant->duration, factor);
-    } else {
-      for (auto& stage : std::get<RampingVus>(scenario.shape).stages) stage.duration = scaled(stage.duration, factor);
-    }
+    std::visit(
+        [factor](auto& shape) {
+          if constexpr (requires { shape.duration; }) shape.duration = scaled(shape.duration, factor);
+          if constexpr (requires { shape.max_duration; }) shape.max_duration = scaled(shape.max_duration, factor);
+          if constexpr (requires { shape.stages; }) {
+            for (auto& stage : shape.stages) stage.duration = scaled(stage.duration, factor);
+          }
+        },
+        scenario.shape);
     scenario.start_time = scaled(scenario.start_time, factor);
     scenario.warmup = scaled(scenario.warmup, factor);
     scale_sleeps(scenario.flow, factor);

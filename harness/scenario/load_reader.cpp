@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
@@ -12,96 +13,207 @@ namespace sluice {
 
 namespace {
 
+constexpr std::uint64_t kMicro = 1'000'000;
+
+/// Which options an executor takes, beside those of every scenario.
+struct ExecutorOptions {
+  std::string_view executor;
+  std::vector<std::string_view> required, optional;
+};
+const std::vector<ExecutorOptions>& executors() {
+  static const std::vector<ExecutorOptions> all{
+      {"constant-vus", {"duration"}, {"vus"}},
+      {"ramping-vus", {"stages"}, {"start_vus", "graceful_ramp_down", "scale_to"}},
+      {"shared-iterations", {}, {"vus", "iterations", "max_duration"}},
+      {"per-vu-iterations", {}, {"vus", "iterations", "max_duration"}},
+      {"constant-arrival-rate", {"rate", "duration"}, {"time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
+      {"ramping-arrival-rate", {"stages"}, {"start_rate", "time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
+      {"poisson",
+       {},
+       {"rate", "duration", "stages", "start_rate", "time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
+      {"gamma",
+       {"burstiness"},
+       {"rate", "duration", "stages", "start_rate", "time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
+      {"externally-controlled", {}, {"vus", "max_vus", "duration"}},
+  };
+  return all;
+}
+
 class LoadReader {
  public:
   LoadReader(Section& section, const YamlMember& entry, ScalarReader& scalars, ProblemList& problems)
       : section_(section), entry_(entry), scalars_(scalars), problems_(problems) {}
 
   LoadShape read() {
-    LoadShape result;
-    const auto executor = read_executor(section_.take("executor"));
-    const auto *vus = section_.take("vus"), *duration = section_.take("duration");
-    const auto *start_vus = section_.take("start_vus"), *stages = section_.take("stages");
-    const auto *ramp_down = section_.take("graceful_ramp_down"), *scale_to = section_.take("scale_to");
-    const auto belongs = [&](const YamlMember* key, std::string_view to) {
-      if (key && executor && *executor != to)
-        problems_.add(key->place, fmt::format("{}: belongs to executor: {}", key->key, to));
-    };
-    for (const auto* key : {vus, duration}) belongs(key, "constant-vus");
-    for (const auto* key : {start_vus, stages, ramp_down, scale_to}) belongs(key, "ramping-vus");
-    if (executor == "constant-vus") {
-      ConstantVus shape;
-      shape.vus = read_vus(vus, 1).value_or(1);
-      if (!duration) problems_.add(entry_.place, fmt::format("scenario '{}' needs duration:", entry_.key));
-      shape.duration = scalars_.positive_duration(duration).value_or(std::chrono::seconds(1));
-      result = shape;
-    } else if (executor == "ramping-vus") {
-      result = read_ramp(start_vus, stages, ramp_down, scale_to);
+    const auto executor = scalars_.word(section_.take("executor"), "scenario");
+    take_options(executor);
+    if (!executor) return {};
+    if (*executor == "constant-vus") {
+      return ConstantVus{vus().value_or(1), time("duration").value_or(std::chrono::seconds(1))};
     }
-    return result;
+    if (*executor == "ramping-vus") return read_ramp();
+    if (*executor == "shared-iterations") return read_iterations<SharedIterations>();
+    if (*executor == "per-vu-iterations") return read_iterations<PerVuIterations>();
+    if (*executor == "externally-controlled") return read_controlled();
+    return read_rate(*executor);
   }
 
  private:
-  std::optional<std::string> read_executor(const YamlMember* member) {
-    const auto value = scalars_.text(member);
-    if (!value) return std::nullopt;
-    static constexpr std::string_view later[] = {"shared-iterations",
-                                                 "per-vu-iterations",
-                                                 "constant-arrival-rate",
-                                                 "ramping-arrival-rate",
-                                                 "externally-controlled",
-                                                 "poisson",
-                                                 "gamma",
-                                                 "trace",
-                                                 "find-max"};
-    if (std::find(std::begin(later), std::end(later), *value) != std::end(later)) {
-      problems_.add(member->value.place,
-                    fmt::format("executor: '{}' is not in this version: it has constant-vus and ramping-vus", *value));
-      return std::nullopt;
+  /// Every option is asked for, so that none is taken in silence; those of other executors are problems.
+  void take_options(const std::optional<std::string>& executor) {
+    const ExecutorOptions* own = nullptr;
+    for (const ExecutorOptions& options : executors()) {
+      if (executor == options.executor) own = &options;
+      for (const auto& keys : {options.required, options.optional}) {
+        for (const std::string_view key : keys) {
+          if (!options_.contains(key)) options_[key] = section_.take(key);
+        }
+      }
     }
-    return scalars_.word(member, "scenario");
+    if (own == nullptr) return;
+    const auto has = [](const auto& keys, std::string_view key) {
+      return std::find(keys.begin(), keys.end(), key) != keys.end();
+    };
+    for (const auto& [key, member] : options_) {
+      if (member == nullptr || has(own->required, key) || has(own->optional, key)) continue;
+      std::vector<std::string_view> takers;
+      for (const ExecutorOptions& options : executors()) {
+        if (has(options.required, key) || has(options.optional, key)) takers.push_back(options.executor);
+      }
+      problems_.add(member->place, fmt::format("{}: belongs to executor: {}", key, fmt::join(takers, ", ")));
+    }
+    for (const std::string_view key : own->required) {
+      if (options_[key] == nullptr) {
+        problems_.add(entry_.place, fmt::format("scenario '{}' needs {}:", entry_.key, key));
+      }
+    }
   }
+
+  const YamlMember* option(std::string_view key) { return options_[key]; }
+  std::optional<Nanoseconds> time(std::string_view key) { return scalars_.positive_duration(option(key)); }
+  std::optional<std::uint32_t> vus() { return read_vus(option("vus"), 1); }
 
   std::optional<std::uint32_t> read_vus(const YamlMember* member, std::uint64_t least) {
     const auto value = scalars_.whole(member, least, limits::vus_max);
     return value ? std::optional(static_cast<std::uint32_t>(*value)) : std::nullopt;
   }
 
-  RampingVus read_ramp(const YamlMember* start_vus, const YamlMember* stages, const YamlMember* ramp_down,
-                       const YamlMember* scale_to) {
-    RampingVus shape;
-    shape.start_vus = read_vus(start_vus, 0).value_or(0);
-    shape.graceful_ramp_down = scalars_.duration(ramp_down).value_or(shape.graceful_ramp_down);
-    if (!stages) {
-      problems_.add(entry_.place, fmt::format("scenario '{}' needs stages:", entry_.key));
-      return shape;
+  template <class Shape>
+  Shape read_iterations() {
+    Shape shape;
+    shape.vus = vus().value_or(1);
+    shape.iterations = scalars_.whole(option("iterations"), 1, kWholeMax).value_or(1);
+    shape.max_duration = time("max_duration").value_or(shape.max_duration);
+    if (std::is_same_v<Shape, SharedIterations> && shape.iterations < shape.vus && problems_.empty()) {
+      problems_.add(entry_.place, fmt::format("scenario '{}': {} iterations are too few for {} VUs to share",
+                                              entry_.key, shape.iterations, shape.vus));
     }
-    if (!stages->value.is_sequence() || stages->value.items.empty() ||
-        stages->value.items.size() > limits::stages_max) {
-      problems_.add(stages->value.place,
-                    fmt::format("stages: must be a list of 1 to {} {{duration, target}}", limits::stages_max));
-      return shape;
+    return shape;
+  }
+
+  ExternallyControlled read_controlled() {
+    ExternallyControlled shape;
+    shape.vus = read_vus(option("vus"), 0).value_or(0);
+    shape.max_vus = read_vus(option("max_vus"), 1).value_or(std::max(shape.vus, 1u));
+    shape.duration = scalars_.duration(option("duration")).value_or(Nanoseconds{});
+    if (shape.max_vus < shape.vus)
+      problems_.add(option("max_vus")->value.place,
+                    fmt::format("max_vus: {} are fewer than the {} to begin with", shape.max_vus, shape.vus));
+    return shape;
+  }
+
+  /// Millionths an arrival per time unit, so that every rate stays exact.
+  std::optional<std::uint64_t> rate(const YamlMember* member) {
+    const auto value = scalars_.number(member, 0, static_cast<double>(limits::rate_max));
+    if (!value) return std::nullopt;
+    const double micro = *value * static_cast<double>(kMicro);
+    if (micro != 0 && micro < 0.5) {
+      problems_.add(member->value.place, fmt::format("{}: below a millionth: choose a longer time_unit", member->key));
     }
-    for (const auto& item : stages->value.items) {
-      Section section(item, "stage", "a stage", problems_);
-      if (!section.is_mapping()) continue;
-      Stage stage;
-      stage.duration = scalars_.duration(section.take("duration")).value_or(Nanoseconds{});
-      stage.target = read_vus(section.take("target"), 0).value_or(0);
-      shape.stages.push_back(stage);
+    return static_cast<std::uint64_t>(std::llround(micro));
+  }
+
+  ArrivalRate read_rate(std::string_view executor) {
+    ArrivalRate shape;
+    using enum ArrivalRate::Executor;
+    shape.executor = executor == "constant-arrival-rate"  ? constant
+                     : executor == "ramping-arrival-rate" ? ramping
+                     : executor == "poisson"              ? poisson
+                                                          : gamma;
+    shape.time_unit = time("time_unit").value_or(shape.time_unit);
+    shape.burstiness = scalars_.number(option("burstiness"), 0.001, 1000).value_or(1);
+    shape.max_vus = read_vus(option("max_vus"), 1).value_or(0);
+    shape.wait_when_busy = scalars_.word(option("when_busy"), "scenario") == "wait";
+    read_vus(option("pre_allocated_vus"), 0);  // k6 needs it; here VUs are made when they are needed
+    const auto *rate_member = option("rate"), *stages = option("stages");
+    if (shape.executor == poisson || shape.executor == gamma) {
+      if ((rate_member != nullptr) == (stages != nullptr)) {
+        problems_.add(entry_.place, fmt::format("scenario '{}' needs rate: and duration:, or stages:", entry_.key));
+        return shape;
+      }
+      if (rate_member && !option("duration"))
+        problems_.add(entry_.place, fmt::format("scenario '{}' needs duration:", entry_.key));
+      for (const std::string_view key : {"start_rate", "duration"}) {
+        const auto* member = option(key);
+        if (member && (key == "duration") == (stages != nullptr))
+          problems_.add(member->place, fmt::format("{}: goes with {}", key, stages ? "rate:" : "stages:"));
+      }
+    }
+    if (stages) {
+      shape.start_micro = rate(option("start_rate")).value_or(0);
+      read_stages(*stages, [&](Nanoseconds duration, const YamlMember* target) {
+        shape.stages.push_back({duration, rate(target).value_or(0)});
+      });
+    } else if (rate_member) {
+      shape.start_micro = rate(rate_member).value_or(kMicro);
+      if (shape.start_micro == 0) problems_.add(rate_member->value.place, "rate: must be over 0");
+      shape.stages.push_back({time("duration").value_or(std::chrono::seconds(1)), shape.start_micro});
+    }
+    const bool any = shape.start_micro > 0 || std::any_of(shape.stages.begin(), shape.stages.end(),
+                                                          [](const auto& stage) { return stage.target_micro > 0; });
+    if (stages && !any && problems_.empty())
+      problems_.add(stages->place, "stages: no target is over 0, so nothing would run");
+    return shape;
+  }
+
+  /// add(duration, target) for each.
+  template <class Add>
+  void read_stages(const YamlMember& stages, Add add) {
+    if (!stages.value.is_sequence() || stages.value.items.empty() || stages.value.items.size() > limits::stages_max) {
+      return problems_.add(stages.value.place,
+                           fmt::format("stages: must be a list of 1 to {} {{duration, target}}", limits::stages_max));
     }
     Nanoseconds total{};
-    std::uint32_t peak = shape.start_vus;
-    for (const auto& stage : shape.stages) {
-      total += stage.duration;
-      peak = std::max(peak, stage.target);
+    for (const auto& item : stages.value.items) {
+      Section section(item, "stage", "a stage", problems_);
+      if (!section.is_mapping()) continue;
+      const auto duration = scalars_.duration(section.take("duration")).value_or(Nanoseconds{});
+      total += duration;
+      add(duration, section.take("target"));
     }
-    if (!problems_.empty()) return shape;
-    if (total.count() == 0) problems_.add(stages->place, "stages: last no time at all");
+    if (!problems_.empty()) return;
+    if (total.count() == 0) problems_.add(stages.place, "stages: last no time at all");
     if (total > limits::duration_max)
-      problems_.add(stages->place, fmt::format("stages: last longer than {}", format_duration(limits::duration_max)));
+      problems_.add(stages.place, fmt::format("stages: last longer than {}", format_duration(limits::duration_max)));
+  }
+
+  RampingVus read_ramp() {
+    RampingVus shape;
+    shape.start_vus = read_vus(option("start_vus"), 0).value_or(0);
+    shape.graceful_ramp_down = scalars_.duration(option("graceful_ramp_down")).value_or(shape.graceful_ramp_down);
+    const auto* stages = option("stages");
+    if (!stages) return shape;
+    std::uint32_t peak = shape.start_vus;
+    Nanoseconds total{};
+    read_stages(*stages, [&](Nanoseconds duration, const YamlMember* target) {
+      shape.stages.push_back({duration, read_vus(target, 0).value_or(0)});
+      peak = std::max(peak, shape.stages.back().target);
+      total += duration;
+    });
+    if (!problems_.empty()) return shape;
     if (peak == 0) problems_.add(stages->place, "stages: no target is over 0, so nothing would run");
-    if (scale_to && problems_.empty()) scale_ramp(*scale_to, total, peak, shape);
+    if (const auto* scale_to = option("scale_to"); scale_to && problems_.empty())
+      scale_ramp(*scale_to, total, peak, shape);
     return shape;
   }
 
@@ -126,6 +238,7 @@ class LoadReader {
   const YamlMember& entry_;
   ScalarReader& scalars_;
   ProblemList& problems_;
+  std::map<std::string_view, const YamlMember*> options_;
 };
 
 }  // namespace

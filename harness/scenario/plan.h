@@ -114,7 +114,38 @@ struct RampingVus {
   std::vector<Stage> stages;
   Nanoseconds graceful_ramp_down = std::chrono::seconds(30);
 };
-using LoadShape = std::variant<ConstantVus, RampingVus>;
+struct PerVuIterations {
+  std::uint32_t vus = 1;
+  std::uint64_t iterations = 1;  // of each VU
+  Nanoseconds max_duration = std::chrono::minutes(10);
+};
+struct SharedIterations {
+  std::uint32_t vus = 1;
+  std::uint64_t iterations = 1;  // of all VUs together; whoever is free takes the next
+  Nanoseconds max_duration = std::chrono::minutes(10);
+};
+/// Open models: iterations begin when they are due, whether or not those before have ended.
+struct ArrivalRate {
+  enum class Executor : std::uint8_t { constant, ramping, poisson, gamma };
+  struct Stage {
+    Nanoseconds duration{};
+    std::uint64_t target_micro = 0;  // the rate at its end; in between it follows the straight line
+  };
+  Executor executor = Executor::constant;
+  std::uint64_t start_micro = 0;  // rates: millionths of an arrival per time_unit, so that they stay exact
+  Nanoseconds time_unit = std::chrono::seconds(1);
+  std::vector<Stage> stages;
+  double burstiness = 1;        // gamma: its shape, mean gap unchanged; 1 is poisson, below it arrivals come in bursts
+  std::uint32_t max_vus = 0;    // 0: as many as the open files that a process may have allow
+  bool wait_when_busy = false;  // an arrival that finds max_vus busy waits for one; else it is dropped
+};
+/// VUs are started and stopped while the run lasts, through the control API (harness/load/control.h).
+struct ExternallyControlled {
+  std::uint32_t vus = 0, max_vus = 1;
+  Nanoseconds duration{};  // 0: until it is stopped
+};
+using LoadShape =
+    std::variant<ConstantVus, RampingVus, PerVuIterations, SharedIterations, ArrivalRate, ExternallyControlled>;
 
 /// What one request must meet to count as good (goodput).
 struct Objective {

@@ -99,6 +99,16 @@ class EndToEnd(unittest.TestCase):
     def test_streaming_runs_scaled_down(self):
         self.check_scenario("streaming.yaml", time_scale=0.02)
 
+    def test_executors_each_begin_what_they_are_to(self):
+        summary, _ = self.check_scenario("executors.yaml", time_scale=1)
+        scenarios = {scenario["name"]: scenario for scenario in summary["scenarios"]}
+        iterations = {name: scenario["iterations"] for name, scenario in scenarios.items()}
+        self.assertEqual(iterations["shared"], 20)
+        self.assertEqual(iterations["each"], 20)
+        self.assertEqual(iterations["steady"], 30)
+        self.assertEqual(iterations["rising"], 42, "the area under its rate: 22 + 20")
+        self.assertEqual({scenario["dropped"] for scenario in scenarios.values()}, {0})
+
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
         engine = summary["engine"]
@@ -137,7 +147,7 @@ class EndToEnd(unittest.TestCase):
             self.assertEqual(check["fails"], 0, check)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml"}
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

@@ -80,10 +80,14 @@ TEST_F(CudaFailure, MemoryThatDoesNotSufficeIsSaidWithItsArithmetic) {
   options.kv_blocks = 0;
   options.kv_bytes = std::uint64_t{1} << 46;
   EXPECT_TRUE(names(message_of(options), parts));
-  // Logits of so many slots alone would be terabytes.
+  // Logits of so many slots alone would be terabytes: refused before the weights are looked at.
   options = small();
-  options.slots_max = options.rows_max = 1u << 30;
-  EXPECT_TRUE(names(message_of(options), {"not enough memory", "not even one block fits"}));
+  options.slots_max = options.rows_max = 65'535;
+  ModelConfig wide = config_;
+  wide.vocab_size = 1u << 24;
+  const auto made = make_cuda_executor(wide, nullptr, options);
+  ASSERT_FALSE(made.has_value());
+  EXPECT_TRUE(names(made.error().message, {"not enough memory", "not even one block fits"}));
   // And nothing is left behind that would be in the way.
   const auto executor = make_gpu_executor(config_, weights_, small());
   const auto tokens = random_tokens(10, config_.vocab_size, 1);
@@ -99,6 +103,8 @@ TEST_F(CudaFailure, LimitsAreThoseThatWereAskedFor) {
   EXPECT_TRUE(names(message_of(options), {"rows_max is 7", "slots_max 8"}));
   options.slots_max = 0;
   EXPECT_TRUE(names(message_of(options), {"slots_max 0"}));
+  options.slots_max = options.rows_max = 1u << 30;
+  EXPECT_TRUE(names(message_of(options), {"rows_max is 1073741824", "65535 tokens"}));
   const auto context_of = [&](std::uint32_t context, std::uint32_t blocks) {
     CudaOptions asked = small();
     asked.context_max = context;

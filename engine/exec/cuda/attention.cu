@@ -311,7 +311,8 @@ __global__ void __launch_bounds__(D) fold_kernel(AttentionJob job) {
   for (std::int32_t split = 0; split < row.splits; ++split) {
     const float* from = partial + split * stride;
     const float split_max = from[0], split_sum = from[1], value = from[2 + threadIdx.x];
-    if (split_max == SLUICE_MINUS_INFINITY) continue;  // saw nothing: what it multiplied by zero is not ours
+    // Saw nothing: what it multiplied by zero is not ours. (A sum that is NaN did see something.)
+    if (split_max == SLUICE_MINUS_INFINITY && split_sum == 0.0f) continue;
     const Rescale change = rescale(total_max, split_max);
     const float weight = exp2_fast(split_max - change.shift);
     total_sum = fmaf(split_sum, weight, total_sum * change.keep);

@@ -1,0 +1,341 @@
+// The executors end to end, over a real socket: who begins which iteration, and when.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "harness/load/run.h"
+#include "tests/support/scripted_server.h"
+
+namespace sluice {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace testing_support;
+
+constexpr std::uint64_t kOne = 1'000'000;
+
+Plan plan_of(const std::string& url, LoadShape shape,
+             std::string_view path = "/?vu=${vu}&it=${iteration}&row=${rows.n}") {
+  constexpr std::array<std::string_view, 3> kNames{"vu", "iteration", "rows.n"};
+  Plan plan;
+  plan.name = "test";
+  plan.file = "test.yaml";
+  plan.target.url = url;
+  plan.target.request_timeout = 5s;
+  DataSet rows;
+  rows.name = "rows";
+  rows.fields = {"n"};
+  for (int i = 0; i < 10'000; ++i) rows.rows.push_back({std::to_string(i)});
+  plan.data.push_back(std::move(rows));
+  ScenarioPlan scenario;
+  scenario.name = "main";
+  scenario.shape = std::move(shape);
+  scenario.graceful_stop = 2s;
+  HttpStep http;
+  http.url = *Template::parse(path, kNames);
+  Step step;
+  step.name = "http";
+  step.verb = std::move(http);
+  scenario.flow.push_back(std::move(step));
+  plan.scenarios.push_back(std::move(scenario));
+  return plan;
+}
+
+RunResult ran(const Plan& plan, RunControl& control, const RunOptions& options = {}) {
+  auto result = run(plan, options, control, {});
+  if (!result) throw std::runtime_error(result.error().message);
+  return std::move(*result);
+}
+RunResult ran(const Plan& plan, const RunOptions& options = {}) {
+  RunControl control;
+  return ran(plan, control, options);
+}
+
+Script answering(int times, std::chrono::milliseconds delay = 0ms) {
+  Script script;
+  for (int i = 0; i < times; ++i) {
+    script.push_back(await_request());
+    script.push_back(send(answer("ok"), delay));
+  }
+  return script;
+}
+
+/// The values of a query's member over all requests, sorted.
+std::vector<int> asked(const ScriptedServer& server, const std::string& name) {
+  std::vector<int> values;
+  for (const std::string& request : server.requests()) {
+    const std::size_t at = request.find(name + "=");
+    values.push_back(std::atoi(request.c_str() + at + name.size() + 1));
+  }
+  std::sort(values.begin(), values.end());
+  return values;
+}
+
+std::vector<int> count_to(int n) {
+  std::vector<int> values(static_cast<std::size_t>(n));
+  for (int i = 0; i < n; ++i) values[static_cast<std::size_t>(i)] = i;
+  return values;
+}
+
+std::uint64_t sum(const RunResult& result, Metric metric) { return result.tally.figure(metric).sum; }
+
+TEST(SharedIterations, AreDoneOnceEachByWhoeverIsFree) {
+  for (const std::uint32_t threads : {1u, 3u}) {
+    ScriptedServer server({answering(200, 30ms), answering(200)});  // the first VU is slow: the others do more
+    Plan plan = plan_of(server.url(), SharedIterations{4, 100, 10s});
+    plan.threads = threads;
+    const RunResult result = ran(plan);
+    EXPECT_EQ(sum(result, Metric::iterations), 100u);
+    EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u);
+    EXPECT_EQ(asked(server, "row"), count_to(100));
+    EXPECT_EQ(asked(server, "it"), count_to(100)) << "iterations are the scenario's";
+    EXPECT_EQ(result.tally.vus().peak, 4u);
+  }
+}
+
+TEST(SharedIterations, ThoseThatTimeDidNotSufficeForAreDropped) {
+  ScriptedServer server({answering(200, 50ms)});
+  const RunResult result = ran(plan_of(server.url(), SharedIterations{2, 1000, 300ms}));
+  const std::uint64_t done = sum(result, Metric::iterations);
+  EXPECT_GT(done, 3u);
+  EXPECT_LT(done, 20u);
+  EXPECT_EQ(done + sum(result, Metric::dropped_iterations), 1000u);
+  EXPECT_EQ(result.facts.end, RunEnd::completed);
+}
+
+TEST(PerVuIterations, EachVuDoesItsOwn) {
+  ScriptedServer server({answering(200, 20ms), answering(200)});
+  Plan plan = plan_of(server.url(), PerVuIterations{3, 5, 10s});
+  plan.threads = 2;
+  const RunResult result = ran(plan);
+  EXPECT_EQ(sum(result, Metric::iterations), 15u);
+  std::vector<int> vus;
+  for (int vu = 1; vu <= 3; ++vu) vus.insert(vus.end(), 5, vu);
+  EXPECT_EQ(asked(server, "vu"), vus);
+  EXPECT_EQ(asked(server, "row"), count_to(15));
+}
+
+TEST(PerVuIterations, ThoseThatTimeDidNotSufficeForAreDropped) {
+  ScriptedServer server({answering(200, 50ms)});
+  const RunResult result = ran(plan_of(server.url(), PerVuIterations{2, 100, 300ms}));
+  EXPECT_LT(sum(result, Metric::iterations), 20u);
+  EXPECT_EQ(sum(result, Metric::iterations) + sum(result, Metric::dropped_iterations), 200u);
+}
+
+ArrivalRate at_rate(std::uint64_t per_s, Nanoseconds duration, std::uint32_t max_vus = 0) {
+  return {.executor = ArrivalRate::Executor::constant,
+          .start_micro = per_s * kOne,
+          .stages = {{duration, per_s * kOne}},
+          .max_vus = max_vus};
+}
+
+TEST(ArrivalRate, BeginsEachIterationWhenItIsDueOnAnyNumberOfThreads) {
+  for (const std::uint32_t threads : {1u, 2u, 3u}) {
+    ScriptedServer server({answering(1000)});
+    Plan plan = plan_of(server.url(), at_rate(100, 500ms));
+    plan.threads = threads;
+    std::mutex mutex;
+    std::vector<std::pair<Instant, Instant>> starts;  // scheduled, started
+    RunOptions options;
+    options.on_record = [&](const RequestRecord& record) {
+      const std::lock_guard lock(mutex);
+      starts.emplace_back(record.scheduled_at, record.started_at);
+    };
+    const RunResult result = ran(plan, options);
+    EXPECT_EQ(sum(result, Metric::iterations), 50u);
+    EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u);
+    EXPECT_EQ(asked(server, "row"), count_to(50));
+    std::sort(starts.begin(), starts.end());
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+      EXPECT_EQ(starts[i].first - starts[0].first, static_cast<Instant>(i) * 10'000'000);
+      EXPECT_GE(starts[i].second, starts[i].first) << "never early";
+    }
+    EXPECT_LE(server.connections(), 50);
+  }
+}
+
+TEST(ArrivalRate, UsesAFreeVuAgainBeforeItMakesAnother) {
+  ScriptedServer server({answering(1000)});
+  const RunResult result = ran(plan_of(server.url(), at_rate(50, 1s)));
+  EXPECT_EQ(sum(result, Metric::iterations), 50u);
+  EXPECT_LE(server.connections(), 10) << "answers come at once: few VUs suffice";
+}
+
+TEST(ArrivalRate, DropsWhatFindsNoVuAndSaysHowMany) {
+  ScriptedServer server({answering(1000, 100ms)});
+  const RunResult result = ran(plan_of(server.url(), at_rate(100, 500ms, 2)));
+  EXPECT_EQ(result.tally.vus().peak, 2u);
+  EXPECT_GT(sum(result, Metric::dropped_iterations), 30u);
+  EXPECT_EQ(sum(result, Metric::iterations) + sum(result, Metric::dropped_iterations), 50u);
+  const Figure& availability = result.tally.figure(Metric::availability);
+  EXPECT_EQ(availability.fails, sum(result, Metric::dropped_iterations)) << "who was turned away was not served";
+}
+
+TEST(ArrivalRate, WaitsForNobodyWhileTheServerIsSlow) {
+  // Each answer takes 200 ms, and yet the requests leave every 20 ms: on as many VUs as that takes.
+  ScriptedServer server({answering(1000, 200ms)});
+  const RunResult result = ran(plan_of(server.url(), at_rate(50, 600ms)));
+  EXPECT_EQ(sum(result, Metric::iterations), 30u);
+  EXPECT_GE(result.tally.vus().peak, 8u);
+  EXPECT_LE(result.tally.vus().peak, 15u);
+}
+
+TEST(ArrivalRate, CutsWhatOutlastsItsGrace) {
+  ScriptedServer server({answering(10, 3000ms)});
+  Plan plan = plan_of(server.url(), at_rate(10, 300ms));
+  plan.scenarios[0].graceful_stop = 100ms;
+  const auto began = std::chrono::steady_clock::now();
+  const RunResult result = ran(plan);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 2s);
+  EXPECT_EQ(result.tally.scenarios()[0].interrupted, 3u);
+  EXPECT_EQ(result.tally.figure(Metric::http_req_failed).passes, 0u);
+}
+
+TEST(ArrivalRate, StopsWhenTold) {
+  ScriptedServer server({answering(10'000)});
+  RunControl control;
+  std::thread stopper([&] {
+    while (server.requests().size() < 5) std::this_thread::yield();
+    control.stop_gracefully();
+  });
+  const RunResult result = ran(plan_of(server.url(), at_rate(50, 30s)), control);
+  stopper.join();
+  EXPECT_LT(sum(result, Metric::iterations), 200u);
+  EXPECT_EQ(result.facts.end, RunEnd::interrupted_by_user);
+  EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u) << "what was never due was not dropped";
+}
+
+TEST(ArrivalRate, SendsTheSameRequestsForEveryNumberOfThreads) {
+  std::vector<std::vector<int>> seen;
+  for (const std::uint32_t threads : {1u, 4u}) {
+    ScriptedServer server({answering(1000)});
+    ArrivalRate rate = at_rate(100, 500ms);
+    rate.executor = ArrivalRate::Executor::poisson;
+    Plan plan = plan_of(server.url(), rate);
+    plan.data[0].order = DataSet::Order::random;
+    plan.threads = threads;
+    ran(plan);
+    seen.push_back(asked(server, "row"));
+  }
+  EXPECT_EQ(seen[0], seen[1]);
+  EXPECT_GT(std::set<int>(seen[0].begin(), seen[0].end()).size(), 30u);
+}
+
+/// Answers everybody at once, but stands still for a while after the first request, once.
+class FreezingServer {
+ public:
+  FreezingServer(Nanoseconds after, Nanoseconds length) : after_(after), length_(length) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in self{};
+    self.sin_family = AF_INET;
+    self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof self;
+    if (::bind(listener_, reinterpret_cast<sockaddr*>(&self), size) != 0 || ::listen(listener_, 4096) != 0 ||
+        ::getsockname(listener_, reinterpret_cast<sockaddr*>(&self), &size) != 0)
+      throw std::runtime_error("no socket");
+    port_ = ntohs(self.sin_port);
+    thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
+  }
+  ~FreezingServer() {
+    thread_.request_stop();
+    thread_.join();
+    ::close(listener_);
+  }
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  void serve(const std::stop_token& stop) {
+    const std::string reply = answer("ok");
+    std::vector<pollfd> sockets{{listener_, POLLIN, 0}};
+    std::array<char, 4096> buffer{};
+    Instant first = kNever;
+    bool frozen = false;
+    while (!stop.stop_requested()) {
+      ::poll(sockets.data(), sockets.size(), 10);
+      if (first != kNever && !frozen && now() >= first + after_.count()) {
+        frozen = true;
+        std::this_thread::sleep_for(length_);  // the subject of the test, not a wait for something
+      }
+      for (std::size_t i = 0; i < sockets.size(); ++i) {
+        if (sockets[i].revents == 0) continue;
+        if (i == 0) {
+          sockets.push_back({::accept(listener_, nullptr, nullptr), POLLIN, 0});
+        } else if (::recv(sockets[i].fd, buffer.data(), buffer.size(), 0) <= 0) {
+          ::close(sockets[i].fd);
+          sockets[i].fd = -1;
+        } else {
+          if (first == kNever) first = now();
+          ::send(sockets[i].fd, reply.data(), reply.size(), MSG_NOSIGNAL);
+        }
+      }
+    }
+    for (const pollfd& one : sockets)
+      if (one.fd != listener_ && one.fd >= 0) ::close(one.fd);
+  }
+
+  const Nanoseconds after_, length_;
+  int listener_ = -1;
+  std::uint16_t port_ = 0;
+  std::jthread thread_;
+};
+
+// The experiment that coordinated omission is known by: the server stands still once, for a tenth of the run. One in a
+// hundred requests then waits for more than nine tenths of that, whatever the client's connections.
+TEST(ArrivalRate, AServerThatStandsStillOnceShowsInTheTimesFromTheSchedule) {
+  using enum ArrivalRate::Executor;
+  constexpr std::uint64_t kRate = 250 * kOne;
+  constexpr Nanoseconds kFreeze = 300ms;
+  for (const bool few : {false, true}) {
+    FreezingServer server(1s, kFreeze);
+    Plan plan = plan_of(server.url(), ConstantVus{}, "/");
+    const ScenarioPlan pattern = plan.scenarios[0];
+    plan.scenarios.clear();
+    for (const auto& [name, executor] :
+         {std::pair{"constant", constant}, {"ramping", ramping}, {"poisson", poisson}, {"gamma", gamma}}) {
+      ScenarioPlan scenario = pattern;
+      scenario.name = name;
+      ArrivalRate rate{.executor = executor, .start_micro = kRate, .stages = {{10 * kFreeze, kRate}}};
+      rate.burstiness = executor == gamma ? 0.7 : 1;
+      rate.max_vus = few ? 16 : 0;  // 64 connections together
+      rate.wait_when_busy = few;
+      scenario.shape = rate;
+      plan.scenarios.push_back(std::move(scenario));
+      Threshold threshold;
+      threshold.metric = Metric::http_req_duration_sched;
+      threshold.selector = {{"scenario", name}};
+      threshold.aggregation = Aggregation::percentile;
+      threshold.percentile = 99;
+      plan.thresholds.push_back(threshold);
+    }
+    const RunResult result = ran(plan);
+    EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u);
+    EXPECT_LE(result.tally.vus().peak, few ? 64u : 400u);
+    for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
+      const FigureId figure = result.tally.layout().figure_of_threshold(i);
+      const double p99 = result.tally.aggregate(figure, Aggregation::percentile, 99).value_or(0);
+      // Drawn arrivals fall into the freeze by chance too: 75 +- 9 of 750.
+      const double tolerance = i < 2 ? 1 : 1.05;
+      EXPECT_GT(p99, 0.85 / tolerance * 300) << plan.scenarios[i].name << (few ? ", few connections" : "");
+      EXPECT_LT(p99, 0.96 * tolerance * 300) << plan.scenarios[i].name << (few ? ", few connections" : "");
+    }
+    if (few) {  // what a client that waits for its connections would have reported
+      EXPECT_LT(*result.tally.aggregate(Metric::http_req_duration, Aggregation::percentile, 95), 50);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice
