@@ -24,8 +24,10 @@ struct ScenarioOptions {
 struct RunCommandOptions {
   ScenarioOptions scenario;
   std::string out_dir;  // empty: out/<name>-<UTC time>
-  bool quiet = false;   // no live line
-  bool color = true;    // where the terminal takes it
+  std::string control;  // address of the control API; empty: 127.0.0.1:6565 where the scenario needs one
+  bool control_remote = false;
+  bool quiet = false;  // no live line
+  bool color = true;   // where the terminal takes it
 };
 
 int run_command(const RunCommandOptions& options);

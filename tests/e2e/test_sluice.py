@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -109,6 +110,28 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual(iterations["rising"], 42, "the area under its rate: 22 + 20")
         self.assertEqual({scenario["dropped"] for scenario in scenarios.values()}, {0})
 
+    def test_controlled_takes_orders_while_it_runs(self):
+        process = subprocess.Popen([SLUICE, "run", "scenarios/controlled.yaml", "--out-dir", str(self.out), "--control", "127.0.0.1:0"],
+                                   cwd=ROOT, env=PLAIN_ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        line = process.stderr.readline()
+        self.assertIn("can be controlled at http://127.0.0.1:", line)
+        url = line.split()[-1]
+
+        def patch(body):
+            request = urllib.request.Request(url, json.dumps(body).encode(), method="PATCH")
+            return json.load(urllib.request.urlopen(request, timeout=10))
+
+        def vus():
+            return json.load(urllib.request.urlopen(url, timeout=10))["vus"]
+
+        self.assertEqual(patch({"vus": 7})["vus-max"], 20)
+        self.assertTrue(wait_until(lambda: vus() == 7, 10))
+        patch({"stopped": True})
+        out, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 105, out + errors)
+        self.assertEqual(self.summary()["scenarios"][0]["vus_max"], 7)
+
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
         engine = summary["engine"]
@@ -147,7 +170,7 @@ class EndToEnd(unittest.TestCase):
             self.assertEqual(check["fails"], 0, check)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml"}
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml", "controlled.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

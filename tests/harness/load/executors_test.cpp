@@ -234,6 +234,54 @@ TEST(ArrivalRate, SendsTheSameRequestsForEveryNumberOfThreads) {
   EXPECT_GT(std::set<int>(seen[0].begin(), seen[0].end()).size(), 30u);
 }
 
+TEST(ExternallyControlled, VusComeAndGoAsTheyAreTold) {
+  for (const std::uint32_t threads : {1u, 2u}) {
+    ScriptedServer server({answering(100'000, 2ms)});
+    Plan plan = plan_of(server.url(), ExternallyControlled{2, 6, 0s});
+    plan.threads = threads;
+    RunControl control;
+    // Each order is given when the one before has shown: seen by the VUs that ask.
+    const auto asking = [&](std::size_t from) {
+      std::set<std::string> vus;
+      const auto requests = server.requests();
+      for (std::size_t i = std::min(from, requests.size()); i < requests.size(); ++i)
+        vus.insert(requests[i].substr(0, requests[i].find('&')));
+      return vus.size();
+    };
+    std::thread driver([&] {
+      while (asking(0) < 2) std::this_thread::yield();
+      control.set_vus(6);
+      while (asking(0) < 6) std::this_thread::yield();
+      control.set_paused(true);
+      // It stands still when nothing has come for as long as dozens of answers take.
+      for (std::size_t seen = 0; seen != server.requests().size();) {
+        seen = server.requests().size();
+        std::this_thread::sleep_for(100ms);  // the subject: nothing happens meanwhile
+      }
+      const std::size_t from = server.requests().size();
+      control.set_vus(3);
+      control.set_paused(false);
+      while (asking(from) < 3) std::this_thread::yield();
+      while (server.requests().size() < from + 30) std::this_thread::yield();
+      EXPECT_EQ(asking(from), 3u);
+      control.stop_gracefully();
+    });
+    const RunResult result = ran(plan, control);
+    driver.join();
+    EXPECT_EQ(result.tally.vus().peak, 6u);
+    EXPECT_EQ(result.tally.vus().now, 0u);
+    EXPECT_EQ(result.tally.scenarios()[0].interrupted, 0u) << "who is taken away ends what it has begun";
+  }
+}
+
+TEST(ExternallyControlled, EndsByItselfAfterItsDuration) {
+  ScriptedServer server({answering(10'000, 2ms)});
+  const RunResult result = ran(plan_of(server.url(), ExternallyControlled{1, 3, 200ms}));
+  EXPECT_GT(sum(result, Metric::iterations), 5u);
+  EXPECT_EQ(result.tally.vus().peak, 1u);
+  EXPECT_EQ(result.facts.end, RunEnd::completed);
+}
+
 /// Answers everybody at once, but stands still for a while after the first request, once.
 class FreezingServer {
  public:
