@@ -77,6 +77,8 @@ void describe(Form& form, MetricSummary& m) {
   form("stddev", m.stddev);
   form.percentiles("percentiles", m.percentiles);
   form("unsure", m.unsure);
+  form("custom", m.custom);
+  form("rejected", m.rejected);
 }
 
 template <class Form>

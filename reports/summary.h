@@ -27,6 +27,8 @@ struct MetricSummary {
   std::optional<double> value = {};     // gauge: last
   std::optional<double> sum = {}, avg = {}, min = {}, max = {}, stddev = {};
   std::vector<std::pair<double, double>> percentiles = {};  // (q in 0..100, value), ascending
+  bool custom = false;                                      // declared by the scenario
+  std::uint64_t rejected = 0;                               // what was given to it and is no number it can hold
   std::vector<double> unsure = {};  // those q with fewer samples than they need; shown in brackets
   bool operator==(const MetricSummary&) const = default;
 };

@@ -230,7 +230,7 @@ int run_command(const RunCommandOptions& options) {
     result->facts.system = std::move(system);
   }
   auto summary = summarize(*plan, result->tally, result->facts);
-  conclude(summary, judge(*plan, result->tally), result->facts.end, result->aborted_by);
+  conclude(summary, judge(*plan, result->tally, result->facts), result->facts.end, result->aborted_by);
   if (death) {
     summary.outcome = "failed";
     summary.exit_code = kExitUnreachable;

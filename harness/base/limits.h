@@ -20,6 +20,7 @@ inline constexpr std::size_t variable_chain_max = 20;  // defaults that use vari
 inline constexpr std::size_t scenarios_max = 100;
 inline constexpr std::size_t steps_max = 1'000;  // of one flow, groups included
 inline constexpr std::size_t stages_max = 1'000;
+inline constexpr std::size_t custom_metrics_max = 100;
 inline constexpr std::size_t windows_max = 2'000;      // over all thresholds with over:, some 20 KiB each and thread
 inline constexpr std::size_t stage_results_max = 100;  // stages with results of their own, some 100 KiB each and thread
 inline constexpr std::uint32_t vus_max = 100'000;      // over all scenarios; files a process may open bound it further

@@ -418,6 +418,11 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     }
   }
   facts.cpu_time = cpu_time() - cpu_before;
+  for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
+    if (!std::holds_alternative<ArrivalRate>(plan.scenarios[scenario].shape)) continue;
+    const Tally::ScenarioCount& count = total.scenarios()[scenario];  // an arrival is begun or dropped
+    facts.planned_iterations += count.iterations + count.interrupted + count.dropped;
+  }
   if (aborted_by) {
     facts.end = RunEnd::aborted_by_threshold;
   } else if (order.load() != RunControl::State::running) {

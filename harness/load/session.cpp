@@ -1,7 +1,10 @@
 #include "harness/load/session.h"
 
 #include <algorithm>
+#include <limits>
 #include <string_view>
+
+#include "harness/base/duration.h"
 
 namespace sluice {
 namespace {
@@ -147,6 +150,8 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
       const std::uint64_t extra = width == 0 ? 0 : random(kSleepStream + step.id) % (width + 1);
       const Instant until = now() + sleep.from.count() + static_cast<Instant>(extra);
       co_await around_.loop.sleep_until(waiter_, until);
+    } else if (step.verb == StepProgram::Verb::metric) {
+      add_samples(step);
     } else {
       const Instant began = now();
       co_await run_steps(step.steps);
@@ -186,6 +191,19 @@ Task<> Session::run_request(const StepProgram& step) {
   }
   if (record_.outcome != Outcome::interrupted) check(step);
   if (around_.on_record) around_.on_record(record_);
+}
+
+void Session::add_samples(const StepProgram& step) {
+  for (const auto& [metric, value] : std::get<MetricStep>(step.step->verb).samples) {
+    body_.clear();
+    value.render(IterationScope(*this), body_);
+    double number = 0;
+    if (body_ == "true")
+      number = 1;
+    else if (body_ != "false" && !parse_decimal(body_, number))
+      number = std::numeric_limits<double>::quiet_NaN();
+    around_.tally.add_custom(step.id, metric, number, now());
+  }
 }
 
 void Session::check(const StepProgram& step) {

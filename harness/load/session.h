@@ -62,6 +62,7 @@ class Session {
   Task<> run_steps(const std::vector<StepProgram>& steps);
   Task<> run_request(const StepProgram& step);
   void check(const StepProgram& step);
+  void add_samples(const StepProgram& step);
   std::uint64_t random(std::uint64_t stream) const;
   Connection& connection_to(std::size_t endpoint);
 

@@ -15,6 +15,8 @@ struct BasicFigure {
   std::uint64_t sum = 0;                // counters, and gauges made of a count
   std::uint64_t passes = 0, fails = 0;  // rates, and gauges made of a rate
   Values histogram;                     // trends, in ticks (see ticks_per_unit)
+  Instant last_at = kNever;             // gauges of the file's own: the value set last, and when
+  double last = 0;
 
   void merge(const BasicFigure& other) {
     samples += other.samples;
@@ -22,6 +24,13 @@ struct BasicFigure {
     passes += other.passes;
     fails += other.fails;
     histogram.merge(other.histogram);
+    set(other.last, other.last_at);
+  }
+  /// The latest wins; of two at the same instant the greater, so that order does not matter.
+  void set(double value, Instant at) {
+    if (at == kNever || at < last_at || (at == last_at && value <= last)) return;
+    last = value;
+    last_at = at;
   }
 };
 

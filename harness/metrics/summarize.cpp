@@ -69,22 +69,33 @@ std::pair<double, double> vus_range(const Series& series) {
 
 std::optional<reports::MetricSummary> metric_summary(const Tally& tally, FigureId id) {
   const FigureInfo& about = tally.layout().figures()[id];
-  const MetricInfo& metric = info(about.metric);
+  const MetricInfo metric = tally.layout().info(about.metric);
   const Figure& figure = tally.figure(id);
   reports::MetricSummary result;
   result.name = about.name();
   result.kind = kind_name(metric.kind);
+  result.custom = is_custom(about.metric);
+  if (result.custom && about.selector.empty()) result.rejected = tally.rejected(about.metric);
   const bool is_share = about.metric == Metric::availability || about.metric == Metric::goodput_rate;
   result.unit = is_share ? "share" : unit_name(metric.unit);
+  // A metric of the file's own that was given nothing it could hold is shown, so that one sees why.
+  const auto rejected_only = [&]() -> std::optional<reports::MetricSummary> {
+    if (result.rejected == 0) return std::nullopt;
+    return result;
+  };
   switch (metric.kind) {
     case MetricKind::counter:
-      if (figure.samples == 0) return std::nullopt;
+      if (figure.samples == 0) return rejected_only();
       result.count = figure.sum;
+      if (result.custom) {  // may have fractions
+        result.sum = tally.aggregate(id, Aggregation::count);
+        result.count = static_cast<std::uint64_t>(std::llround(*result.sum));
+      }
       result.rate = tally.aggregate(id, Aggregation::rate);
       return result;
     case MetricKind::gauge:
       result.value = tally.aggregate(id, Aggregation::value);
-      if (!result.value) return std::nullopt;
+      if (!result.value) return rejected_only();
       if (about.metric == Metric::vus && about.selector.empty()) {
         result.min = vus_range(tally.series()).first;
         result.max = static_cast<double>(tally.vus().peak);
@@ -92,15 +103,15 @@ std::optional<reports::MetricSummary> metric_summary(const Tally& tally, FigureI
       return result;
     case MetricKind::rate:
       result.rate = tally.aggregate(id, Aggregation::rate);
-      if (!result.rate) return std::nullopt;
+      if (!result.rate) return rejected_only();
       result.passes = figure.passes;
       result.fails = figure.fails;
       result.count = figure.passes + figure.fails;
       return result;
     case MetricKind::trend: {
       const Histogram& histogram = figure.histogram;
-      if (histogram.count() == 0) return std::nullopt;
-      const double unit = ticks_per_unit(about.metric);
+      if (histogram.count() == 0) return rejected_only();
+      const double unit = ticks_per_unit(metric);
       result.count = histogram.count();
       result.sum = histogram.sum() / unit;
       result.avg = histogram.mean() / unit;
@@ -322,6 +333,7 @@ bool is_latency(Metric metric) {
     case Metric::group_duration:
       return false;
     default:
+      if (is_custom(metric)) return false;
       return info(metric).kind == MetricKind::trend && info(metric).unit == Unit::milliseconds;
   }
 }

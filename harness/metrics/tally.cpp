@@ -113,8 +113,10 @@ std::string_view bounded(std::string_view text, std::size_t bytes_max) {
 
 }  // namespace
 
-double ticks_per_unit(Metric metric) {
-  const MetricInfo& about = info(metric);
+double ticks_per_unit(const MetricInfo& about) {
+  const Metric metric = about.id;
+  if (is_custom(metric))
+    return about.kind == MetricKind::trend && about.unit == Unit::milliseconds ? 1e6 : kThousandths;
   if (about.unit == Unit::milliseconds) return 1e6;
   if (about.unit == Unit::percent || about.unit == Unit::watts) return kThousandths;
   return metric == Metric::chunks_per_second || metric == Metric::events_per_read ? kThousandths : 1;
@@ -140,6 +142,7 @@ Tally::Tally(std::shared_ptr<const TallyLayout> layout, Instant origin)
       scenarios_(layout_->scenarios()),
       steps_(layout_->steps().size()),
       checks_(layout_->checks().size()),
+      rejected_(layout_->metrics() - kMetricCount),
       findings_(kStreamRuleCount),
       series_(origin) {
   windows_.reserve(layout_->windows().size());
@@ -490,6 +493,7 @@ void Tally::add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant 
   if (is_warmup(scenario, began_at)) return;
   advance_to(ended_at);
   ScenarioCount& count = scenarios_[scenario];
+  if (began_at - origin_ <= layout_->load_ends(scenario).count()) ++count.begun_in_time;
   feed_scenario(scenario, Metric::dropped_iterations, began_at, ended_at, [](auto& figure) { ++figure.samples; });
   if (interrupted) {
     ++count.interrupted;
@@ -533,6 +537,38 @@ void Tally::add_check(CheckId check, bool passed, Instant scheduled_at, Instant 
   const std::int32_t stage = stage_at(scenario, scheduled_at);
   for (const TallyLayout::Feed& wanted : feeds)
     if (wanted.stage == TallyLayout::kAny || wanted.stage == stage) apply_to(wanted.figure, ended_at, apply);
+}
+
+void Tally::add_custom(StepId step, Metric metric, double value, Instant at) {
+  const std::uint32_t scenario = layout_->steps()[step].scenario;
+  if (is_warmup(scenario, at)) return;
+  advance_to(at);
+  const MetricInfo about = layout_->info(metric);
+  const bool below_zero = value < 0 && (about.kind == MetricKind::trend || about.kind == MetricKind::counter);
+  constexpr double kMost = 1e15;  // what counters of thousandths can add up a few thousand times
+  if (!(std::abs(value) <= kMost) || below_zero) {
+    ++rejected_[static_cast<std::size_t>(metric) - kMetricCount];
+    return;
+  }
+  const auto ticks = static_cast<std::uint64_t>(std::llround(std::abs(value) * ticks_per_unit(about)));
+  const auto apply = [&](auto& figure) {
+    if (about.kind == MetricKind::trend) return figure.histogram.add(ticks);
+    if (about.kind == MetricKind::rate) {
+      ++(value != 0 ? figure.passes : figure.fails);
+      return;
+    }
+    ++figure.samples;
+    if (about.kind == MetricKind::counter)
+      figure.sum += ticks;
+    else
+      figure.set(value, at);
+  };
+  apply_to(static_cast<FigureId>(metric), at, apply);
+  const std::int32_t stage = stage_at(scenario, at);
+  for (const TallyLayout::Feed& wanted : layout_->feeds(step, metric))
+    if (wanted.status == TallyLayout::kAny && wanted.expected_response == TallyLayout::kAny &&
+        (wanted.stage == TallyLayout::kAny || wanted.stage == stage))
+      apply_to(wanted.figure, at, apply);
 }
 
 void Tally::add_group(StepId group, Nanoseconds duration, Instant ended_at) {
@@ -633,6 +669,7 @@ void Tally::merge(const Tally& other) {
   for (std::size_t i = 0; i < scenarios_.size(); ++i) {
     scenarios_[i].iterations += other.scenarios_[i].iterations;
     scenarios_[i].interrupted += other.scenarios_[i].interrupted;
+    scenarios_[i].begun_in_time += other.scenarios_[i].begun_in_time;
     scenarios_[i].warmup_requests += other.scenarios_[i].warmup_requests;
     scenarios_[i].last_at = std::max(scenarios_[i].last_at, other.scenarios_[i].last_at);
     scenarios_[i].dropped += other.scenarios_[i].dropped;
@@ -648,6 +685,7 @@ void Tally::merge(const Tally& other) {
     checks_[i].passes += other.checks_[i].passes;
     checks_[i].fails += other.checks_[i].fails;
   }
+  for (std::size_t i = 0; i < rejected_.size(); ++i) rejected_[i] += other.rejected_[i];
   for (std::size_t i = 0; i < findings_.size(); ++i) findings_[i] += other.findings_[i];
   for (const auto& [rule, example] : other.examples_) add_finding_example(rule, example.text, example.at);
   for (const auto& [key, count] : other.errors_) {
@@ -678,6 +716,7 @@ void Tally::copy_figures(const Tally& other) {
   scenarios_ = other.scenarios_;
   steps_ = other.steps_;
   checks_ = other.checks_;
+  rejected_ = other.rejected_;
   findings_ = other.findings_;
   examples_ = other.examples_;
   errors_ = other.errors_;
@@ -708,7 +747,7 @@ std::optional<double> Tally::aggregate_window(std::size_t number, std::size_t wi
                                               double percentile) const {
   const FigureId id = layout_->windows()[number].figure;
   const Windows& windows = windows_[number];
-  const MetricInfo& metric = info(layout_->figures()[id].metric);
+  const MetricInfo metric = layout_->info(layout_->figures()[id].metric);
   const bool counts =
       metric.kind == MetricKind::counter || (metric.kind == MetricKind::gauge && metric.unit == Unit::per_second);
   const auto ends = static_cast<Instant>(window + 1) * windows.over().count();
@@ -738,17 +777,21 @@ std::optional<double> Tally::value_of(const AnyFigure& figure, FigureId id, Aggr
     if (window <= 0) return std::nullopt;
     return static_cast<double>(amount) / window;
   };
-  switch (info(about.metric).kind) {
-    case MetricKind::counter:
+  const MetricInfo metric = layout_->info(about.metric);
+  switch (metric.kind) {
+    case MetricKind::counter: {
       if (figure.samples == 0) return std::nullopt;
-      if (aggregation == Aggregation::count) return static_cast<double>(figure.sum);
-      if (aggregation == Aggregation::rate) return per_second(figure.sum);
-      return std::nullopt;
+      const double unit = is_custom(about.metric) ? ticks_per_unit(metric) : 1;
+      if (aggregation == Aggregation::count) return static_cast<double>(figure.sum) / unit;
+      if (aggregation != Aggregation::rate || window <= 0) return std::nullopt;
+      return static_cast<double>(figure.sum) / unit / window;
+    }
     case MetricKind::rate:
       if (aggregation == Aggregation::rate) return share();
       return std::nullopt;
     case MetricKind::gauge: {
       if (aggregation != Aggregation::value) return std::nullopt;
+      if (is_custom(about.metric)) return figure.samples == 0 ? std::nullopt : std::optional(figure.last);
       switch (about.metric) {
         case Metric::availability:
         case Metric::goodput_rate:
@@ -775,7 +818,7 @@ std::optional<double> Tally::value_of(const AnyFigure& figure, FigureId id, Aggr
     case MetricKind::trend: {
       const auto& histogram = figure.histogram;
       if (histogram.count() == 0) return std::nullopt;
-      const double unit = ticks_per_unit(about.metric);
+      const double unit = ticks_per_unit(metric);
       switch (aggregation) {
         case Aggregation::avg:
           return histogram.mean() / unit;

@@ -33,8 +33,10 @@
 
 namespace sluice {
 
-/// Ticks in one unit of a trend: a million (ns) a millisecond, a thousand a unit where fractions matter, else one.
-double ticks_per_unit(Metric metric);
+/// Ticks in one unit of a trend: a million (ns) a millisecond, a thousand a unit where fractions matter, else one. Of
+/// the file's own metrics also of a counter: they may have fractions.
+double ticks_per_unit(const MetricInfo& metric);
+inline double ticks_per_unit(Metric metric) { return ticks_per_unit(info(metric)); }
 
 class Tally {
  public:
@@ -51,6 +53,9 @@ class Tally {
   void add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at);
   /// The instants: of the request whose answer was checked.
   void add_check(CheckId check, bool passed, Instant scheduled_at, Instant ended_at);
+  /// A sample of a metric of the file's own, added by a metric step. What is no number (or below 0, where the kind has
+  /// no such values: trends and counters) is rejected, and counted as such.
+  void add_custom(StepId step, Metric metric, double value, Instant at);
   void add_group(StepId group, Nanoseconds duration, Instant ended_at);
   /// VUs of the scenario that this thread runs now.
   void set_vus(std::uint32_t scenario, std::uint32_t active, Instant at);
@@ -101,7 +106,8 @@ class Tally {
   struct ScenarioCount {
     std::uint64_t iterations = 0, interrupted = 0, dropped = 0;
     std::uint64_t warmup_requests = 0;
-    Instant last_at = kNever;  // when the last of its requests ended
+    std::uint64_t begun_in_time = 0;  // iterations, interrupted ones too, that began before the end of the load
+    Instant last_at = kNever;         // when the last of its requests ended
     Vus vus;
   };
   /// Of a scenario's stage, or of a scenario: what was scheduled in it.
@@ -143,6 +149,7 @@ class Tally {
   const std::vector<StepCount>& steps() const { return steps_; }
   const std::vector<StageCount>& stages() const { return stages_; }  // by the layout's slots
   const std::vector<CheckCount>& checks() const { return checks_; }
+  std::uint64_t rejected(Metric custom) const { return rejected_[static_cast<std::size_t>(custom) - kMetricCount]; }
   const std::vector<std::uint64_t>& findings() const { return findings_; }  // by rule id
   const std::map<std::uint8_t, Example>& examples() const { return examples_; }
   const Errors& errors() const { return errors_; }
@@ -192,6 +199,7 @@ class Tally {
   std::vector<ScenarioCount> scenarios_;
   std::vector<StepCount> steps_;
   std::vector<CheckCount> checks_;
+  std::vector<std::uint64_t> rejected_;  // by custom metric
   std::vector<std::uint64_t> findings_;
   std::map<std::uint8_t, Example> examples_;
   Errors errors_;

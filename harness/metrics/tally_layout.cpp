@@ -79,7 +79,7 @@ std::optional<TallyLayout::Feed> feed_of(FigureId figure, const FigureInfo& want
 }  // namespace
 
 std::string FigureInfo::name() const {
-  std::string text(info(metric).name);
+  std::string text = metric_name;
   if (selector.empty()) return text;
   text += '{';
   for (std::size_t i = 0; i < selector.size(); ++i)
@@ -92,6 +92,7 @@ class LayoutBuilder {
   explicit LayoutBuilder(const Plan& plan) {
     layout_.large_chunk_chars_ = plan.large_chunk_chars;
     layout_.stall_factor_ = plan.stall_factor;
+    layout_.custom_ = plan.metrics;
     add_figures(plan);
     add_windows(plan);
     add_timelines(plan);
@@ -102,7 +103,7 @@ class LayoutBuilder {
 
  private:
   void add_figures(const Plan& plan) {
-    for (std::size_t i = 0; i < kMetricCount; ++i)
+    for (std::size_t i = 0; i < layout_.metrics(); ++i)
       layout_.figures_.push_back({static_cast<Metric>(i), {}, {std::begin(kReported), std::end(kReported)}});
     for (const Threshold& threshold : plan.thresholds) {
       const auto found = std::find_if(layout_.figures_.begin(), layout_.figures_.end(), [&](const FigureInfo& figure) {
@@ -126,6 +127,7 @@ class LayoutBuilder {
   }
 
   void add_windows(const Plan& plan) {
+    for (FigureInfo& figure : layout_.figures_) figure.metric_name = layout_.info(figure.metric).name;
     layout_.figure_windows_.resize(layout_.figures_.size());
     for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
       layout_.threshold_windows_.push_back(TallyLayout::kNoWindows);
@@ -152,8 +154,10 @@ class LayoutBuilder {
       timeline.starts_at = scenario.start_time - origin;
       const Nanoseconds counted = measured_from(plan, scenario);
       timeline.counts_from = counted.count() == 0 ? Nanoseconds::min() : counted - origin;
+      const Nanoseconds length = longest_load(scenario.shape);
+      if (length.count() > 0) timeline.load_ends = timeline.starts_at + length;
       Nanoseconds end = timeline.starts_at;
-      for (const Nanoseconds length : stage_lengths(scenario.shape)) timeline.stage_ends.push_back(end += length);
+      for (const Nanoseconds stage : stage_lengths(scenario.shape)) timeline.stage_ends.push_back(end += stage);
       stages += std::max<std::size_t>(timeline.stage_ends.size(), 1);
       layout_.timelines_.push_back(std::move(timeline));
     }
@@ -170,13 +174,13 @@ class LayoutBuilder {
     const Tags tags = merged(scenario.tags, {{"scenario", scenario.name}});
     layout_.scenario_first_step_.push_back(static_cast<StepId>(layout_.steps_.size()));
     layout_.objectives_.push_back(scenario.objectives);
-    layout_.scenario_feeds_.resize(layout_.scenario_feeds_.size() + kMetricCount);
-    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+    layout_.scenario_feeds_.resize(layout_.scenario_feeds_.size() + layout_.metrics());
+    for (auto id = static_cast<FigureId>(layout_.metrics()); id < layout_.figures_.size(); ++id) {
       const FigureInfo& figure = layout_.figures_[id];
       if (!of_scenario(figure.metric) && !counts_dropped(figure.metric)) continue;
       const auto feed = feed_of(id, figure, tags);
       if (!feed || feed->status != TallyLayout::kAny || feed->expected_response != TallyLayout::kAny) continue;
-      layout_.scenario_feeds_[index * kMetricCount + static_cast<std::size_t>(figure.metric)].push_back(*feed);
+      layout_.scenario_feeds_[index * layout_.metrics() + static_cast<std::size_t>(figure.metric)].push_back(*feed);
     }
     for (const Step& step : scenario.flow) add_step(step, index, tags, "");
   }
@@ -213,8 +217,8 @@ class LayoutBuilder {
 
   void feed_step(const Tags& tags) {
     const std::size_t first = layout_.step_feeds_.size();
-    layout_.step_feeds_.resize(first + kMetricCount);
-    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+    layout_.step_feeds_.resize(first + layout_.metrics());
+    for (auto id = static_cast<FigureId>(layout_.metrics()); id < layout_.figures_.size(); ++id) {
       const FigureInfo& figure = layout_.figures_[id];
       if (of_scenario(figure.metric) || figure.metric == Metric::checks) continue;
       if (const auto feed = feed_of(id, figure, tags))
@@ -226,7 +230,7 @@ class LayoutBuilder {
     layout_.checks_.push_back({step, check.text});
     layout_.check_feeds_.emplace_back();
     const Tags tags = merged(step_tags, {{"check", check.text}});
-    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+    for (auto id = static_cast<FigureId>(layout_.metrics()); id < layout_.figures_.size(); ++id) {
       const FigureInfo& figure = layout_.figures_[id];
       if (figure.metric != Metric::checks) continue;
       const auto feed = feed_of(id, figure, tags);

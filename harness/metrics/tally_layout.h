@@ -26,14 +26,15 @@ namespace sluice {
 
 using StepId = std::uint32_t;
 using CheckId = std::uint32_t;
-using FigureId = std::uint32_t;  // 0 .. kMetricCount-1: the metrics themselves; from there on: selections
+using FigureId = std::uint32_t;  // first the metrics themselves, the file's own after the catalogue's; then selections
 
 /// A metric, or a metric under a selector.
 struct FigureInfo {
   Metric metric;
   Tags selector;                    // empty: all
   std::vector<double> percentiles;  // 0..100, those to report, ascending
-  std::string name() const;         // "http_req_duration{kind:chat}"
+  std::string metric_name = {};
+  std::string name() const;  // "http_req_duration{kind:chat}"
 };
 
 struct StepInfo {
@@ -66,6 +67,9 @@ class TallyLayout {
   const std::vector<FigureInfo>& figures() const { return figures_; }
   std::uint32_t scenarios() const { return static_cast<std::uint32_t>(scenario_first_step_.size()); }
   StepId first_step(std::uint32_t scenario) const { return scenario_first_step_[scenario]; }
+  /// The catalogue's metrics and the file's own: so many of the figures are metrics as a whole.
+  std::size_t metrics() const { return kMetricCount + custom_.size(); }
+  MetricInfo info(Metric metric) const { return sluice::info(custom_, metric); }
   /// The figure that threshold number `index` of the plan reads.
   FigureId figure_of_threshold(std::size_t index) const { return threshold_figures_[index]; }
   const std::vector<WindowsInfo>& windows() const { return windows_; }
@@ -79,6 +83,8 @@ class TallyLayout {
   Nanoseconds measured_from() const { return measured_from_; }
   /// What of the scenario was scheduled earlier is warm-up; long ago where there is none.
   Nanoseconds counts_from(std::uint32_t scenario) const { return timelines_[scenario].counts_from; }
+  /// Until when its iterations are to begin; the end of time where nothing says.
+  Nanoseconds load_ends(std::uint32_t scenario) const { return timelines_[scenario].load_ends; }
   Nanoseconds starts_at(std::uint32_t scenario) const { return timelines_[scenario].starts_at; }
   /// Where the stages of a ramping executor end; empty for the others.
   const std::vector<Nanoseconds>& stage_ends(std::uint32_t scenario) const { return timelines_[scenario].stage_ends; }
@@ -108,10 +114,10 @@ class TallyLayout {
   static constexpr std::int32_t kAny = -1, kNone = -2;  // kNone: the selector's value is none that can occur
   /// Feeds of one metric from one step, and from what belongs to a scenario only (iterations, VUs).
   const std::vector<Feed>& feeds(StepId step, Metric metric) const {
-    return step_feeds_[step * kMetricCount + static_cast<std::size_t>(metric)];
+    return step_feeds_[step * metrics() + static_cast<std::size_t>(metric)];
   }
   const std::vector<Feed>& scenario_feeds(std::uint32_t scenario, Metric metric) const {
-    return scenario_feeds_[scenario * kMetricCount + static_cast<std::size_t>(metric)];
+    return scenario_feeds_[scenario * metrics() + static_cast<std::size_t>(metric)];
   }
   const std::vector<Feed>& check_feeds(CheckId check) const { return check_feeds_[check]; }
 
@@ -124,6 +130,7 @@ class TallyLayout {
   std::vector<StepInfo> steps_;
   std::vector<CheckInfo> checks_;
   std::vector<FigureInfo> figures_;
+  std::vector<CustomMetric> custom_;
   std::vector<StepId> scenario_first_step_;
   std::vector<FigureId> threshold_figures_;
   std::vector<std::vector<Feed>> step_feeds_, scenario_feeds_;
@@ -133,7 +140,7 @@ class TallyLayout {
   std::vector<std::uint32_t> threshold_windows_;
   std::vector<std::vector<std::uint32_t>> figure_windows_;
   struct Timeline {
-    Nanoseconds starts_at{}, counts_from{};
+    Nanoseconds starts_at{}, counts_from{}, load_ends = Nanoseconds::max();
     std::vector<Nanoseconds> stage_ends;
     std::uint32_t first_slot = 0, slots = 0;
   };

@@ -19,6 +19,7 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"data", "map:section:data", "Data files by name; ${name.field} reads a row's field, one row an iteration."},
     {"flows", "map:list:section:step", "Flows by name, for scenarios that share one."},
     {"scenarios", "map:section:scenario", "Who does what: each runs beside the others.", true},
+    {"metrics", "map:section:metric", "Metrics of the file's own, by name; a flow's metric: adds samples."},
     {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
      "What must hold at the end, by metric: metric or metric{tag:value}."},
     {"gates", "section:gates", "What fails a run though no threshold says so, to be turned off."},
@@ -118,6 +119,7 @@ constexpr auto kStep = std::to_array<KeyInfo>({
     {"sleep", "range", "Waits: 1s, or 1s..3s for a random time between."},
     {"group", "text", "A name for some steps together, which stand under steps:."},
     {"steps", "list:section:step", "The steps of a group."},
+    {"metric", "map:text", "Adds a sample to each of these metrics of the file's own: {name: number}."},
     {"check", "text|list:text",
      "What must hold of the answer: status == 200, text contains \"print(\", chunks in 50..100."},
     {"name", "text", "The step's name in reports, and its tag `name`."},
@@ -170,6 +172,11 @@ constexpr auto kThreshold = std::to_array<KeyInfo>({
     {"min_samples", "whole", "With fewer samples it fails; default 1."},
 });
 
+constexpr auto kMetric = std::to_array<KeyInfo>({
+    {"kind", "words:trend counter rate gauge", "k6's four: what thresholds and reports make of its samples.", true},
+    {"unit", "words:none ms bytes characters tokens percent", "Of a trend, a counter or a gauge; default none."},
+});
+
 constexpr auto kGates = std::to_array<KeyInfo>({
     {"dropped_iterations", "words:on off", "Fails the run when an iteration was dropped; default on."},
     {"achieved_rate", "words:on off",
@@ -185,11 +192,12 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"scenario", "Some virtual users and what they do.", kScenario},
     {"scale_to", "Stretches stages.", kScaleTo},
     {"stage", "One ramp.", kStage},
-    {"step", "One step of a flow: chat, http, sleep or group.", kStep},
+    {"step", "One step of a flow: chat, http, sleep, metric or group.", kStep},
     {"chat", "A question to the model.", kChat},
     {"message", "One turn.", kMessage},
     {"http", "One request: get, post, put, patch, delete or head.", kHttp},
     {"threshold", "A threshold with its options.", kThreshold},
+    {"metric", "A metric of the file's own.", kMetric},
     {"gates", "Thresholds that every run has.", kGates},
 });
 

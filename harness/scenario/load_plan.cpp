@@ -113,6 +113,8 @@ class Reader {
     plan_.warmup = scalars.duration(warmup).value_or(Nanoseconds{});
     if (const auto* target = section.take("target")) read_target(*target);
     if (const auto* data = section.take("data")) read_data_sets(*data);
+    if (const auto* metrics = section.take("metrics")) read_metrics(*metrics);
+    flow_reader.set_metrics(plan_.metrics);
     if (const auto* flows = section.take("flows")) flow_reader.read_flows(*flows);
     if (const auto* scenarios = section.take("scenarios")) read_scenarios(*scenarios);
     if (warmup) check_warmup(warmup->place);
@@ -327,6 +329,38 @@ class Reader {
           place, fmt::format("warmup: ends {} after the run's start, and scenario '{}' after {}: "
                              "nothing of it would be measured",
                              format_duration(from), scenario.name, format_duration(scenario.start_time + length)));
+    }
+  }
+
+  void read_metrics(const YamlMember& member) {
+    if (!member.value.is_mapping())
+      return problems_.add(member.value.place, "metrics: must be a mapping of names to {kind: ...}");
+    for (const auto& entry : member.value.members) {
+      Section section(entry.value, "metric", fmt::format("metric '{}'", entry.key), problems_);
+      if (!section.is_mapping()) continue;
+      CustomMetric metric;
+      metric.name = entry.key;
+      const auto kind = scalars_->word(section.take("kind"), "metric");
+      const auto* unit_member = section.take("unit");
+      const auto unit = scalars_->word(unit_member, "metric");
+      const bool letters =
+          is_word(entry.key) && entry.key.find('-') == std::string::npos && (entry.key[0] < '0' || entry.key[0] > '9');
+      if (!letters)
+        problems_.add(entry.place, fmt::format("'{}' is no name for a metric: letters, digits and _", entry.key));
+      if (metric_named(entry.key))
+        problems_.add(entry.place, fmt::format("'{}' is a metric that Sluice measures itself", entry.key));
+      for (const MetricKind known : {MetricKind::trend, MetricKind::counter, MetricKind::rate, MetricKind::gauge})
+        if (kind == kind_name(known)) metric.kind = known;
+      for (const Unit known : {Unit::milliseconds, Unit::bytes, Unit::characters, Unit::tokens})
+        if (unit == unit_name(known)) metric.unit = known;
+      if (unit == "percent") metric.unit = Unit::percent;
+      if (kind == "rate" && unit && unit != "none")
+        problems_.add(unit_member->value.place, "unit: a rate is a share, without a unit");
+      plan_.metrics.push_back(std::move(metric));
+    }
+    if (plan_.metrics.size() > limits::custom_metrics_max) {
+      problems_.add(member.place, fmt::format("metrics: more than {}", limits::custom_metrics_max));
+      plan_.metrics.resize(limits::custom_metrics_max);
     }
   }
 

@@ -14,6 +14,7 @@
 
 #include "harness/base/metric_catalog.h"
 #include "harness/base/time.h"
+#include "harness/scenario/custom_metric.h"
 #include "harness/scenario/expression.h"
 
 namespace sluice {
@@ -84,6 +85,11 @@ struct SleepStep {
   Nanoseconds from{}, to{};  // uniform in [from, to], seeded
 };
 
+/// Adds samples to metrics of the file's own.
+struct MetricStep {
+  std::vector<std::pair<Metric, Template>> samples;  // rendered, each is a number
+};
+
 struct Step;
 struct GroupStep {
   std::string name;
@@ -92,7 +98,7 @@ struct GroupStep {
 
 struct Step {
   std::string name;  // its `name` tag; default: the verb and what it addresses
-  std::variant<ChatStep, HttpStep, SleepStep, GroupStep> verb;
+  std::variant<ChatStep, HttpStep, SleepStep, GroupStep, MetricStep> verb;
   std::vector<Check> checks;
   Tags tags;
   std::optional<Nanoseconds> timeout;  // of the whole request
@@ -209,6 +215,7 @@ struct Plan {
   std::vector<DataSet> data;
   Nanoseconds warmup{};  // from the run's start, of all scenarios
   std::vector<ScenarioPlan> scenarios;
+  std::vector<CustomMetric> metrics;  // the file's own
   std::vector<Threshold> thresholds;
   Gates gates;
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency

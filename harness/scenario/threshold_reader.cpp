@@ -16,7 +16,7 @@ void ThresholdReader::read_thresholds(const YamlMember& member) {
   if (!member.value.is_mapping())
     return problems_.add(member.value.place, "thresholds: must be a mapping of metrics to expressions");
   for (const auto& entry : member.value.members) {
-    const auto selection = parse_selection(entry.key);
+    const auto selection = parse_selection(entry.key, plan_.metrics);
     if (!selection) {
       problems_.add(entry.place, selection.error().message);
       continue;
@@ -43,8 +43,8 @@ void ThresholdReader::read_threshold(const YamlNode& node, const Selection& sele
     const auto* delay_member = section.take("delay_abort_eval");
     delay = scalars_.duration(delay_member).value_or(Nanoseconds{});
     if (abort && is_sampled(selection.metric))
-      problems_.add(node.place,
-                    fmt::format("abort_on_fail: {} is known only at the end of the run", info(selection.metric).name));
+      problems_.add(node.place, fmt::format("abort_on_fail: {} is known only at the end of the run",
+                                            info(plan_.metrics, selection.metric).name));
     if (delay_member && !abort)
       problems_.add(delay_member->place, "delay_abort_eval: has an effect only with abort_on_fail: true");
     const auto* over_member = section.take("over");
@@ -54,11 +54,12 @@ void ThresholdReader::read_threshold(const YamlNode& node, const Selection& sele
     if (!inner) return;
     expression = &inner->value;
   }
-  const auto filled = scalars_.filled(*expression, info(selection.metric).name);
+  const auto filled = scalars_.filled(*expression, info(plan_.metrics, selection.metric).name);
   if (!filled) return;
   if (!filled->is_plain()) return problems_.add(node.place, "a threshold cannot change with each iteration");
-  auto threshold = parse_threshold(filled->plain(), selection.metric);
-  if (!threshold) return scalars_.refuse(*expression, *filled, info(selection.metric).name, threshold.error().message);
+  auto threshold = parse_threshold(filled->plain(), info(plan_.metrics, selection.metric));
+  if (!threshold)
+    return scalars_.refuse(*expression, *filled, info(plan_.metrics, selection.metric).name, threshold.error().message);
   if (filled->shown != filled->plain()) threshold->text = filled->shown;
   threshold->selector = selection.tags;
   threshold->abort_on_fail = abort;
@@ -73,7 +74,7 @@ void ThresholdReader::read_threshold(const YamlNode& node, const Selection& sele
 // its end.
 
 void ThresholdReader::check_windows(const Selection& selection, Nanoseconds over, Place place) {
-  const std::string_view name = info(selection.metric).name;
+  const std::string_view name = info(plan_.metrics, selection.metric).name;
   if (is_sampled(selection.metric) || selection.metric == Metric::vus || selection.metric == Metric::vus_max)
     return problems_.add(place, fmt::format("over: {} is not kept by windows", name));
   const Nanoseconds end = load_end(plan_);
@@ -96,11 +97,12 @@ void ThresholdReader::check_windows(const Selection& selection, Nanoseconds over
 void ThresholdReader::check_selection(const Selection& selection, const YamlMember& entry) {
   if (is_sampled(selection.metric)) {
     if (!selection.tags.empty())
-      problems_.add(entry.place, fmt::format("{} is of the whole engine: it has no tags", info(selection.metric).name));
+      problems_.add(entry.place, fmt::format("{} is of the whole engine: it has no tags",
+                                             info(plan_.metrics, selection.metric).name));
     if (!plan_.target.engine && !plan_.target.url.empty())
       problems_.add(entry.place,
                     fmt::format("{} is sampled of an engine that the run starts (target.engine), not of a url",
-                                info(selection.metric).name));
+                                info(plan_.metrics, selection.metric).name));
     return;
   }
   std::map<std::string, std::set<std::string>> values;
@@ -113,8 +115,14 @@ void ThresholdReader::check_selection(const Selection& selection, const YamlMemb
   }
   static constexpr std::string_view dynamic[] = {"status", "expected_response", "rule", "url"};
   for (const auto& [key, value] : selection.tags) {
+    if (is_custom(selection.metric) && (key == "status" || key == "expected_response" || key == "rule")) {
+      problems_.add(entry.place,
+                    fmt::format("'{}': {} belongs to requests, not to a metric of the file's own", entry.key, key));
+      continue;
+    }
     if (key == "stage" && (selection.metric == Metric::vus || selection.metric == Metric::vus_max)) {
-      problems_.add(entry.place, fmt::format("'{}': {} is not kept by stage", entry.key, info(selection.metric).name));
+      problems_.add(entry.place, fmt::format("'{}': {} is not kept by stage", entry.key,
+                                             info(plan_.metrics, selection.metric).name));
       continue;
     }
     if (std::find(std::begin(dynamic), std::end(dynamic), key) != std::end(dynamic)) continue;

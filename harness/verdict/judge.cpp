@@ -71,8 +71,7 @@ std::string aggregation_text(const Threshold& threshold) {
 
 /// The unit of the number a threshold compares, not always that of the metric: count has none, rate of a counter is
 /// 1/s.
-std::string unit_of(const Threshold& threshold) {
-  const MetricInfo& metric = info(threshold.metric);
+std::string unit_of(const Threshold& threshold, const MetricInfo& metric) {
   if (threshold.aggregation == Aggregation::count && metric.kind == MetricKind::trend) return "";
   if (metric.kind == MetricKind::rate) return "share";
   if (threshold.aggregation == Aggregation::rate) return metric.unit == Unit::bytes ? "bytes/s" : "1/s";
@@ -171,7 +170,7 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
     result.metric = tally.layout().figures()[tally.layout().figure_of_threshold(i)].name();
     result.expression = threshold.text;
     result.limit = threshold.limit;
-    result.unit = unit_of(threshold);
+    result.unit = unit_of(threshold, tally.layout().info(threshold.metric));
     const FigureId figure = tally.layout().figure_of_threshold(i);
     const std::uint32_t windows = tally.layout().windows_of_threshold(i);
     if (threshold.min_samples > 0) result.min_samples = threshold.min_samples;
@@ -193,6 +192,38 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
       result.reason = reason_text(threshold, *result.actual, result.unit);
     }
     results.push_back(std::move(result));
+  }
+  return results;
+}
+
+std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts) {
+  std::vector<reports::ThresholdResult> results = judge(plan, tally);
+  if (facts.end != RunEnd::completed) return results;
+  constexpr double kShare = 0.95;
+  std::uint64_t dropped = 0, begun = 0;
+  for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
+    dropped += tally.scenarios()[i].dropped;
+    if (std::holds_alternative<ArrivalRate>(plan.scenarios[i].shape)) begun += tally.scenarios()[i].begun_in_time;
+  }
+  const auto add = [&](std::string metric, std::string expression, double actual, double limit, std::string unit,
+                       bool holds_now, std::string reason) {
+    results.push_back({.metric = std::move(metric),
+                       .expression = std::move(expression),
+                       .verdict = holds_now ? "pass" : "fail",
+                       .actual = actual,
+                       .limit = limit,
+                       .unit = std::move(unit),
+                       .reason = holds_now ? "" : std::move(reason),
+                       .source = "default gate"});
+  };
+  if (plan.gates.dropped_iterations && (dropped > 0 || facts.planned_iterations > 0))
+    add("dropped_iterations", "count == 0", static_cast<double>(dropped), 0, "", dropped == 0,
+        "too few VUs, or too little time; to allow it: gates: {dropped_iterations: off}");
+  if (plan.gates.achieved_rate && facts.planned_iterations > 0) {
+    const double share = static_cast<double>(begun) / static_cast<double>(facts.planned_iterations);
+    add("achieved_rate", "rate >= 95%", share, kShare, "share", share >= kShare,
+        fmt::format("{} of {} iterations begun in time; to allow it: gates: {{achieved_rate: off}}", begun,
+                    facts.planned_iterations));
   }
   return results;
 }

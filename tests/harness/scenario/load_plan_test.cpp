@@ -180,7 +180,7 @@ TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
       {"- chat: {prompt: a, check: status == 200}", "check: stands beside chat:"},
       {"- chat: hello", "chat must be a mapping"},
       {"- chat: {prompt: a}\n  http: {get: /}", "this has more: make them steps of their own"},
-      {"- check: status == 200", "a step needs one of chat, http, sleep and group"},
+      {"- check: status == 200", "a step needs one of chat, http, sleep, metric and group"},
       {"- sleep: 1s\n  check: status == 200", "check: belongs to chat and http steps"},
       {"- sleep: 10", "sleep: '10' is not a duration"},
       {"- sleep: 1s..x", "sleep: 'x' is not a duration"},
@@ -675,6 +675,46 @@ TEST(Thresholds, RefuseWindowsThatCannotBeJudged) {
               AllOf(HasSubstr("vus is not kept by stage"), HasSubstr("nothing has the tag stage:1; there is 0")));
 }
 
+TEST(CustomMetrics, AreDeclaredAndGivenSamplesByAStep) {
+  const std::string declared = "metrics: {queue: {kind: trend, unit: ms}, good: {kind: rate}}\n";
+  const auto plan = plan_of(around("- chat: {prompt: a}\n- metric: {queue: \"${iteration}\", good: true}", kMinute,
+                                   declared + "thresholds: {queue: p(95) < 2s, 'good{scenario:a}': rate > 90%}"));
+  ASSERT_EQ(plan.metrics.size(), 2u);
+  EXPECT_EQ(plan.metrics[0].name, "queue");
+  EXPECT_EQ(plan.metrics[0].unit, Unit::milliseconds);
+  EXPECT_EQ(plan.metrics[1].kind, MetricKind::rate);
+  const auto& step = std::get<MetricStep>(plan.scenarios[0].flow[1].verb);
+  ASSERT_EQ(step.samples.size(), 2u);
+  EXPECT_EQ(step.samples[1].first, custom_metric(1));
+  EXPECT_EQ(plan.thresholds[0].metric, custom_metric(0));
+  EXPECT_EQ(plan.thresholds[0].limit, 2000);
+  EXPECT_EQ(plan.thresholds[1].limit, 0.9);
+
+  struct Row {
+    const char *steps, *top, *problem;
+  };
+  const Row rows[] = {
+      {"- chat: {prompt: a}", "metrics: {ttft: {kind: trend}}", "'ttft' is a metric that Sluice measures itself"},
+      {"- chat: {prompt: a}", "metrics: {a-b: {kind: trend}}", "'a-b' is no name for a metric"},
+      {"- chat: {prompt: a}", "metrics: {m: {kind: sum}}", "kind: unknown 'sum'"},
+      {"- chat: {prompt: a}", "metrics: {m: {unit: ms}}", "needs kind:"},
+      {"- chat: {prompt: a}", "metrics: {m: {kind: rate, unit: ms}}", "unit: a rate is a share"},
+      {"- chat: {prompt: a}", "metrics: [m]", "metrics: must be a mapping"},
+      {"- metric: {quue: 1}", "metrics: {queue: {kind: trend}}",
+       "metric: no 'quue' stands under metrics:; did you mean 'queue'?"},
+      {"- metric: {queue: many}", "metrics: {queue: {kind: trend}}", "queue: what is given is not a number"},
+      {"- metric: {queue: true}", "metrics: {queue: {kind: trend}}", "queue: what is given is not a number"},
+      {"- metric: queue", "metrics: {queue: {kind: trend}}", "metric: must be a mapping"},
+      {"- metric: {m: 1}\n  check: status == 200", "metrics: {m: {kind: trend}}", "check: belongs to"},
+      {"- metric: {m: 1}", "metrics: {m: {kind: trend}}\nthresholds: {m: rate < 1}", "'rate' does not fit m, a trend"},
+      {"- metric: {m: 1}", "metrics: {m: {kind: trend}}\nthresholds: {'m{status:200}': max < 1}",
+       "status belongs to requests"},
+      {"- metric: {m: 1}", "metrics: {m: {kind: counter}}\nthresholds: {mm: count < 1}", "did you mean 'm'"},
+  };
+  for (const auto& [steps, top, problem] : rows)
+    EXPECT_THAT(problems_of(around(steps, kMinute, top)), HasSubstr(problem)) << steps << " " << top;
+}
+
 TEST(Gates, AreOnUnlessTheFileSaysOff) {
   const auto plan = plan_of(around(kStep));
   EXPECT_TRUE(plan.gates.dropped_iterations && plan.gates.achieved_rate);
@@ -796,8 +836,8 @@ TEST(Scenarios, TheExamplesOfTheDocumentsAreValid) {
         example = around(example, "executor: constant-vus\n    duration: 1s", "data: {prompts: {file: p.jsonl}}");
       if (example.starts_with("data:")) example = around(kStep) + example;
       if (example.starts_with("thresholds:")) {
-        example = around("- chat: {prompt: a}\n  tags: {kind: long}") +
-                  "  rush: {executor: constant-vus, duration: 1s, flow: [{sleep: 1s}]}\n" + example;
+        example = around("- chat: {prompt: a}\n  tags: {kind: long}", kMinute) +
+                  "  rush: {executor: constant-vus, duration: 1m, flow: [{sleep: 1s}]}\n" + example;
       }
       ++examples;
       EXPECT_EQ(problems_of(example, quiet_options({{"p.jsonl", "{\"text\":\"a\"}"},

@@ -227,6 +227,58 @@ TEST(Judge, FewerSamplesThanAskedForFail) {
   EXPECT_EQ(results[3].reason, "no samples");
 }
 
+TEST(Gates, DroppedIterationsAndAnUnachievedRateFailARun) {
+  struct Case {
+    std::uint64_t begun, late, dropped;
+    RunEnd end;
+    Gates gates;
+    std::vector<std::string> verdicts;  // of dropped_iterations, achieved_rate
+  };
+  const Case cases[] = {
+      {100, 0, 0, RunEnd::completed, {}, {"pass", "pass"}},
+      {99, 0, 1, RunEnd::completed, {}, {"fail", "pass"}},
+      {94, 0, 6, RunEnd::completed, {}, {"fail", "fail"}},
+      {94, 6, 0, RunEnd::completed, {}, {"pass", "fail"}},  // begun after the load's end
+      {95, 5, 0, RunEnd::completed, {}, {"pass", "pass"}},
+      {94, 0, 6, RunEnd::completed, {.dropped_iterations = false}, {"fail"}},
+      {94, 0, 6, RunEnd::completed, {.dropped_iterations = false, .achieved_rate = false}, {}},
+      {50, 0, 50, RunEnd::interrupted_by_user, {}, {}},
+  };
+  for (const Case& c : cases) {
+    Plan plan = small_plan();
+    ArrivalRate rate;
+    rate.stages = {{std::chrono::seconds(10), 10'000'000}};
+    plan.scenarios[0].shape = rate;
+    plan.gates = c.gates;
+    Tally tally(TallyLayout::from(plan), kOrigin);
+    const Nanoseconds second = std::chrono::seconds(1);
+    for (std::uint64_t i = 0; i < c.begun; ++i) tally.add_iteration(0, second, at_ms(5000), i % 10 == 0);
+    for (std::uint64_t i = 0; i < c.late; ++i) tally.add_iteration(0, second, at_ms(12'000), false);
+    if (c.dropped > 0) tally.add_dropped(0, c.dropped, at_ms(3000));
+    RunFacts facts;
+    facts.end = c.end;
+    facts.planned_iterations = c.begun + c.late + c.dropped;
+    std::vector<std::string> verdicts;
+    for (const auto& result : judge(plan, tally, facts)) {
+      verdicts.push_back(result.verdict);
+      EXPECT_EQ(result.source, "default gate");
+      EXPECT_EQ(result.reason.empty(), result.verdict == "pass");
+    }
+    EXPECT_EQ(verdicts, c.verdicts) << c.begun << " " << c.late << " " << c.dropped;
+  }
+}
+
+TEST(Gates, ClosedModelsHaveOneOnlyWhenSomethingWasDropped) {
+  const Plan plan = small_plan();
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  EXPECT_TRUE(judge(plan, tally, RunFacts{}).empty());
+  tally.add_dropped(0, 3, at_ms(3000));
+  const auto results = judge(plan, tally, RunFacts{});
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].metric, "dropped_iterations");
+  EXPECT_EQ(results[0].actual, 3);
+}
+
 TEST(AbortingThreshold, LooksAtAWindowASecondAfterItsEnd) {
   Plan plan = small_plan();
   plan.thresholds = {over(std::chrono::seconds(2), threshold(Metric::http_req_duration, {}, max, 0, less, 200))};
