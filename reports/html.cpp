@@ -151,6 +151,9 @@ std::string thresholds(const Summary& summary) {
                        metric_name(result.metric));
     out += fmt::format("<td data-label=\"Threshold\"><span><code>{}</code>", escaped(result.expression));
     if (!result.reason.empty()) out += fmt::format("<span class=\"reason\">{}</span>", escaped(result.reason));
+    if (result.windows && result.windows->judged > 0 && result.verdict == "pass")
+      out += fmt::format("<span class=\"reason\">{}</span>", escaped(windows_text(*result.windows)));
+    if (!result.source.empty()) out += fmt::format("<span class=\"reason\">{}</span>", escaped(result.source));
     if (result.aborted) out += "<span class=\"reason\">stopped the run</span>";
     out += fmt::format("</span></td><td class=\"number\" data-label=\"Measured\"><span>{}</span></td>",
                        result.actual ? escaped(format_value(*result.actual, result.unit)) : "no samples");
@@ -358,7 +361,7 @@ std::string value_cell(const std::optional<double>& value, const std::string& un
   return fmt::format("<td class=\"number\">{}</td>", value ? escaped(format_value(*value, unit)) : "–");
 }
 
-constexpr std::array<std::string_view, 7> kSections{"HTTP",    "WebSocket",  "Streaming", "Execution",
+constexpr std::array<std::string_view, 8> kSections{"HTTP",    "WebSocket",  "Streaming", "Custom", "Execution",
                                                     "Network", "Instrument", "System"};
 
 /// Rows of one kind of table, by section.
@@ -418,7 +421,9 @@ std::string metrics(const Summary& summary) {
       [](const MetricSummary& metric) {
         std::string value, detail, rate;
         if (metric.kind == "counter") {
-          value = metric.unit == "bytes" ? format_bytes(static_cast<double>(metric.count)) : format_count(metric.count);
+          value = metric.unit == "bytes" ? format_bytes(static_cast<double>(metric.count))
+                  : metric.sum           ? format_number(*metric.sum)
+                                         : format_count(metric.count);
           if (metric.rate) rate = format_value(*metric.rate, metric.unit == "bytes" ? "bytes/s" : "1/s");
         } else if (metric.kind == "rate") {
           value = format_share(metric.rate.value_or(0));
@@ -432,7 +437,8 @@ std::string metrics(const Summary& summary) {
         return fmt::format(
             "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td>"
             "<td class=\"number\">{}</td></tr>\n",
-            metric_name(metric.name), escaped(value), escaped(rate), escaped(detail));
+            metric_name(metric.name), escaped(value), escaped(rate),
+            escaped(metric.rejected > 0 ? fmt::format("{} rejected", format_count(metric.rejected)) : detail));
       });
   if (!others.empty())
     out +=
@@ -465,6 +471,48 @@ std::string checks(const Summary& summary) {
         "</th><td class=\"number\" data-label=\"Held\"><span>{}</span></td><td class=\"number\" "
         "data-label=\"Failed\"><span>{}</span></td></tr>\n",
         format_count(check.passes), format_count(check.fails));
+  }
+  return out + "</tbody></table>\n</section>\n";
+}
+
+std::string loads(const Summary& summary) {
+  const auto rows = load_rows(summary);
+  if (rows.empty()) return "";
+  struct Shown {
+    std::string_view name;
+    std::string (*cell)(const LoadResult&);
+  };
+  static constexpr auto time = [](const std::optional<double>& ms) { return ms ? format_ms(*ms) : std::string("–"); };
+  static constexpr std::array<Shown, 9> kShown{
+      {{"Requests", [](const LoadResult& load) { return format_count(load.requests); }},
+       {"Per second",
+        [](const LoadResult& load) {
+          return load.requests_per_s ? format_number(*load.requests_per_s) : std::string("–");
+        }},
+       {"Failed", [](const LoadResult& load) { return format_count(load.failures); }},
+       {"Median", [](const LoadResult& load) { return time(load.duration_p50_ms); }},
+       {"p95", [](const LoadResult& load) { return time(load.duration_p95_ms); }},
+       {"p99", [](const LoadResult& load) { return time(load.duration_p99_ms); }},
+       {"TTFT median", [](const LoadResult& load) { return time(load.ttft_p50_ms); }},
+       {"TTFT p95", [](const LoadResult& load) { return time(load.ttft_p95_ms); }},
+       {"TTFT p99", [](const LoadResult& load) { return time(load.ttft_p99_ms); }}}};
+  const bool streams =
+      std::any_of(rows.begin(), rows.end(), [](const LoadRow& row) { return row.load->ttft_p50_ms.has_value(); });
+  const std::size_t shown = streams ? kShown.size() : kShown.size() - 3;
+  std::string out =
+      "<section aria-labelledby=\"loads\">\n<h2 id=\"loads\">Scenarios and stages</h2>\n<table "
+      "class=\"stack\"><caption>Requests by the scenario and the stage in which they were scheduled, and their "
+      "duration</caption><thead><tr><th scope=\"col\">Part</th>";
+  for (std::size_t i = 0; i < shown; ++i)
+    out += fmt::format("<th scope=\"col\" class=\"number\">{}</th>", kShown[i].name);
+  out += "</tr></thead><tbody>\n";
+  for (const LoadRow& row : rows) {
+    out += row.is_stage ? fmt::format("<tr><th scope=\"row\"><span class=\"selector\">{}</span></th>", row.name)
+                        : fmt::format("<tr><th scope=\"row\" class=\"break\">{}</th>", escaped(row.name));
+    for (std::size_t i = 0; i < shown; ++i)
+      out += fmt::format("<td class=\"number\" data-label=\"{}\"><span>{}</span></td>", kShown[i].name,
+                         kShown[i].cell(*row.load));
+    out += "</tr>\n";
   }
   return out + "</tbody></table>\n</section>\n";
 }
@@ -560,6 +608,8 @@ std::string scenarios(const Summary& summary) {
   facts.add("Scenario file", summary.scenario_file);
   facts.add("Started", summary.started_at);
   facts.add("Measured window", format_seconds(summary.duration_s));
+  if (summary.warmup_requests > 0 || summary.warmup_s > 0)
+    facts.add("Warm-up", fmt::format("{}, counted in nothing", plural(summary.warmup_requests, "request")));
   facts.add("Target", summary.target);
   facts.add("Seed", std::to_string(summary.seed));
   facts.add("Host", summary.host);
@@ -702,6 +752,7 @@ std::string to_html(const Summary& summary) {
   const std::string figures = charts(summary);
   if (!figures.empty()) out += figures + chart_tables(summary) + "</section>\n";
   out += metrics(summary);
+  out += loads(summary);
   out += steps(summary);
   out += checks(summary);
   out += failures(summary);

@@ -77,6 +77,17 @@ void describe(Form& form, MetricSummary& m) {
   form("stddev", m.stddev);
   form.percentiles("percentiles", m.percentiles);
   form("unsure", m.unsure);
+  form("custom", m.custom);
+  form("rejected", m.rejected);
+}
+
+template <class Form>
+void describe(Form& form, WindowsResult& w) {
+  form("over_s", w.over_s);
+  form("judged", w.judged);
+  form("failed", w.failed);
+  form("worst_from_s", w.worst_from_s);
+  form("worst_to_s", w.worst_to_s);
 }
 
 template <class Form>
@@ -89,6 +100,9 @@ void describe(Form& form, ThresholdResult& t) {
   form("unit", t.unit);
   form("reason", t.reason);
   form("aborted", t.aborted);
+  form("source", t.source);
+  form("min_samples", t.min_samples);
+  form("windows", t.windows);
 }
 
 template <class Form>
@@ -134,6 +148,26 @@ void describe(Form& form, SeriesPoint& p) {
 }
 
 template <class Form>
+void describe_load(Form& form, LoadResult& l) {
+  form("requests", l.requests);
+  form("failures", l.failures);
+  form("requests_per_s", l.requests_per_s);
+  form("duration_p50_ms", l.duration_p50_ms);
+  form("duration_p95_ms", l.duration_p95_ms);
+  form("duration_p99_ms", l.duration_p99_ms);
+  form("ttft_p50_ms", l.ttft_p50_ms);
+  form("ttft_p95_ms", l.ttft_p95_ms);
+  form("ttft_p99_ms", l.ttft_p99_ms);
+}
+
+template <class Form>
+void describe(Form& form, StageResult& s) {
+  form("from_s", s.from_s);
+  form("to_s", s.to_s);
+  describe_load(form, s.load);
+}
+
+template <class Form>
 void describe(Form& form, ScenarioResult& s) {
   form("name", s.name);
   form("executor", s.executor);
@@ -142,6 +176,9 @@ void describe(Form& form, ScenarioResult& s) {
   form("interrupted", s.interrupted);
   form("dropped", s.dropped);
   form("vus_max", s.vus_max);
+  form("warmup_requests", s.warmup_requests);
+  describe_load(form, s.load);
+  form("stages", s.stages);
 }
 
 template <class Form>
@@ -220,6 +257,8 @@ void describe(Form& form, Summary& s) {
   form("scenario_file", s.scenario_file);
   form("started_at", s.started_at);
   form("duration_s", s.duration_s);
+  form("warmup_s", s.warmup_s);
+  form("warmup_requests", s.warmup_requests);
   form("seed", s.seed);
   form("target", s.target);
   form("host", s.host);

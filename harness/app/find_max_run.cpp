@@ -18,7 +18,7 @@ constexpr double kServedShare = 0.95;
 /// Why the load did not hold; empty: it did.
 std::string failure_of(const FindMax& wanted, double load, const Plan& plan, const RunResult& result,
                        double iterations_per_s) {
-  for (const reports::ThresholdResult& threshold : judge(plan, result.tally)) {
+  for (const reports::ThresholdResult& threshold : judge(plan, result.tally, result.facts)) {
     if (threshold.verdict == "fail") return fmt::format("{}: {}", threshold.metric, threshold.reason);
   }
   if (wanted.of == FindMax::Of::rate && iterations_per_s < load * kServedShare) {

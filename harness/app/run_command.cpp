@@ -273,7 +273,7 @@ int run_command(const RunCommandOptions& options) {
     result->facts.samples_dropped = sample_counts.dropped;
   }
   auto summary = summarize(driven->plan, result->tally, result->facts);
-  conclude(summary, judge(driven->plan, result->tally), result->facts.end, result->aborted_by);
+  conclude(summary, judge(driven->plan, result->tally, result->facts), result->facts.end, result->aborted_by);
   summary.search = std::move(driven->search);
   if (death) {
     summary.outcome = "failed";

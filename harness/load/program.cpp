@@ -181,6 +181,8 @@ class Builder {
       made.first_check = layout_.steps()[made.id].first_check;
       if (std::holds_alternative<SleepStep>(step.verb)) {
         made.verb = StepProgram::Verb::sleep;
+      } else if (std::holds_alternative<MetricStep>(step.verb)) {
+        made.verb = StepProgram::Verb::metric;
       } else if (const auto* group = std::get_if<GroupStep>(&step.verb)) {
         made.verb = StepProgram::Verb::group;
         if (auto built = add_steps(group->steps, made.steps, flow); !built) return built.error();

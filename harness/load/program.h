@@ -18,7 +18,7 @@
 namespace sluice {
 
 struct StepProgram {
-  enum class Verb : std::uint8_t { request, sleep, group, websocket };
+  enum class Verb : std::uint8_t { request, sleep, group, websocket, metric };
   Verb verb = Verb::request;
   StepId id = 0;
   const Step* step = nullptr;  // in the plan, which outlives the program

@@ -1,9 +1,11 @@
 #include "harness/load/session.h"
 
 #include <algorithm>
+#include <limits>
 #include <string_view>
 
 #include "harness/load/data_rows.h"
+#include "harness/base/duration.h"
 
 namespace sluice {
 namespace {
@@ -163,12 +165,14 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
       const std::uint64_t extra = width == 0 ? 0 : random(kSleepStream + step.id) % (width + 1);
       const Instant until = now() + sleep.from.count() + static_cast<Instant>(extra);
       co_await around_.loop.sleep_until(waiter_, until);
+    } else if (step.verb == StepProgram::Verb::metric) {
+      add_samples(step);
     } else {
       const Instant began = now();
       co_await run_steps(step.steps);
       if (!waiter_.interrupted()) {
         const Instant ended = now();
-        around_.tally.add_group(step.id, Nanoseconds(ended - began));
+        around_.tally.add_group(step.id, Nanoseconds(ended - began), ended);
         if (around_.samples != nullptr) around_.samples->add_group(step.id, Nanoseconds(ended - began), ended);
       }
     }
@@ -217,12 +221,25 @@ Task<> Session::run_request(const StepProgram& step) {
 }
 
 void Session::tally(const StepProgram& step) {
-  around_.tally.add(record_, step.id);
+  const bool counted = around_.tally.add(record_, step.id);
   if (around_.samples != nullptr) around_.samples->add(record_, step.id);
-  for (std::size_t i = 0; i < record_.findings.size(); ++i) {
+  for (std::size_t i = 0; counted && i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
   if (around_.on_record) around_.on_record(record_);
+}
+
+void Session::add_samples(const StepProgram& step) {
+  for (const auto& [metric, value] : std::get<MetricStep>(step.step->verb).samples) {
+    body_.clear();
+    value.render(IterationScope(*this), body_);
+    double number = 0;
+    if (body_ == "true")
+      number = 1;
+    else if (body_ != "false" && !parse_decimal(body_, number))
+      number = std::numeric_limits<double>::quiet_NaN();
+    around_.tally.add_custom(step.id, metric, number, now());
+  }
 }
 
 void Session::check(const StepProgram& step) {
@@ -232,7 +249,7 @@ void Session::check(const StepProgram& step) {
   for (std::size_t i = 0; i < checks.size(); ++i) {
     const CheckId id = step.first_check + static_cast<CheckId>(i);
     const bool passed = checks[i].condition.holds(scope);
-    around_.tally.add_check(id, passed);
+    around_.tally.add_check(id, passed, record_.scheduled_at, record_.ended_at);
     if (around_.samples != nullptr) around_.samples->add_check(id, passed, record_.ended_at);
   }
 }

@@ -73,6 +73,7 @@ class Session {
   void start_clock();
   void tally(const StepProgram& step);
   void check(const StepProgram& step);
+  void add_samples(const StepProgram& step);
   std::uint64_t random(std::uint64_t stream) const;
   std::unique_ptr<Connection> make_connection(std::size_t endpoint);
   Connection& connection_to(std::size_t endpoint);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
 
@@ -61,10 +62,11 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   Section section(node, "step", "a step", problems_);
   if (!section.is_mapping()) return std::nullopt;
   const auto *chat = section.take("chat"), *http = section.take("http"), *sleep = section.take("sleep"),
-             *group = section.take("group"), *websocket = section.take("websocket");
+             *group = section.take("group"), *websocket = section.take("websocket"),
+             *metric = section.take("metric");
   const auto *children = section.take("steps"), *check = section.take("check"), *name = section.take("name");
   const auto *tags = section.take("tags"), *timeout = section.take("timeout");
-  const auto verbs = std::array{chat, http, sleep, group, websocket};
+  const auto verbs = std::array{chat, http, sleep, group, websocket, metric};
   const auto count = std::count_if(verbs.begin(), verbs.end(), [](const auto* verb) { return verb != nullptr; });
   if (count != 1) {
     const bool spelled = std::any_of(node.members.begin(), node.members.end(), [](const auto& member) {
@@ -74,13 +76,13 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     if (count > 1) {
       problems_.add(
           node.place,
-          "a step has one of chat, http, websocket, sleep and group, and this has more: make them steps of their own");
+          "a step has one of chat, http, websocket, sleep, metric and group, and this has more: make them steps of their own");
     } else if (!spelled) {  // else the unknown key has been named already
-      problems_.add(node.place, "a step needs one of chat, http, websocket, sleep and group");
+      problems_.add(node.place, "a step needs one of chat, http, websocket, sleep, metric and group");
     }
   }
   const bool asks = chat || http || websocket;
-  if (verbs[2] || verbs[3]) {
+  if (sleep || group || metric) {
     for (const auto* extra : {check, timeout, tags}) {
       if (extra && !asks)
         problems_.add(extra->place, fmt::format("{}: belongs to chat, http and websocket steps", extra->key));
@@ -105,6 +107,9 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     const auto range = scalars_.range(sleep).value_or(std::pair<Nanoseconds, Nanoseconds>{});
     step.verb = SleepStep{range.first, range.second};
     step.name = "sleep";
+  } else if (metric) {
+    step.verb = read_metric(*metric);
+    step.name = "metric";
   } else if (group) {
     GroupStep read;
     read.name = scalars_.text(group).value_or("");
@@ -128,6 +133,35 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   if (check && asks) step.checks = read_checks(*check);
   step.tags = read_tags(tags, scalars_, problems_);
   step.timeout = scalars_.positive_duration(timeout);
+  return step;
+}
+
+MetricStep FlowReader::read_metric(const YamlMember& member) {
+  MetricStep step;
+  if (!member.value.is_mapping() || member.value.members.empty()) {
+    problems_.add(member.value.place, "metric: must be a mapping of names under metrics: to numbers");
+    return step;
+  }
+  for (const auto& entry : member.value.members) {
+    const auto& metrics = *metrics_;
+    const auto found =
+        std::find_if(metrics.begin(), metrics.end(), [&](const auto& known) { return known.name == entry.key; });
+    if (found == metrics.end()) {
+      std::vector<std::string_view> names;
+      for (const auto& known : metrics) names.push_back(known.name);
+      problems_.add(entry.place,
+                    fmt::format("metric: no '{}' stands under metrics:{}", entry.key, did_you_mean(entry.key, names)));
+      continue;
+    }
+    auto value = scalars_.pattern(entry.value, entry.key);
+    if (!value) continue;
+    double number = 0;
+    const std::string text = value->text();
+    const bool truth = found->kind == MetricKind::rate && (text == "true" || text == "false");
+    if (value->is_static() && !truth && !parse_decimal(text, number))
+      problems_.add(entry.value.place, fmt::format("{}: what is given is not a number", entry.key));
+    step.samples.emplace_back(custom_metric(static_cast<std::size_t>(found - metrics.begin())), std::move(*value));
+  }
   return step;
 }
 

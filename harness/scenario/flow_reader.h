@@ -18,6 +18,8 @@ class FlowReader {
   FlowReader(ScalarReader& scalars, ProblemList& problems, const ScenarioFiles& files)
       : scalars_(scalars), problems_(problems), http_(scalars, problems, files) {}
 
+  /// Those that metric steps may add to.
+  void set_metrics(const std::vector<CustomMetric>& metrics) { metrics_ = &metrics; }
   void read_flows(const YamlMember& member);
   /// The flow of a scenario: its steps, or the name of one of the flows read before.
   std::vector<Step> read_flow(const YamlMember& member, const std::string& scenario);
@@ -30,12 +32,14 @@ class FlowReader {
   void read_messages(const YamlMember& member, ChatStep& chat);
   void read_stop(const YamlMember& member, ChatStep& chat);
   void read_body_members(const YamlMember& member, ChatStep& chat);
+  MetricStep read_metric(const YamlMember& member);
   HttpStep read_http(const YamlMember& member);
   std::vector<Check> read_checks(const YamlMember& member);
 
   ScalarReader& scalars_;
   ProblemList& problems_;
   HttpReader http_;
+  const std::vector<CustomMetric>* metrics_ = nullptr;
   std::map<std::string, std::vector<Step>> flows_;
   std::size_t steps_ = 0;  // of the flow being read
 };

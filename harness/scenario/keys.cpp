@@ -15,11 +15,14 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"threads", "whole", "Threads that drive the load; default 1."},
     {"env", "map:text", "Variables with their defaults. The environment overrides them, -e NAME=VALUE overrides both."},
     {"target", "section:target", "What is tested.", true},
+    {"warmup", "duration", "What is scheduled so soon after the start counts in no metric; default 0s."},
     {"data", "map:section:data", "Data by name; ${name.field} reads a row's field, one row an iteration."},
     {"flows", "map:list:section:step", "Flows by name, for scenarios that share one."},
     {"scenarios", "map:section:scenario", "Who does what: each runs beside the others.", true},
+    {"metrics", "map:section:metric", "Metrics of the file's own, by name; a flow's metric: adds samples."},
     {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
      "What must hold at the end, by metric: metric or metric{tag:value}."},
+    {"gates", "section:gates", "What fails a run though no threshold says so, to be turned off."},
     {"large_chunk_chars", "whole",
      "A content event of at least so many characters counts for buffer_efficiency; default 20."},
     {"stall_factor", "number", "A gap over so many times its stream's median (and 100 ms) is a stall; default 10."},
@@ -131,6 +134,7 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
      "ramping-vus: how long a VU that is ramped down may finish its iteration; default 30s."},
     {"scale_to", "section:scale_to", "ramping-vus: stretches the stages to a total duration and a peak."},
     {"start_time", "duration", "When it starts, counted from the run's start; default 0s."},
+    {"warmup", "duration", "What it schedules so soon after its start counts in no metric; default 0s."},
     {"graceful_stop", "duration", "How long iterations may go on after the end; default 30s."},
     {"tags", "map:text", "Tags of everything it measures, for selectors of thresholds."},
     {"objectives", "map:duration", "Limits by metric that a request must meet to count as good (goodput)."},
@@ -156,6 +160,7 @@ constexpr auto kStep = std::to_array<KeyInfo>({
     {"sleep", "range", "Waits: 1s, or 1s..3s for a random time between."},
     {"group", "text", "A name for some steps together, which stand under steps:."},
     {"steps", "list:section:step", "The steps of a group."},
+    {"metric", "map:text", "Adds a sample to each of these metrics of the file's own: {name: number}."},
     {"check", "text|list:text",
      "What must hold of the answer: status == 200, text contains \"print(\", chunks in 50..100."},
     {"name", "text", "The step's name in reports, and its tag `name`."},
@@ -229,6 +234,19 @@ constexpr auto kThreshold = std::to_array<KeyInfo>({
     {"threshold", "text", "The expression: p(95) < 2s, rate < 1%.", true},
     {"abort_on_fail", "truth", "Whether the run stops as soon as it fails; default false."},
     {"delay_abort_eval", "duration", "From when on it may stop the run; default 0s."},
+    {"over", "duration", "Every whole window of this length must hold, not only the whole time together."},
+    {"min_samples", "whole", "With fewer samples it fails; default 1."},
+});
+
+constexpr auto kMetric = std::to_array<KeyInfo>({
+    {"kind", "words:trend counter rate gauge", "k6's four: what thresholds and reports make of its samples.", true},
+    {"unit", "words:none ms bytes characters tokens percent", "Of a trend, a counter or a gauge; default none."},
+});
+
+constexpr auto kGates = std::to_array<KeyInfo>({
+    {"dropped_iterations", "words:on off", "Fails the run when an iteration was dropped; default on."},
+    {"achieved_rate", "words:on off",
+     "Fails the run when open models began less than 95 % of the iterations asked for; default on."},
 });
 
 constexpr auto kSections = std::to_array<SectionInfo>({
@@ -243,13 +261,15 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"scenario", "Some virtual users and what they do.", kScenario},
     {"scale_to", "Stretches stages.", kScaleTo},
     {"stage", "One ramp.", kStage},
-    {"step", "One step of a flow: chat, http, websocket, sleep or group.", kStep},
+    {"step", "One step of a flow: chat, http, websocket, sleep, metric or group.", kStep},
     {"chat", "A question to the model.", kChat},
     {"message", "One turn.", kMessage},
     {"http", "One request: get, post, put, patch, delete or head, or any other method and url.", kHttp},
     {"part", "A file in a form.", kPart},
     {"websocket", "One session: connect, send, receive, close.", kWebSocket},
     {"threshold", "A threshold with its options.", kThreshold},
+    {"metric", "A metric of the file's own.", kMetric},
+    {"gates", "Thresholds that every run has.", kGates},
 });
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "harness/scenario/load_reader.h"
 #include "harness/scenario/plan_reader.h"
 #include "harness/scenario/threshold_reader.h"
+#include "harness/scenario/timeline.h"
 
 namespace sluice {
 
@@ -101,10 +102,16 @@ class Reader {
     plan_.large_chunk_chars =
         static_cast<std::uint32_t>(scalars.whole(section.take("large_chunk_chars"), 1, 1'000'000).value_or(20));
     plan_.stall_factor = scalars.number(section.take("stall_factor"), 1, 1e6).value_or(10);
+    const auto* warmup = section.take("warmup");
+    plan_.warmup = scalars.duration(warmup).value_or(Nanoseconds{});
     if (const auto* target = section.take("target")) read_target(*target);
     if (const auto* data = section.take("data")) read_data_sets(*data, options_, plan_, scalars, problems_);
+    if (const auto* metrics = section.take("metrics")) read_metrics(*metrics);
+    flow_reader.set_metrics(plan_.metrics);
     if (const auto* flows = section.take("flows")) flow_reader.read_flows(*flows);
     if (const auto* scenarios = section.take("scenarios")) read_scenarios(*scenarios);
+    if (warmup) check_warmup(warmup->place);
+    if (const auto* gates = section.take("gates")) read_gates(*gates);
     if (const auto* thresholds = section.take("thresholds"))
       ThresholdReader(plan_, scalars, problems_).read_thresholds(*thresholds);
     deal_unique_rows(root, plan_);
@@ -260,6 +267,8 @@ class Reader {
     scenario.place = entry.place;
     scenario.shape = read_load_shape(section, entry, *scalars_, problems_);
     scenario.start_time = scalars_->duration(section.take("start_time")).value_or(Nanoseconds{});
+    const auto* warmup = section.take("warmup");
+    scenario.warmup = scalars_->duration(warmup).value_or(Nanoseconds{});
     scenario.graceful_stop = scalars_->duration(section.take("graceful_stop")).value_or(scenario.graceful_stop);
     scenario.tags = read_tags(section.take("tags"), *scalars_, problems_);
     if (const auto* objectives = section.take("objectives")) scenario.objectives = read_objectives(*objectives);
@@ -267,6 +276,59 @@ class Reader {
     if (const auto* network = section.take("network")) scenario.network = http_->read_network(*network);
     if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key);
     plan_.scenarios.push_back(std::move(scenario));
+    if (warmup) check_warmup(warmup->place);
+  }
+
+  /// Warm-ups must leave something of each scenario read so far.
+  void check_warmup(Place place) {
+    for (const auto& scenario : plan_.scenarios) {
+      const Nanoseconds length = longest_load(scenario.shape);
+      const Nanoseconds from = measured_from(plan_, scenario);
+      if (length.count() == 0 || from < scenario.start_time + length) continue;
+      return problems_.add(
+          place, fmt::format("warmup: ends {} after the run's start, and scenario '{}' after {}: "
+                             "nothing of it would be measured",
+                             format_duration(from), scenario.name, format_duration(scenario.start_time + length)));
+    }
+  }
+
+  void read_metrics(const YamlMember& member) {
+    if (!member.value.is_mapping())
+      return problems_.add(member.value.place, "metrics: must be a mapping of names to {kind: ...}");
+    for (const auto& entry : member.value.members) {
+      Section section(entry.value, "metric", fmt::format("metric '{}'", entry.key), problems_);
+      if (!section.is_mapping()) continue;
+      CustomMetric metric;
+      metric.name = entry.key;
+      const auto kind = scalars_->word(section.take("kind"), "metric");
+      const auto* unit_member = section.take("unit");
+      const auto unit = scalars_->word(unit_member, "metric");
+      const bool letters =
+          is_word(entry.key) && entry.key.find('-') == std::string::npos && (entry.key[0] < '0' || entry.key[0] > '9');
+      if (!letters)
+        problems_.add(entry.place, fmt::format("'{}' is no name for a metric: letters, digits and _", entry.key));
+      if (metric_named(entry.key))
+        problems_.add(entry.place, fmt::format("'{}' is a metric that Sluice measures itself", entry.key));
+      for (const MetricKind known : {MetricKind::trend, MetricKind::counter, MetricKind::rate, MetricKind::gauge})
+        if (kind == kind_name(known)) metric.kind = known;
+      for (const Unit known : {Unit::milliseconds, Unit::bytes, Unit::characters, Unit::tokens})
+        if (unit == unit_name(known)) metric.unit = known;
+      if (unit == "percent") metric.unit = Unit::percent;
+      if (kind == "rate" && unit && unit != "none")
+        problems_.add(unit_member->value.place, "unit: a rate is a share, without a unit");
+      plan_.metrics.push_back(std::move(metric));
+    }
+    if (plan_.metrics.size() > limits::custom_metrics_max) {
+      problems_.add(member.place, fmt::format("metrics: more than {}", limits::custom_metrics_max));
+      plan_.metrics.resize(limits::custom_metrics_max);
+    }
+  }
+
+  void read_gates(const YamlMember& member) {
+    Section section(member.value, "gates", "gates", problems_);
+    if (!section.is_mapping()) return;
+    plan_.gates.dropped_iterations = scalars_->word(section.take("dropped_iterations"), "gates") != "off";
+    plan_.gates.achieved_rate = scalars_->word(section.take("achieved_rate"), "gates") != "off";
   }
 
   std::vector<Objective> read_objectives(const YamlMember& member) {
@@ -368,9 +430,14 @@ void scale_times(Plan& plan, double factor) {
         },
         scenario.shape);
     scenario.start_time = scaled(scenario.start_time, factor);
+    scenario.warmup = scaled(scenario.warmup, factor);
     scale_sleeps(scenario.flow, factor);
   }
-  for (auto& threshold : plan.thresholds) threshold.delay_abort_eval = scaled(threshold.delay_abort_eval, factor);
+  for (auto& threshold : plan.thresholds) {
+    threshold.delay_abort_eval = scaled(threshold.delay_abort_eval, factor);
+    threshold.over = scaled(threshold.over, factor);
+  }
+  plan.warmup = scaled(plan.warmup, factor);
 }
 
 }  // namespace sluice

@@ -14,6 +14,7 @@
 
 #include "harness/base/metric_catalog.h"
 #include "harness/base/time.h"
+#include "harness/scenario/custom_metric.h"
 #include "harness/scenario/expression.h"
 
 namespace sluice {
@@ -127,6 +128,11 @@ struct SleepStep {
   Nanoseconds from{}, to{};  // uniform in [from, to], seeded
 };
 
+/// Adds samples to metrics of the file's own.
+struct MetricStep {
+  std::vector<std::pair<Metric, Template>> samples;  // rendered, each is a number
+};
+
 struct Step;
 struct GroupStep {
   std::string name;
@@ -135,7 +141,7 @@ struct GroupStep {
 
 struct Step {
   std::string name;  // its `name` tag; default: the verb and what it addresses
-  std::variant<ChatStep, HttpStep, SleepStep, GroupStep, WebSocketStep> verb;
+  std::variant<ChatStep, HttpStep, SleepStep, GroupStep, WebSocketStep, MetricStep> verb;
   std::vector<Check> checks;
   Tags tags;
   std::optional<Nanoseconds> timeout;  // of the whole request
@@ -209,6 +215,7 @@ struct ScenarioPlan {
   std::string name;
   LoadShape shape;
   Nanoseconds start_time{};
+  Nanoseconds warmup{};  // from its start: what is scheduled within counts in nothing
   Nanoseconds graceful_stop = std::chrono::seconds(30);
   Tags tags;  // `scenario: <name>` is added by the run
   std::vector<Objective> objectives;
@@ -233,7 +240,15 @@ struct Threshold {
   double limit = 0;  // in the metric's unit (milliseconds for times, 0..1 for rates)
   bool abort_on_fail = false;
   Nanoseconds delay_abort_eval{};
+  Nanoseconds over{};             // every whole window of this length must hold; 0: the whole time together
+  std::uint64_t min_samples = 0;  // with fewer it fails
   Place place;
+};
+
+/// What fails a run though no threshold says so; each can be turned off.
+struct Gates {
+  bool dropped_iterations = true;  // none may be dropped
+  bool achieved_rate = true;       // open models: at least 95 % of the iterations asked for are begun
 };
 
 /// Rows of a data file, or generated ones; `${name.field}` reads the current row, one row an iteration.
@@ -259,8 +274,11 @@ struct Plan {
   std::map<std::string, std::string> env;  // the variables the file declares, as resolved
   Target target;
   std::vector<DataSet> data;
+  Nanoseconds warmup{};  // from the run's start, of all scenarios
   std::vector<ScenarioPlan> scenarios;
+  std::vector<CustomMetric> metrics;  // the file's own
   std::vector<Threshold> thresholds;
+  Gates gates;
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency
   double stall_factor = 10;              // stalls
   std::uint32_t threads = 1;             // load threads
