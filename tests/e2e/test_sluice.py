@@ -137,6 +137,15 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual(process.returncode, 105, out + errors)
         self.assertEqual(self.summary()["scenarios"][0]["vus_max"], 7)
 
+    def test_find_max_reports_the_curve_of_its_search(self):
+        summary, output = self.check_scenario("find_max.yaml", "-e", "TRIAL=1s", "-e", "MAX_RATE=32", time_scale=1)
+        search = summary["search"]
+        self.assertEqual(search["unit"], "iterations/s")
+        self.assertGreaterEqual(search["best"], 4)
+        self.assertGreater(len(search["trials"]), 1)
+        self.assertIn("is the highest load that held", output)
+        self.assertIn('id="search"', (self.out / "report.html").read_text())
+
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
         engine = summary["engine"]
