@@ -361,8 +361,8 @@ std::string value_cell(const std::optional<double>& value, const std::string& un
   return fmt::format("<td class=\"number\">{}</td>", value ? escaped(format_value(*value, unit)) : "–");
 }
 
-constexpr std::array<std::string_view, 7> kSections{"HTTP",    "Custom",     "Streaming", "Execution",
-                                                    "Network", "Instrument", "System"};
+constexpr std::array<std::string_view, 8> kSections{"HTTP",      "WebSocket", "Custom",     "Streaming",
+                                                    "Execution", "Network",   "Instrument", "System"};
 
 /// Rows of one kind of table, by section.
 template <class Keep, class Row>
@@ -658,6 +658,9 @@ std::string instrument(const Summary& summary) {
   facts.add("Gaps coalesced", share(instrument.gaps_coalesced, instrument.gaps));
   facts.add("CPU of the harness", fmt::format("{:.0f}% of one core", instrument.cpu_percent));
   facts.add("Load threads", std::to_string(instrument.threads));
+  if (instrument.samples > 0)
+    facts.add("Samples dropped",
+              fmt::format("{} of {}", format_count(instrument.samples_dropped), format_count(instrument.samples)));
   return out + facts.html() + "</section>\n";
 }
 

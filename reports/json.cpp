@@ -206,6 +206,8 @@ void describe(Form& form, Instrument& i) {
   form("send_lag_p99_ms", i.send_lag_p99_ms);
   form("cpu_percent", i.cpu_percent);
   form("threads", i.threads);
+  form("samples", i.samples);
+  form("samples_dropped", i.samples_dropped);
 }
 
 template <class Form>

@@ -142,7 +142,8 @@ struct Instrument {
   std::optional<double> client_lag_p99_ms = {}, loop_lag_p99_ms = {}, send_lag_p99_ms = {};
   double cpu_percent = 0;  // of one core, the harness's own process
   std::uint32_t threads = 1;
-  std::string verdict = {};  // trusted, client-limited
+  std::uint64_t samples = 0, samples_dropped = 0;  // for files of samples; dropped: not in every file
+  std::string verdict = {};                        // trusted, client-limited
   std::string reason = {};
   bool operator==(const Instrument&) const = default;
 };

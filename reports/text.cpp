@@ -270,7 +270,8 @@ void print_metrics(Page& page, const Summary& summary) {
   const std::vector<Column> trends = trend_columns(shown, page.width() - width - 2);
 
   bool first = true;
-  for (const std::string_view section : {"HTTP", "Streaming", "Custom", "Execution", "Network", "Instrument"}) {
+  for (const std::string_view section :
+       {"HTTP", "WebSocket", "Streaming", "Custom", "Execution", "Network", "Instrument"}) {
     bool begun = false;
     for (std::size_t row = 0; row < shown.size(); ++row) {
       const MetricSummary& metric = shown[row];
@@ -450,6 +451,9 @@ void print_instrument(Page& page, const Summary& summary) {
   share("of gaps coalesced", instrument.gaps_coalesced, instrument.gaps);
   facts.push_back(fmt::format("CPU {:.0f}% of a core", instrument.cpu_percent));
   facts.push_back(fmt::format("{} thread{}", instrument.threads, instrument.threads == 1 ? "" : "s"));
+  if (instrument.samples > 0)
+    facts.push_back(fmt::format("{} of {} samples dropped", format_count(instrument.samples_dropped),
+                                format_count(instrument.samples)));
   for (std::size_t i = 0; i < facts.size(); ++i) {
     const std::string fact = facts[i] + (i + 1 < facts.size() ? ", " : "");
     if (i > 0 && columns(fact) > page.left()) page.line().put("    ");

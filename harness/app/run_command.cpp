@@ -23,6 +23,8 @@
 #include "harness/load/run.h"
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
+#include "harness/output/k6_summary.h"
+#include "harness/output/samples.h"
 #include "harness/verdict/judge.h"
 #include "reports/format.h"
 #include "reports/html.h"
@@ -153,13 +155,33 @@ LiveLine::Mode live_mode(bool quiet) {
   return isatty(STDERR_FILENO) ? LiveLine::Mode::redrawn : LiveLine::Mode::lines;
 }
 
-reports::TextOptions text_options(bool color) {
+bool writes_to_stdout(const RunCommandOptions& options) {
+  return std::any_of(options.out.begin(), options.out.end(), [](const auto& file) { return file.ends_with("=-"); });
+}
+
+/// None where no samples are asked for.
+Result<std::unique_ptr<SampleWriter>> open_samples(const Plan& plan, const RunCommandOptions& options) {
+  std::vector<SampleFile> files;
+  for (const std::string& text : options.out) {
+    auto file = SampleFile::parse(text);
+    if (!file) return file.error();
+    files.push_back(std::move(*file));
+  }
+  if (files.empty()) return {boost::system::in_place_value, nullptr};
+  std::vector<SampleThreshold> thresholds;
+  for (const Threshold& threshold : plan.thresholds)
+    thresholds.push_back({threshold.metric, threshold.selector, threshold.text});
+  const std::size_t sinks = std::max<std::size_t>(plan.threads, 1) + 1;  // one more for what is known once a second
+  return SampleWriter::open(files, TallyLayout::from(plan), thresholds, sinks, {});
+}
+
+reports::TextOptions text_options(bool color, std::FILE* out) {
   reports::TextOptions options;
   winsize size{};
-  const bool terminal = isatty(STDOUT_FILENO);
+  const bool terminal = isatty(fileno(out));
   const char* no_color = std::getenv("NO_COLOR");
   options.color = color && terminal && !(no_color && *no_color);
-  if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) options.width = size.ws_col;
+  if (terminal && ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) options.width = size.ws_col;
   return options;
 }
 
@@ -178,6 +200,9 @@ int run_command(const RunCommandOptions& options) {
   const auto folder = make_out_dir(options.out_dir, plan->name);
   if (!folder) return complain(folder.error().message), kExitInvalid;
 
+  auto samples = open_samples(*plan, options);
+  if (!samples) return complain(samples.error().message), kExitInvalid;
+
   RunControl control;
   const Interrupts interrupts(control, [] {
     fmt::print(stderr, "\nstopping: what is under way may end; press Ctrl-C again to stop at once\n");
@@ -195,6 +220,7 @@ int run_command(const RunCommandOptions& options) {
 
   RunOptions run_options;
   run_options.target_url = target->url;
+  run_options.samples = samples->get();
   if (plan->target.engine) run_options.cores = parse_cores(plan->target.engine->harness_cores).value();
   std::atomic<std::uint32_t> vus_now{0};
   auto control_server = serve_control(*plan, options, control, vus_now);
@@ -229,19 +255,35 @@ int run_command(const RunCommandOptions& options) {
     result->tally.add_system(*system);
     result->facts.system = std::move(system);
   }
+  SampleCounts sample_counts;
+  if (*samples) {
+    sample_counts = (*samples)->finish();
+    result->facts.samples = sample_counts.samples;
+    result->facts.samples_dropped = sample_counts.dropped;
+  }
   auto summary = summarize(*plan, result->tally, result->facts);
   conclude(summary, judge(*plan, result->tally, result->facts), result->facts.end, result->aborted_by);
   if (death) {
     summary.outcome = "failed";
     summary.exit_code = kExitUnreachable;
   }
-  const bool written = write_reports(summary, *folder);
-  fmt::print("{}", reports::to_text(summary, text_options(options.color)));
+  bool written = write_reports(summary, *folder);
+  if (!options.summary_export.empty() && !write_file(options.summary_export, to_k6_summary(summary))) written = false;
+  // Where the samples go to standard output, nothing else does.
+  std::FILE* const out = writes_to_stdout(options) ? stderr : stdout;
+  fmt::print(out, "{}", reports::to_text(summary, text_options(options.color, out)));
   if (written) {
     for (const char* name : {"summary.json", "report.html", "junit.xml"})
-      fmt::print("  {}\n", (*folder / name).string());
+      fmt::print(out, "  {}\n", (*folder / name).string());
+    if (!options.summary_export.empty()) fmt::print(out, "  {}\n", options.summary_export);
   }
-  std::fflush(stdout);
+  for (const std::string& file : options.out)
+    if (!file.ends_with("=-")) fmt::print(out, "  {}\n", file.substr(file.find('=') + 1));
+  std::fflush(out);
+  for (const std::string& problem : sample_counts.problems) complain(problem);
+  if (sample_counts.dropped > 0)
+    complain(fmt::format("samples dropped: {} of {}; they came faster than they could be written",
+                         sample_counts.dropped, sample_counts.samples));
   if (death) complain(fmt::format("the engine {} in mid-run; the end of its log:\n{}", *death, log));
   return written ? summary.exit_code : kExitInternal;
 }

@@ -42,6 +42,9 @@ inline constexpr std::uint32_t regex_heap_kib_max = 4096;
 inline constexpr std::size_t data_file_bytes_max = 256u << 20;  // held in memory for the whole run
 inline constexpr std::size_t data_rows_max = 2'000'000;
 inline constexpr std::size_t data_fields_max = 256;
+inline constexpr std::size_t data_item_bytes_max = 16u
+                                                   << 20;  // of one item of a JSON file; conversations are under 1 MiB
+inline constexpr std::uint64_t generated_tokens_max = 32u << 20;  // of all generated prompts together, some 200 MB
 
 // ---- answers
 // -----------------------------------------------------------------------------------------------------------
@@ -49,6 +52,27 @@ inline constexpr std::size_t body_bytes_kept = 4u << 20;  // of one answer, whil
 inline constexpr std::size_t headers_kept = 100;
 inline constexpr std::size_t content_events_kept = 1'000'000;  // of one stream: a million tokens at 40 bytes each
 inline constexpr std::size_t stream_id_bytes_kept = 128;
+
+// ---- http, beside the answers' bodies
+// ----------------------------------------------------------------------------------
+inline constexpr std::size_t body_file_bytes_max = 64u << 20;  // held in memory, and sent whole
+inline constexpr std::size_t cookie_bytes_max = 4096;          // name, value and attributes, as browsers bound them
+inline constexpr std::size_t cookies_per_vu_max = 100;
+inline constexpr std::size_t set_cookies_kept = 50;  // of one answer
+inline constexpr std::size_t location_bytes_max = 8192;
+inline constexpr std::uint64_t redirects_max = 50;
+inline constexpr std::size_t redirect_hosts_max = 64;  // found by redirects, each looked up once a thread
+
+// ---- websocket
+// ---------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t ws_message_bytes_max = 16u << 20;  // one message put together
+inline constexpr std::size_t ws_head_bytes_max = 32u << 10;     // of the answer to the upgrade
+inline constexpr std::size_t ws_texts_max = 10'000;             // that one step sends
+inline constexpr std::uint64_t ws_messages_max = 10'000'000;    // that one step waits for
+// ---- samples
+// -----------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t sample_ring_bytes = 8u << 20;  // of one load thread: 0.4 s of 100,000 requests a second
+inline constexpr std::size_t sample_error_bytes_max = 200;  // of an error's text
 
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------

@@ -70,6 +70,16 @@ Result<std::vector<std::uint32_t>> make_room_for_vus(const Plan& plan, std::size
   return {boost::system::in_place_value, std::move(vus)};
 }
 
+TlsOptions tls_options(const Target& target) {
+  TlsOptions options;
+  options.verify = target.tls.verify.value_or(target.tls_verify);
+  options.ca = target.tls.ca;
+  options.certificate = target.tls.certificate;
+  options.key = target.tls.key;
+  if (target.tls.only_tls1_3) options.least = TlsOptions::Version::tls1_3;
+  return options;
+}
+
 Nanoseconds planned_duration(const Plan& plan) {
   Nanoseconds longest{};
   for (const ScenarioPlan& scenario : plan.scenarios) {
@@ -95,7 +105,8 @@ class Shard {
                  .tally = tally_,
                  .stamps = stamps ? &clock_ : nullptr,
                  .tls = std::move(tls),
-                 .on_record = options.on_record},
+                 .on_record = options.on_record,
+                 .samples = options.samples != nullptr ? &options.samples->sink(thread) : nullptr},
                 thread,
                 threads,
                 origin,
@@ -289,7 +300,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   auto target = parse_endpoint(options.target_url.empty() ? plan.target.url : options.target_url);
   if (!target) return target.error();
   if (auto resolved = resolve(*target); !resolved) return resolved.error();
-  auto tls = TlsContext::make(plan.target.tls_verify);
+  target->tls_name = plan.target.tls.server_name;
+  auto tls = TlsContext::make(tls_options(plan.target));
   if (!tls) return tls.error();
 
   std::string model = options.model.empty() ? plan.target.model : options.model;
@@ -302,7 +314,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   auto program = make_program(plan, *layout, *target, std::move(model));
   if (!program) return program.error();
   const std::uint32_t threads = std::max<std::uint32_t>(plan.threads, 1);
-  const auto vus = make_room_for_vus(plan, program->endpoints.size(), threads);
+  const auto vus = make_room_for_vus(plan, program->endpoints.size() + (program->sockets ? 1 : 0), threads);
   if (!vus) return vus.error();
 
   KernelClock probe;  // keeps the kernel stamping until the last shard has gone
@@ -393,6 +405,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
       for (const auto& shard : shards) shard->merge_published_into(total);
       total.advance_to(at);
+      if (options.samples != nullptr) options.samples->sink(threads).add_vus(total.vus().now, total.vus().peak, at);
       if (!aborted_by && order.load() == RunControl::State::running) {
         aborted_by = aborting_threshold(plan, total);
         if (aborted_by) order.store(RunControl::State::stopping_now);
@@ -414,7 +427,10 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     const auto* iterations = std::get_if<SharedIterations>(&plan.scenarios[scenario].shape);
     const std::uint64_t claimed = shared.claimed[scenario];
     if (iterations != nullptr && claimed < iterations->iterations && order.load() == RunControl::State::running) {
-      total.add_dropped(scenario, iterations->iterations - claimed, now());
+      const Instant at = now();
+      total.add_dropped(scenario, iterations->iterations - claimed, at);
+      if (options.samples != nullptr)
+        options.samples->sink(threads).add_dropped(scenario, iterations->iterations - claimed, at);
     }
   }
   facts.cpu_time = cpu_time() - cpu_before;

@@ -20,6 +20,7 @@
 #include "harness/base/time.h"
 #include "harness/metrics/summarize.h"
 #include "harness/metrics/tally.h"
+#include "harness/output/samples.h"
 #include "harness/scenario/plan.h"
 
 namespace sluice {
@@ -30,7 +31,8 @@ struct RunOptions {
   std::vector<int> cores;     // load threads are pinned to these, thread k to cores[k % size]; empty: not pinned
   bool kernel_stamps = true;  // false: user-space time for every event
   std::function<void(const RequestRecord&)>
-      on_record;  // sees each finished request, called by the load threads; may be empty
+      on_record;                    // sees each finished request, called by the load threads; may be empty
+  SampleWriter* samples = nullptr;  // gets every sample; has a sink for each load thread and one more; null: none
 };
 
 /// Stops a run from outside. Any thread may call; a signal handler may too.

@@ -345,6 +345,11 @@ std::string client_limit(const Plan& plan, const Tally& tally, const RunFacts& f
   const double unstamped =
       trust.events == 0 ? 1 : 1 - static_cast<double>(trust.events_kernel_stamped) / static_cast<double>(trust.events);
   const bool kernel_stamps = unstamped <= 0.05;
+  if (facts.samples_dropped > 0)
+    return fmt::format(
+        "{} of {} samples were dropped: they came faster than they could be written. The figures of this report are "
+        "whole, the files of samples are not",
+        facts.samples_dropped, facts.samples);
   const auto send_lag = p99_ms(trust.own_send_lag);
   const auto client_lag = p99_ms(tally.figure(Metric::client_lag).histogram);
   const auto loop_lag = p99_ms(tally.figure(Metric::loop_lag).histogram);
@@ -392,6 +397,8 @@ reports::Instrument instrument(const Plan& plan, const Tally& tally, const RunFa
   if (tally.window_s() > 0)
     result.cpu_percent = std::chrono::duration<double>(facts.cpu_time).count() / tally.window_s() * 100;
   result.threads = facts.threads;
+  result.samples = facts.samples;
+  result.samples_dropped = facts.samples_dropped;
   result.reason = client_limit(plan, tally, facts);
   result.verdict = result.reason.empty() ? "trusted" : "client-limited";
   return result;

@@ -173,6 +173,7 @@ class LayoutBuilder {
   void add_scenario(const ScenarioPlan& scenario, std::uint32_t index) {
     const Tags tags = merged(scenario.tags, {{"scenario", scenario.name}});
     layout_.scenario_first_step_.push_back(static_cast<StepId>(layout_.steps_.size()));
+    layout_.scenario_tags_.push_back(tags);
     layout_.objectives_.push_back(scenario.objectives);
     layout_.scenario_feeds_.resize(layout_.scenario_feeds_.size() + layout_.metrics());
     for (auto id = static_cast<FigureId>(layout_.metrics()); id < layout_.figures_.size(); ++id) {
@@ -201,7 +202,11 @@ class LayoutBuilder {
     } else if (const auto* http = std::get_if<HttpStep>(&step.verb)) {
       info.is_request = true;
       own.emplace_back("method", http->method);
-      own.emplace_back("url", http->url.text());
+      own.emplace_back("url", http->shown_url.empty() ? http->url.text() : http->shown_url);
+    } else if (const auto* socket = std::get_if<WebSocketStep>(&step.verb)) {
+      info.is_request = true;
+      own.emplace_back("method", "GET");
+      own.emplace_back("url", socket->url.text());
     }
     own.emplace_back("group", info.group);
     std::sort(own.begin(), own.end());

@@ -70,6 +70,8 @@ class TallyLayout {
   /// The catalogue's metrics and the file's own: so many of the figures are metrics as a whole.
   std::size_t metrics() const { return kMetricCount + custom_.size(); }
   MetricInfo info(Metric metric) const { return sluice::info(custom_, metric); }
+  /// Of what belongs to a scenario as a whole: its tags and its name.
+  const Tags& scenario_tags(std::uint32_t scenario) const { return scenario_tags_[scenario]; }
   /// The figure that threshold number `index` of the plan reads.
   FigureId figure_of_threshold(std::size_t index) const { return threshold_figures_[index]; }
   const std::vector<WindowsInfo>& windows() const { return windows_; }
@@ -132,6 +134,7 @@ class TallyLayout {
   std::vector<FigureInfo> figures_;
   std::vector<CustomMetric> custom_;
   std::vector<StepId> scenario_first_step_;
+  std::vector<Tags> scenario_tags_;
   std::vector<FigureId> threshold_figures_;
   std::vector<std::vector<Feed>> step_feeds_, scenario_feeds_;
   std::vector<std::vector<Feed>> check_feeds_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/scenario/http_reader.h"
 #include "harness/scenario/plan.h"
 #include "harness/scenario/plan_reader.h"
 
@@ -13,8 +14,9 @@ namespace sluice {
 
 class FlowReader {
  public:
-  /// Both must outlive it.
-  FlowReader(ScalarReader& scalars, ProblemList& problems) : scalars_(scalars), problems_(problems) {}
+  /// All must outlive it.
+  FlowReader(ScalarReader& scalars, ProblemList& problems, const ScenarioFiles& files)
+      : scalars_(scalars), problems_(problems), http_(scalars, problems, files) {}
 
   /// Those that metric steps may add to.
   void set_metrics(const std::vector<CustomMetric>& metrics) { metrics_ = &metrics; }
@@ -37,6 +39,7 @@ class FlowReader {
   ScalarReader& scalars_;
   ProblemList& problems_;
   const std::vector<CustomMetric>* metrics_ = nullptr;
+  HttpReader http_;
   std::map<std::string, std::vector<Step>> flows_;
   std::size_t steps_ = 0;  // of the flow being read
 };

@@ -16,7 +16,7 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"env", "map:text", "Variables with their defaults. The environment overrides them, -e NAME=VALUE overrides both."},
     {"target", "section:target", "What is tested.", true},
     {"warmup", "duration", "What is scheduled so soon after the start counts in no metric; default 0s."},
-    {"data", "map:section:data", "Data files by name; ${name.field} reads a row's field, one row an iteration."},
+    {"data", "map:section:data", "Data by name; ${name.field} reads a row's field, one row an iteration."},
     {"flows", "map:list:section:step", "Flows by name, for scenarios that share one."},
     {"scenarios", "map:section:scenario", "Who does what: each runs beside the others.", true},
     {"metrics", "map:section:metric", "Metrics of the file's own, by name; a flow's metric: adds samples."},
@@ -38,6 +38,11 @@ constexpr auto kTarget = std::to_array<KeyInfo>({
     {"auth", "section:auth", "Makes the Authorization header; none is sent when its values are empty."},
     {"model", "text", "Model of chat steps that name none; default: the server's first."},
     {"tls_verify", "truth", "Whether the server's certificate is verified; default true."},
+    {"tls", "section:tls", "Whom to trust, and what to show."},
+    {"cookies", "words:reset keep off",
+     "Each VU has its own: emptied with each iteration (reset, the default), kept for the whole run, or off."},
+    {"redirects", "whole", "How many an http step follows; 0: none; default 10."},
+    {"compression", "truth", "Whether http steps ask for gzip and deflate; default false."},
     {"connect_timeout", "duration", "Default 10s."},
     {"request_timeout", "duration", "Of a whole request, its stream included; default 120s."},
 });
@@ -60,12 +65,40 @@ constexpr auto kAuth = std::to_array<KeyInfo>({
     {"password", "text", "The user's."},
 });
 
+constexpr auto kTls = std::to_array<KeyInfo>({
+    {"verify", "truth", "Whether the server's certificate is verified; default true."},
+    {"ca", "text", "A PEM file of the authorities to trust, instead of the system's."},
+    {"cert", "text", "A PEM file: the certificate to show to a server that asks, and those between."},
+    {"key", "text", "A PEM file: that certificate's key, without a passphrase."},
+    {"server_name", "text", "Whom the target's certificate names, when it is not the host of its URL."},
+    {"min_version", "words:tls1.2 tls1.3", "Default tls1.2."},
+});
+
+constexpr auto kNetwork = std::to_array<KeyInfo>({
+    {"download_kbps", "whole", "Kilobits a second that each connection reads at most."},
+    {"upload_kbps", "whole", "Kilobits a second that each connection writes at most."},
+    {"latency", "duration", "One way: each request and each answer is so much later."},
+});
+
 constexpr auto kData = std::to_array<KeyInfo>({
-    {"file", "text", "Relative to the scenario file.", true},
-    {"format", "words:jsonl csv text",
-     "Default: by the file's ending (.jsonl, .ndjson, .csv, else text: a row a line, its field is text)."},
-    {"order", "words:sequential random", "Default sequential."},
+    {"file", "text", "Relative to the scenario file."},
+    {"format", "words:jsonl json csv text sharegpt",
+     "Default: by the file's ending (.jsonl, .ndjson, .json, .csv, else text: a row a line, its field is text)."},
+    {"limit", "whole", "Only the first so many rows are read."},
+    {"generate", "section:generate",
+     "Prompts of a wanted length, instead of a file; their fields are text and tokens."},
+    {"order", "words:sequential random unique",
+     "Default sequential. unique: each row once in the whole run, whoever reads it."},
+    {"at_end", "words:stop wrap",
+     "unique: when the rows have run out, no further iteration begins (stop, the default), or they start again."},
     {"seed", "whole", "Of a random order; default: the run's."},
+});
+
+constexpr auto kGenerate = std::to_array<KeyInfo>({
+    {"prompts", "whole", "How many.", true},
+    {"tokens", "text", "Of each: 512, or 100..500 for a length between; about one a word.", true},
+    {"prefix_tokens", "whole", "With how many of them all prompts begin alike; default 0."},
+    {"seed", "whole", "Default: the run's."},
 });
 
 constexpr auto kScenario = std::to_array<KeyInfo>({
@@ -100,6 +133,8 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
     {"graceful_stop", "duration", "How long iterations may go on after the end; default 30s."},
     {"tags", "map:text", "Tags of everything it measures, for selectors of thresholds."},
     {"objectives", "map:duration", "Limits by metric that a request must meet to count as good (goodput)."},
+    {"cookies", "words:reset keep off", "As the target's, for this scenario."},
+    {"network", "section:network", "A slower network than the real one."},
     {"flow", "text|list:section:step", "What each iteration does: the steps, or the name of a flow.", true},
 });
 
@@ -116,6 +151,7 @@ constexpr auto kStage = std::to_array<KeyInfo>({
 constexpr auto kStep = std::to_array<KeyInfo>({
     {"chat", "section:chat", "Asks the model: POST /v1/chat/completions."},
     {"http", "section:http", "One HTTP request."},
+    {"websocket", "section:websocket", "One session over WebSocket."},
     {"sleep", "range", "Waits: 1s, or 1s..3s for a random time between."},
     {"group", "text", "A name for some steps together, which stand under steps:."},
     {"steps", "list:section:step", "The steps of a group."},
@@ -159,9 +195,34 @@ constexpr auto kHttp = std::to_array<KeyInfo>({
     {"patch", "text", "A path on the target, or a whole URL."},
     {"delete", "text", "A path on the target, or a whole URL."},
     {"head", "text", "A path on the target, or a whole URL."},
+    {"method", "text", "Any other method, in capitals; stands with url."},
+    {"url", "text", "A path on the target, or a whole URL; stands with method."},
+    {"query", "map:(text|list:text)", "Names and values behind the URL's ?, percent-encoded."},
     {"json", "json", "The body as JSON."},
     {"body", "text", "The body as text."},
+    {"form", "map:(text|list:text)", "The body as a form, application/x-www-form-urlencoded."},
+    {"multipart", "map:(text|section:part)",
+     "The body as a form, multipart/form-data: texts, and files as {file: path}."},
+    {"file", "text", "The body is this file, relative to the scenario's; read once."},
+    {"compress", "words:gzip", "The body is sent compressed."},
+    {"compression", "truth", "Whether it asks for a compressed answer; default: the target's."},
+    {"redirects", "whole", "How many it follows; 0: none; default: the target's."},
     {"headers", "map:text", "Beside the target's."},
+});
+
+constexpr auto kPart = std::to_array<KeyInfo>({
+    {"file", "text", "Relative to the scenario's; read once.", true},
+    {"type", "text", "Its Content-Type; default: by the file's ending."},
+    {"filename", "text", "What the server is told; default: the file's own name."},
+});
+
+constexpr auto kWebSocket = std::to_array<KeyInfo>({
+    {"url", "text", "ws:// or wss://, or a path on the target.", true},
+    {"headers", "map:text", "Of the upgrade, beside the target's."},
+    {"send", "text|list:text", "Texts to send once it is open."},
+    {"receive", "whole", "How many messages to wait for; default 1."},
+    {"until", "text", "Instead: until a message contains this."},
+    {"ping", "truth", "Whether it asks for a pong and measures it; default false."},
 });
 
 constexpr auto kThreshold = std::to_array<KeyInfo>({
@@ -188,14 +249,19 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"target", "What is tested: url: or engine:.", kTarget},
     {"engine", "A sluice-engine started beside the run.", kEngine},
     {"auth", "Who asks.", kAuth},
+    {"tls", "How https is spoken.", kTls},
+    {"network", "A slower network than the real one.", kNetwork},
     {"data", "Rows for the flows to read.", kData},
+    {"generate", "Prompts made of common words.", kGenerate},
     {"scenario", "Some virtual users and what they do.", kScenario},
     {"scale_to", "Stretches stages.", kScaleTo},
     {"stage", "One ramp.", kStage},
-    {"step", "One step of a flow: chat, http, sleep, metric or group.", kStep},
+    {"step", "One step of a flow: chat, http, websocket, sleep, metric or group.", kStep},
     {"chat", "A question to the model.", kChat},
     {"message", "One turn.", kMessage},
-    {"http", "One request: get, post, put, patch, delete or head.", kHttp},
+    {"http", "One request: get, post, put, patch, delete or head, or any other method and url.", kHttp},
+    {"part", "A file in a form.", kPart},
+    {"websocket", "One session: connect, send, receive, close.", kWebSocket},
     {"threshold", "A threshold with its options.", kThreshold},
     {"metric", "A metric of the file's own.", kMetric},
     {"gates", "Thresholds that every run has.", kGates},

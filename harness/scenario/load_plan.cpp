@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <numeric>
 #include <set>
 
@@ -17,8 +16,9 @@
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
-#include "harness/scenario/data_file.h"
+#include "harness/scenario/data_reader.h"
 #include "harness/scenario/flow_reader.h"
+#include "harness/scenario/http_reader.h"
 #include "harness/scenario/load_reader.h"
 #include "harness/scenario/plan_reader.h"
 #include "harness/scenario/threshold_reader.h"
@@ -38,22 +38,6 @@ std::string base64(std::string_view bytes) {
     for (std::size_t j = 0; j < 4; ++j) out += j <= bytes.size() - i ? digits[group >> (18 - 6 * j) & 63] : '=';
   }
   return out;
-}
-
-Result<std::string> read_whole_file(const std::string& path, std::size_t bytes_max) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return fail("this is a folder");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return fail(std::filesystem::exists(path, error) ? "cannot be opened" : "there is no such file");
-  std::string bytes;
-  std::array<char, 65536> block{};
-  while (file) {
-    file.read(block.data(), block.size());
-    bytes.append(block.data(), static_cast<std::size_t>(file.gcount()));
-    if (bytes.size() > bytes_max) return fail(fmt::format("is larger than {} bytes", bytes_max));
-  }
-  if (file.bad()) return fail("cannot be read");
-  return {boost::system::in_place_value, std::move(bytes)};  // both T and Error can be made of a string
 }
 
 /// The most at one time; 0 where the plan does not say.
@@ -93,7 +77,13 @@ class Reader {
     Variables variables(env ? &env->value : nullptr, options_.overrides, options_.environment, problems_);
     ScalarReader scalars(variables, problems_);
     scalars_ = &scalars;
-    FlowReader flow_reader(scalars, problems_);
+    const ScenarioFiles files{std::filesystem::path(file_).parent_path().string(),
+                              [this](const std::string& path, std::size_t bytes_max) {
+                                return options_.read_file ? options_.read_file(path) : read_whole_file(path, bytes_max);
+                              }};
+    HttpReader http(scalars, problems_, files);
+    http_ = &http;
+    FlowReader flow_reader(scalars, problems_, files);
     flows_ = &flow_reader;
 
     plan_.file = file_;
@@ -112,7 +102,7 @@ class Reader {
     const auto* warmup = section.take("warmup");
     plan_.warmup = scalars.duration(warmup).value_or(Nanoseconds{});
     if (const auto* target = section.take("target")) read_target(*target);
-    if (const auto* data = section.take("data")) read_data_sets(*data);
+    if (const auto* data = section.take("data")) read_data_sets(*data, options_, plan_, scalars, problems_);
     if (const auto* metrics = section.take("metrics")) read_metrics(*metrics);
     flow_reader.set_metrics(plan_.metrics);
     if (const auto* flows = section.take("flows")) flow_reader.read_flows(*flows);
@@ -121,10 +111,12 @@ class Reader {
     if (const auto* gates = section.take("gates")) read_gates(*gates);
     if (const auto* thresholds = section.take("thresholds"))
       ThresholdReader(plan_, scalars, problems_).read_thresholds(*thresholds);
+    deal_unique_rows(root, plan_);
     plan_.env = variables.shown();
     variables.report_unused_overrides();
     scalars_ = nullptr;
     flows_ = nullptr;
+    http_ = nullptr;
   }
 
   // ---- target
@@ -151,7 +143,17 @@ class Reader {
     if (const auto* headers = section.take("headers")) target.headers = read_headers(*headers, *scalars_, problems_);
     if (const auto* auth = section.take("auth")) read_auth(*auth);
     target.model = scalars_->text(section.take("model")).value_or("");
-    target.tls_verify = scalars_->truth(section.take("tls_verify")).value_or(true);
+    const auto* tls_verify = section.take("tls_verify");
+    target.tls_verify = scalars_->truth(tls_verify).value_or(true);
+    if (const auto* tls = section.take("tls")) {
+      target.tls = http_->read_tls(*tls);
+      if (target.tls.verify && tls_verify)
+        problems_.add(tls_verify->place, "tls_verify: stands under tls: as verify: already");
+    }
+    target.cookies = http_->read_cookies(section.take("cookies"), "target").value_or(target.cookies);
+    if (const auto redirects = scalars_->whole(section.take("redirects"), 0, limits::redirects_max))
+      target.redirects = static_cast<std::uint32_t>(*redirects);
+    target.compression = scalars_->truth(section.take("compression")).value_or(false);
     target.connect_timeout =
         scalars_->positive_duration(section.take("connect_timeout")).value_or(target.connect_timeout);
     target.request_timeout =
@@ -227,55 +229,6 @@ class Reader {
     plan_.target.headers.emplace_back("Authorization", Template(value));
   }
 
-  // ---- data
-  // -----------------------------------------------------------------------------------------------------------
-
-  void read_data_sets(const YamlMember& member) {
-    if (!member.value.is_mapping())
-      return problems_.add(member.value.place, "data: must be a mapping of names to files");
-    for (const auto& entry : member.value.members) {
-      if (!is_word(entry.key))
-        problems_.add(entry.place, fmt::format("'{}' is no name for data: letters, digits, _ and -", entry.key));
-      read_data_set(entry);
-    }
-  }
-
-  void read_data_set(const YamlMember& entry) {
-    scalars_->unknown_data.insert(entry.key);  // until it has been read
-    Section section(entry.value, "data", fmt::format("data '{}'", entry.key), problems_);
-    if (!section.is_mapping()) return;
-    DataSet set;
-    set.name = entry.key;
-    const auto* file = section.take("file");
-    const auto format_name = scalars_->word(section.take("format"), "data");
-    const auto order = scalars_->word(section.take("order"), "data");
-    set.order = order == "random" ? DataSet::Order::random : DataSet::Order::sequential;
-    set.seed = scalars_->whole(section.take("seed"), 0, kWholeMax).value_or(plan_.seed);
-    const auto path = scalars_->text(file);
-    if (!path) return;
-    if (path->empty()) return problems_.add(file->value.place, "file: names no file");
-
-    const auto full = (std::filesystem::path(file_).parent_path() / *path).string();
-    const auto bytes =
-        options_.read_file ? options_.read_file(full) : read_whole_file(full, limits::data_file_bytes_max);
-    if (!bytes) return problems_.add(file->value.place, fmt::format("file: {}: {}", full, bytes.error().message));
-    const auto format = !format_name              ? data_format_of(*path)
-                        : *format_name == "jsonl" ? DataFormat::jsonl
-                        : *format_name == "csv"   ? DataFormat::csv
-                                                  : DataFormat::text;
-    auto rows = read_data(*bytes, format, full, problems_);
-    if (rows.rows.empty() && problems_.empty())
-      problems_.add(file->value.place, fmt::format("file: {} has no rows", full));
-    if (!rows.rows.empty()) scalars_->unknown_data.erase(entry.key);
-    for (const auto& field : rows.fields) {
-      const auto lacking = rows.lacking.find(field);
-      scalars_->hole_names[set.name + "." + field] = lacking == rows.lacking.end() ? 0 : lacking->second;
-    }
-    set.fields = std::move(rows.fields);
-    set.rows = std::move(rows.rows);
-    plan_.data.push_back(std::move(set));
-  }
-
   // ---- scenarios
 
   void read_scenarios(const YamlMember& member) {
@@ -314,6 +267,8 @@ class Reader {
     scenario.graceful_stop = scalars_->duration(section.take("graceful_stop")).value_or(scenario.graceful_stop);
     scenario.tags = read_tags(section.take("tags"), *scalars_, problems_);
     if (const auto* objectives = section.take("objectives")) scenario.objectives = read_objectives(*objectives);
+    scenario.cookies = http_->read_cookies(section.take("cookies"), "scenario");
+    if (const auto* network = section.take("network")) scenario.network = http_->read_network(*network);
     if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key);
     plan_.scenarios.push_back(std::move(scenario));
     if (warmup) check_warmup(warmup->place);
@@ -412,6 +367,7 @@ class Reader {
   ProblemList problems_;
   ScalarReader* scalars_ = nullptr;  // while read_file() runs
   FlowReader* flows_ = nullptr;      // likewise
+  HttpReader* http_ = nullptr;       // likewise
   Plan plan_;
 };
 

@@ -180,8 +180,8 @@ TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
       {"- chat: {prompt: a, check: status == 200}", "check: stands beside chat:"},
       {"- chat: hello", "chat must be a mapping"},
       {"- chat: {prompt: a}\n  http: {get: /}", "this has more: make them steps of their own"},
-      {"- check: status == 200", "a step needs one of chat, http, sleep, metric and group"},
-      {"- sleep: 1s\n  check: status == 200", "check: belongs to chat and http steps"},
+      {"- check: status == 200", "a step needs one of chat, http, websocket, sleep, metric and group"},
+      {"- sleep: 1s\n  check: status == 200", "check: belongs to chat, http and websocket steps"},
       {"- sleep: 10", "sleep: '10' is not a duration"},
       {"- sleep: 1s..x", "sleep: 'x' is not a duration"},
       {"- group: a", "a group needs steps:"},
@@ -198,7 +198,7 @@ TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
       {"- http: {get: /}\n  timeout: 0s", "timeout: must be longer than 0s"},
       {"- http: {get: /}\n  tags: {scenario: x}", "'scenario' is a tag that Sluice sets itself"},
       {"- capture: {a: b}", "unknown key 'capture': this version captures nothing"},
-      {"- websocket: {}", "this version has no websocket step"},
+      {"- websocket: {}", "websocket needs url:"},
       {"- http.post('/x'): {}", "write http: {post: ...}"},
       {"- chat: {prompt: \"${vu}\"}\n  check: chunks > ${vu}", "cannot stand in a check"},
       {"- chat: {prompt: a, max_tokens: \"${vu}\"}", "max_tokens: '${vu}' changes with each iteration"},
@@ -739,6 +739,83 @@ TEST(LoadPlan, HolesNameFieldsThatEveryRowHas) {
   EXPECT_THAT(with("${e.a}"), HasSubstr("no data has 'e.a'"));
 }
 
+const std::string kOneSecond = "executor: constant-vus\n    duration: 1s";
+
+TEST(LoadPlan, DataComesFromFilesOfAllFormats) {
+  const auto options = quiet_options({
+      {"dir/a.json", R"([{"q": {"text": "hi", "n": 2}}])"},
+      {"dir/b.json", R"([{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}])"},
+      {"dir/c.json", R"(["one", "two", "three"])"},
+  });
+  const auto plan = plan_of(around("- chat: {prompt: \"${a.q.text} ${b.prompt} ${c.text}\"}", kOneSecond,
+                                   "data:\n  a: {file: a.json}\n  b: {file: b.json, format: sharegpt}\n"
+                                   "  c: {file: c.json, limit: 2}"),
+                            options);
+  ASSERT_EQ(plan.data.size(), 3u);
+  EXPECT_THAT(plan.data[0].fields, ElementsAre("q", "q.text", "q.n"));
+  EXPECT_THAT(plan.data[1].rows, ElementsAre(ElementsAre("q", "a")));
+  EXPECT_EQ(plan.data[2].rows.size(), 2u);
+}
+
+TEST(LoadPlan, DataIsGenerated) {
+  const auto with = [](const std::string& generate) {
+    return around("- chat: {prompt: \"${g.text} ${g.tokens}\"}", kOneSecond,
+                  "data: {g: {generate: {" + generate + "}}}");
+  };
+  const auto plan = plan_of(with("prompts: 4, tokens: 20..30, seed: 3, prefix_tokens: 5"), quiet_options());
+  ASSERT_EQ(plan.data.size(), 1u);
+  EXPECT_THAT(plan.data[0].fields, ElementsAre("text", "tokens"));
+  EXPECT_EQ(plan.data[0].rows.size(), 4u);
+  const auto problems = [&](const std::string& generate) { return problems_of(with(generate), quiet_options()); };
+  EXPECT_THAT(problems("prompts: 4"), HasSubstr("tokens"));
+  EXPECT_THAT(problems("prompts: 4, tokens: 9..3"), HasSubstr("'9..3' is no number of tokens: write 512, or 100..500"));
+  EXPECT_THAT(problems("prompts: 4, tokens: 0"), HasSubstr("'0' is no number of tokens"));
+  EXPECT_THAT(problems("prompts: 4, tokens: 10, prefix_tokens: 11"),
+              HasSubstr("prefix_tokens: 11 are more than the 10 of the shortest prompt"));
+  EXPECT_THAT(problems("prompts: 2000000, tokens: 1000"), HasSubstr("at most 33554432 tokens together"));
+}
+
+TEST(LoadPlan, DataIsAFileOrGenerated) {
+  const auto problems = [](const std::string& data) {
+    return problems_of(around("- chat: {prompt: a}", kOneSecond, "data: {d: {" + data + "}}"),
+                       quiet_options({{"d.txt", "a\n"}, {"e.json", "[{\"conversations\": []}]"}}));
+  };
+  EXPECT_EQ(problems("file: d.txt, order: unique, at_end: wrap"), "");
+  EXPECT_THAT(problems("order: random"), HasSubstr("data 'd': needs file: or generate:"));
+  EXPECT_THAT(problems("file: d.txt, generate: {prompts: 1, tokens: 1}"), HasSubstr("has file and generate"));
+  EXPECT_THAT(problems("generate: {prompts: 1, tokens: 1}, limit: 3"), HasSubstr("limit: is for files"));
+  EXPECT_THAT(problems("file: d.txt, at_end: wrap"), HasSubstr("at_end: is for order: unique"));
+  EXPECT_THAT(problems("file: e.json, format: sharegpt"),
+              HasSubstr("e.json has no conversation with a human turn and an answer"));
+}
+
+TEST(LoadPlan, UniqueRowsAreDealtToTheScenariosThatReadThem) {
+  const auto plan = plan_of(
+      "name: n\ntarget: {url: http://h}\n"
+      "data:\n  d: {file: d.txt, order: unique}\n  dd: {file: d.txt, order: unique}\n"
+      "flows:\n  shared: [{chat: {prompt: \"${d.text}\"}}]\n"
+      "scenarios:\n"
+      "  a: {executor: constant-vus, duration: 1s, flow: [{chat: {prompt: \"${dd.text}\"}}]}\n"
+      "  b: {executor: constant-vus, duration: 1s, flow: shared}\n"
+      "  c: {executor: constant-vus, duration: 1s, flow: [{chat: {prompt: no d. here}}]}\n"
+      "  e: {executor: constant-vus, duration: 1s, flow: [{http: {get: \"/${d.text}\"}}]}\n",
+      quiet_options({{"dir/d.txt", "a\n"}}));
+  EXPECT_THAT(plan.data[0].dealt_to, ElementsAre(1u, 3u));
+  EXPECT_THAT(plan.data[1].dealt_to, ElementsAre(0u));
+}
+
+TEST(LoadPlan, ASecretInAUrlIsShownAsWritten) {
+  auto options = quiet_options();
+  options.overrides["API_TOKEN"] = "hunter2";
+  const auto plan =
+      plan_of(around("- http: {get: \"/a?key=${API_TOKEN}\"}", kOneSecond, "env: {API_TOKEN: \"\"}"), options);
+  const auto& step = plan.scenarios[0].flow[0];
+  const auto& http = std::get<HttpStep>(step.verb);
+  EXPECT_EQ(http.url.text(), "/a?key=hunter2");
+  EXPECT_EQ(http.shown_url, "/a?key=${API_TOKEN}");
+  EXPECT_EQ(step.name, "GET /a?key=${API_TOKEN}");
+}
+
 // ---- times
 // ------------------------------------------------------------------------------------------------------------
 
@@ -911,7 +988,7 @@ TEST(Schema, EveryTableIsReachedAndEveryKeyIsNamedOnce) {
       for (auto at = key.shape.find("section:"); at != std::string_view::npos;
            at = key.shape.find("section:", at + 1)) {
         const auto rest = key.shape.substr(at + 8);
-        reached.insert(std::string(rest.substr(0, rest.find('|'))));
+        reached.insert(std::string(rest.substr(0, rest.find_first_of("|)"))));
       }
     }
   }
