@@ -361,8 +361,8 @@ std::string value_cell(const std::optional<double>& value, const std::string& un
   return fmt::format("<td class=\"number\">{}</td>", value ? escaped(format_value(*value, unit)) : "–");
 }
 
-constexpr std::array<std::string_view, 8> kSections{"HTTP",    "WebSocket",  "Streaming", "Custom", "Execution",
-                                                    "Network", "Instrument", "System"};
+constexpr std::array<std::string_view, 8> kSections{"HTTP",      "WebSocket", "Custom",     "Streaming",
+                                                    "Execution", "Network",   "Instrument", "System"};
 
 /// Rows of one kind of table, by section.
 template <class Keep, class Row>

@@ -93,7 +93,8 @@ Task<> ArrivalPool::serve(OwnVu& vu, Turn turn) {
 
 void ArrivalPool::drop(Instant due) {
   around_.tally.add_dropped(scenario_, 1, due);
-  if (around_.samples != nullptr) around_.samples->add_dropped(scenario_, 1, due);
+  if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, due))
+    around_.samples->add_dropped(scenario_, 1, due);
 }
 
 void ArrivalPool::drop_waiting() {

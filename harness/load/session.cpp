@@ -4,8 +4,8 @@
 #include <limits>
 #include <string_view>
 
-#include "harness/load/data_rows.h"
 #include "harness/base/duration.h"
+#include "harness/load/data_rows.h"
 
 namespace sluice {
 namespace {
@@ -149,7 +149,7 @@ Task<> Session::run(Turn turn) {
   co_await run_steps(around_.program.flows[scenario_].steps);
   const Instant ended = now();
   around_.tally.add_iteration(scenario_, Nanoseconds(ended - began), ended, waiter_.interrupted());
-  if (around_.samples != nullptr)
+  if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, began))
     around_.samples->add_iteration(scenario_, Nanoseconds(ended - began), ended, waiter_.interrupted());
 }
 
@@ -173,7 +173,8 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
       if (!waiter_.interrupted()) {
         const Instant ended = now();
         around_.tally.add_group(step.id, Nanoseconds(ended - began), ended);
-        if (around_.samples != nullptr) around_.samples->add_group(step.id, Nanoseconds(ended - began), ended);
+        if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, began))
+          around_.samples->add_group(step.id, Nanoseconds(ended - began), ended);
       }
     }
     if (waiter_.interrupted()) co_return;
@@ -222,7 +223,7 @@ Task<> Session::run_request(const StepProgram& step) {
 
 void Session::tally(const StepProgram& step) {
   const bool counted = around_.tally.add(record_, step.id);
-  if (around_.samples != nullptr) around_.samples->add(record_, step.id);
+  if (around_.samples != nullptr && counted) around_.samples->add(record_, step.id);
   for (std::size_t i = 0; counted && i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
@@ -250,7 +251,8 @@ void Session::check(const StepProgram& step) {
     const CheckId id = step.first_check + static_cast<CheckId>(i);
     const bool passed = checks[i].condition.holds(scope);
     around_.tally.add_check(id, passed, record_.scheduled_at, record_.ended_at);
-    if (around_.samples != nullptr) around_.samples->add_check(id, passed, record_.ended_at);
+    if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, record_.scheduled_at))
+      around_.samples->add_check(id, passed, record_.ended_at);
   }
 }
 

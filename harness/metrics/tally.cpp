@@ -231,17 +231,23 @@ bool Tally::add(const RequestRecord& record, StepId step) {
   return true;
 }
 
-void Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session, StepId id) {
+bool Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session, StepId id) {
   SLUICE_CHECK(id < layout_->steps().size());
   const bool interrupted = r.outcome == Outcome::interrupted;
   const bool failed = r.outcome != Outcome::ok && !interrupted;
+  const std::uint32_t scenario = layout_->steps()[id].scenario;
+  if (is_warmup(scenario, r.scheduled_at)) {
+    ++scenarios_[scenario].warmup_requests;
+    return false;
+  }
   const Context context{.record = r,
                         .step = id,
-                        .scenario = layout_->steps()[id].scenario,
+                        .scenario = scenario,
                         .stream = false,
                         .interrupted = interrupted,
                         .http_failed = failed,
-                        .failed = failed};
+                        .failed = failed,
+                        .stage = stage_at(scenario, r.scheduled_at)};
   advance_to(r.ended_at);
   add_count(context, Metric::ws_sessions, 1);
   add_count(context, Metric::ws_msgs_sent, session.sent);
@@ -250,7 +256,10 @@ void Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session
   add_count(context, Metric::data_received, r.bytes_received);
   add_time(context, Metric::ws_connecting, r.started_at, session.opened_at);
   if (session.pong_time.count() >= 0) add_trend(context, Metric::ws_ping, session.pong_time.count());
-  if (interrupted) return;
+  Instant& last_at = scenarios_[scenario].last_at;
+  last_at = std::max(last_at, r.ended_at);
+  if (!stages_.empty()) add_to_stage(context);
+  if (interrupted) return true;
   add_time(context, Metric::ws_session_duration, r.started_at, r.ended_at);
   StepCount& step = steps_[id];
   ++step.requests;
@@ -260,6 +269,7 @@ void Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session
   add_rate(context, Metric::timed_out, r.outcome == Outcome::timed_out);
   add_rate(context, Metric::availability, !failed);
   if (failed) add_error(r);
+  return true;
 }
 
 void Tally::add_http(const Context& context) {

@@ -46,15 +46,19 @@ class Tally {
   /// `origin`: the start of the measured window, the same for all tallies of a run.
   Tally(std::shared_ptr<const TallyLayout> layout, Instant origin);
 
-  /// A session over WebSocket: no HTTP request in the figures, as in k6.
-  void add_websocket(const RequestRecord& record, const WebSocketRecord& session, StepId step);
   /// False when it belongs to the warm-up.
   bool add(const RequestRecord& record, StepId step);
+  /// A session over WebSocket: no HTTP request in the figures, as in k6. False when it belongs to the warm-up.
+  bool add_websocket(const RequestRecord& record, const WebSocketRecord& session, StepId step);
   void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);
   /// Iterations that were wanted and not begun, at the instant they were due.
   void add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at);
   /// The instants: of the request whose answer was checked.
   void add_check(CheckId check, bool passed, Instant scheduled_at, Instant ended_at);
+  /// Does what was scheduled then count in nothing?
+  bool is_warmup(std::uint32_t scenario, Instant scheduled_at) const {
+    return scheduled_at - origin_ < layout_->counts_from(scenario).count();
+  }
   /// A sample of a metric of the file's own, added by a metric step. What is no number (or below 0, where the kind has
   /// no such values: trends and counters) is rejected, and counted as such.
   void add_custom(StepId step, Metric metric, double value, Instant at);
@@ -172,9 +176,6 @@ class Tally {
   void add_rate(const Context& context, Metric metric, bool passed);
   template <class Apply>
   void feed_scenario(std::uint32_t scenario, Metric metric, Instant scheduled_at, Instant at, Apply apply);
-  bool is_warmup(std::uint32_t scenario, Instant scheduled_at) const {
-    return scheduled_at - origin_ < layout_->counts_from(scenario).count();
-  }
   std::int32_t stage_at(std::uint32_t scenario, Instant scheduled_at) const {
     return layout_->stage_at(scenario, Nanoseconds(scheduled_at - origin_));
   }

@@ -67,11 +67,11 @@ class TallyLayout {
   const std::vector<FigureInfo>& figures() const { return figures_; }
   std::uint32_t scenarios() const { return static_cast<std::uint32_t>(scenario_first_step_.size()); }
   StepId first_step(std::uint32_t scenario) const { return scenario_first_step_[scenario]; }
-  /// Of what belongs to a scenario as a whole: its tags and its name.
-  const Tags& scenario_tags(std::uint32_t scenario) const { return scenario_tags_[scenario]; }
   /// The catalogue's metrics and the file's own: so many of the figures are metrics as a whole.
   std::size_t metrics() const { return kMetricCount + custom_.size(); }
   MetricInfo info(Metric metric) const { return sluice::info(custom_, metric); }
+  /// Of what belongs to a scenario as a whole: its tags and its name.
+  const Tags& scenario_tags(std::uint32_t scenario) const { return scenario_tags_[scenario]; }
   /// The figure that threshold number `index` of the plan reads.
   FigureId figure_of_threshold(std::size_t index) const { return threshold_figures_[index]; }
   const std::vector<WindowsInfo>& windows() const { return windows_; }

@@ -62,8 +62,7 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   Section section(node, "step", "a step", problems_);
   if (!section.is_mapping()) return std::nullopt;
   const auto *chat = section.take("chat"), *http = section.take("http"), *sleep = section.take("sleep"),
-             *group = section.take("group"), *websocket = section.take("websocket"),
-             *metric = section.take("metric");
+             *group = section.take("group"), *websocket = section.take("websocket"), *metric = section.take("metric");
   const auto *children = section.take("steps"), *check = section.take("check"), *name = section.take("name");
   const auto *tags = section.take("tags"), *timeout = section.take("timeout");
   const auto verbs = std::array{chat, http, sleep, group, websocket, metric};
@@ -76,7 +75,8 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     if (count > 1) {
       problems_.add(
           node.place,
-          "a step has one of chat, http, websocket, sleep, metric and group, and this has more: make them steps of their own");
+          "a step has one of chat, http, websocket, sleep, metric and group, and this has more: make them steps of "
+          "their own");
     } else if (!spelled) {  // else the unknown key has been named already
       problems_.add(node.place, "a step needs one of chat, http, websocket, sleep, metric and group");
     }

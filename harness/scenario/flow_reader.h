@@ -38,8 +38,8 @@ class FlowReader {
 
   ScalarReader& scalars_;
   ProblemList& problems_;
-  HttpReader http_;
   const std::vector<CustomMetric>* metrics_ = nullptr;
+  HttpReader http_;
   std::map<std::string, std::vector<Step>> flows_;
   std::size_t steps_ = 0;  // of the flow being read
 };

@@ -183,6 +183,37 @@ class EndToEnd(unittest.TestCase):
         for check in summary["checks"]:
             self.assertEqual(check["fails"], 0, check)
 
+    def test_service_levels_hold_in_every_window(self):
+        summary, output = self.check_scenario("service_levels.yaml", time_scale=1)
+        self.assertGreater(summary["warmup_requests"], 0)
+        self.assertAlmostEqual(summary["warmup_s"], 1)
+        self.assertIn(f"warm-up: {summary['warmup_requests']} requests", output)
+        results = {(result["metric"], result["expression"]): result for result in summary["thresholds"]}
+        windows = results["ttft", "p(95) < 2s"]["windows"]
+        self.assertGreaterEqual(windows["judged"], 4)
+        self.assertEqual(windows["failed"], 0)
+        rush = summary["scenarios"][0]
+        self.assertEqual(len(rush["stages"]), 3)
+        self.assertEqual(sum(stage["requests"] for stage in rush["stages"]), rush["requests"])
+        self.assertEqual((rush["stages"][0]["from_s"], rush["stages"][0]["to_s"]), (-1, 2))
+        asked = summary["metrics"]["asked"]
+        self.assertTrue(asked["custom"])
+        self.assertGreater(asked["count"], rush["requests"] * 0.8)
+        self.assertIn("SCENARIOS AND STAGES", output)
+
+    def test_an_open_model_that_drops_iterations_fails_by_a_default_gate(self):
+        file = self.out / "busy.yaml"
+        self.out.mkdir(parents=True, exist_ok=True)
+        text = ("name: busy\ntarget: {engine: {model: tiny-coder, backend: scripted}}\nscenarios:\n  a:\n    executor: constant-arrival-rate\n"
+                "    rate: 50\n    duration: 1s\n    max_vus: 1\n    flow: [{chat: {prompt: a, max_tokens: 2}}, {sleep: 100ms}]\n")
+        file.write_text(text)
+        done = run("run", str(file), "--out-dir", str(self.out / "gated"))
+        self.assertEqual(done.returncode, 99, done.stdout + done.stderr)
+        self.assertIn("default gate", done.stdout)
+        file.write_text(text + "gates: {dropped_iterations: off, achieved_rate: off}\n")
+        done = run("run", str(file), "--out-dir", str(self.out / "open"))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
     def test_data_runs_and_leaves_every_sample(self):
         """Also what --out and --summary-export write, against the summary of the same run."""
         ndjson, table, export = (self.out.parent / name for name in ("a.ndjson.gz", "a.csv", "k6.json"))
@@ -260,37 +291,6 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual(summary["metrics"]["ws_ping"]["count"], 12)
         self.assertNotIn("http_reqs", [name for name, metric in summary["metrics"].items() if metric["count"]])
         self.assertIn("ws_connecting", output)
-
-    def test_service_levels_hold_in_every_window(self):
-        summary, output = self.check_scenario("service_levels.yaml", time_scale=1)
-        self.assertGreater(summary["warmup_requests"], 0)
-        self.assertAlmostEqual(summary["warmup_s"], 1)
-        self.assertIn(f"warm-up: {summary['warmup_requests']} requests", output)
-        results = {(result["metric"], result["expression"]): result for result in summary["thresholds"]}
-        windows = results["ttft", "p(95) < 2s"]["windows"]
-        self.assertGreaterEqual(windows["judged"], 4)
-        self.assertEqual(windows["failed"], 0)
-        rush = summary["scenarios"][0]
-        self.assertEqual(len(rush["stages"]), 3)
-        self.assertEqual(sum(stage["requests"] for stage in rush["stages"]), rush["requests"])
-        self.assertEqual((rush["stages"][0]["from_s"], rush["stages"][0]["to_s"]), (-1, 2))
-        asked = summary["metrics"]["asked"]
-        self.assertTrue(asked["custom"])
-        self.assertGreater(asked["count"], rush["requests"] * 0.8)
-        self.assertIn("SCENARIOS AND STAGES", output)
-
-    def test_an_open_model_that_drops_iterations_fails_by_a_default_gate(self):
-        file = self.out / "busy.yaml"
-        self.out.mkdir(parents=True, exist_ok=True)
-        text = ("name: busy\ntarget: {engine: {model: tiny-coder, backend: scripted}}\nscenarios:\n  a:\n    executor: constant-arrival-rate\n"
-                "    rate: 50\n    duration: 1s\n    max_vus: 1\n    flow: [{chat: {prompt: a, max_tokens: 2}}, {sleep: 100ms}]\n")
-        file.write_text(text)
-        done = run("run", str(file), "--out-dir", str(self.out / "gated"))
-        self.assertEqual(done.returncode, 99, done.stdout + done.stderr)
-        self.assertIn("default gate", done.stdout)
-        file.write_text(text + "gates: {dropped_iterations: off, achieved_rate: off}\n")
-        done = run("run", str(file), "--out-dir", str(self.out / "open"))
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_every_scenario_file_is_run_here(self):
         named = {"controlled.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "websocket.yaml"}
