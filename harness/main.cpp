@@ -55,6 +55,10 @@ int run_main(int argc, char** argv) {
   run_app->add_option("--seed", run.scenario.seed, "instead of the scenario's");
   run_app->add_option("--threads", run.scenario.threads, "that drive the load, instead of the scenario's")
       ->check(CLI::Range(1, 256));
+  run_app->add_option("--control", run.control,
+                      "HOST:PORT of the API that controls the run (default: 127.0.0.1:6565 with executor "
+                      "externally-controlled, else none)");
+  run_app->add_flag("--control-remote", run.control_remote, "lets --control listen on an address of other machines");
   run_app->add_flag("-q,--quiet", run.quiet, "no live line");
   bool no_color = false;
   run_app->add_flag("--no-color", no_color, "plain text");

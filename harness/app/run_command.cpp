@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +19,7 @@
 #include "harness/cohost/engine_process.h"
 #include "harness/cohost/probe.h"
 #include "harness/cohost/system_sampler.h"
+#include "harness/load/control_server.h"
 #include "harness/load/run.h"
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
@@ -133,6 +135,21 @@ std::unique_ptr<SystemSampler> sample_beside(const EngineTarget& wanted, const R
   return std::make_unique<SystemSampler>(std::move(options));
 }
 
+/// None where nobody asked for it and the scenario does not need it.
+Result<std::unique_ptr<ControlServer>> serve_control(const Plan& plan, const RunCommandOptions& options,
+                                                     RunControl& control, std::atomic<std::uint32_t>& vus_now) {
+  const auto controlled = std::find_if(plan.scenarios.begin(), plan.scenarios.end(), [](const ScenarioPlan& scenario) {
+    return std::holds_alternative<ExternallyControlled>(scenario.shape);
+  });
+  const bool needed = controlled != plan.scenarios.end();
+  if (!needed && options.control.empty()) return {boost::system::in_place_value, nullptr};
+  auto server = ControlServer::start(
+      options.control.empty() ? "127.0.0.1:6565" : options.control, options.control_remote, control,
+      needed ? std::get<ExternallyControlled>(controlled->shape).max_vus : 0, [&vus_now] { return vus_now.load(); });
+  if (server) fmt::print(stderr, "sluice: the run can be controlled at {}\n", (*server)->url());
+  return server;
+}
+
 LiveLine::Mode live_mode(bool quiet) {
   if (quiet) return LiveLine::Mode::none;
   return isatty(STDERR_FILENO) ? LiveLine::Mode::redrawn : LiveLine::Mode::lines;
@@ -205,10 +222,20 @@ int run_command(const RunCommandOptions& options) {
   run_options.target_url = target->url;
   run_options.samples = samples->get();
   if (plan->target.engine) run_options.cores = parse_cores(plan->target.engine->harness_cores).value();
+  std::atomic<std::uint32_t> vus_now{0};
+  auto control_server = serve_control(*plan, options, control, vus_now);
+  if (!control_server) {
+    leave_no_empty_folder();
+    return complain(control_server.error().message), kExitInvalid;
+  }
   LiveLine live(live_mode(options.quiet), stderr);
   std::unique_ptr<SystemSampler> sampler;
   if (target->engine) sampler = sample_beside(*plan->target.engine, *target);
-  auto result = run(*plan, run_options, control, [&live](const Progress& progress) { live.show(progress); });
+  auto result = run(*plan, run_options, control, [&](const Progress& progress) {
+    vus_now = progress.vus;
+    live.show(progress);
+  });
+  control_server->reset();
   live.clear();
   std::optional<SystemSamples> system;
   if (sampler) system = sampler->stop();

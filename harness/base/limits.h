@@ -22,6 +22,7 @@ inline constexpr std::size_t steps_max = 1'000;  // of one flow, groups included
 inline constexpr std::size_t stages_max = 1'000;
 inline constexpr std::uint32_t vus_max = 100'000;      // over all scenarios; files a process may open bound it further
 inline constexpr std::uint64_t rate_max = 10'000'000;  // arrivals a time_unit: more than a machine can begin a second
+inline constexpr std::size_t arrivals_waiting_max = 1'000'000;  // of a thread: a server so far behind does not recover
 inline constexpr std::uint32_t threads_max = 256;
 inline constexpr std::chrono::hours duration_max{24 * 30};  // of any one duration: far from overflow when summed
 

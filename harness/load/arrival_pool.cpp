@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "harness/base/limits.h"
 #include "harness/load/data_rows.h"
 #include "harness/load/schedule.h"
 
@@ -17,6 +18,7 @@ ArrivalPool::ArrivalPool(VuSurroundings& surroundings, std::uint32_t scenario, s
     : around_(surroundings),
       scenario_(scenario),
       vus_max_(vus_max),
+      waits_(std::get<ArrivalRate>(surroundings.plan.scenarios[scenario].shape).wait_when_busy),
       arrivals_(std::get<ArrivalRate>(surroundings.plan.scenarios[scenario].shape),
                 seed_of(surroundings.plan.seed, scenario)),
       waiter_(surroundings.loop) {
@@ -44,24 +46,29 @@ Task<> ArrivalPool::dispatch() {
       const Wake wake = co_await around_.loop.sleep_until(waiter_, std::max(due, at));
       if (wake == Wake::interrupted) break;
     }
-    begin(number, due);
+    arrive(number, due);
   }
   one_less();
 }
 
-void ArrivalPool::begin(std::uint64_t number, Instant due) {
-  if (free_.empty()) {
-    if (vus_.size() >= vus_max_) {
-      around_.tally.add_dropped(scenario_, 1, due);
-      if (around_.samples != nullptr) around_.samples->add_dropped(scenario_, 1, due);
-      return;
-    }
+void ArrivalPool::arrive(std::uint64_t number, Instant due) {
+  if (free_.empty() && vus_.size() < vus_max_) {
     const std::uint64_t vu = vus_.size() * around_.threads + around_.thread;
     vus_.push_back(std::make_unique<OwnVu>(around_, scenario_, vu));
     free_.push_back(vus_.back().get());
   }
-  OwnVu& vu = *free_.back();
-  free_.pop_back();
+  if (!free_.empty()) {
+    OwnVu& vu = *free_.back();
+    free_.pop_back();
+    begin(vu, number, due);
+  } else if (waits_ && waiting_.size() < limits::arrivals_waiting_max) {
+    waiting_.emplace_back(number, due);
+  } else {
+    around_.add_dropped(scenario_, 1, due);
+  }
+}
+
+void ArrivalPool::begin(OwnVu& vu, std::uint64_t number, Instant due) {
   vu.busy = true;
   ++around_.living;
   around_.change_active(scenario_, +1);
@@ -71,11 +78,22 @@ void ArrivalPool::begin(std::uint64_t number, Instant due) {
 
 Task<> ArrivalPool::serve(OwnVu& vu, Turn turn) {
   co_await vu.session.run(turn);
+  while (!waiting_.empty() && !vu.session.waiter().interrupted()) {
+    const auto [number, due] = waiting_.front();
+    waiting_.pop_front();
+    const Turn next{number, vu.number, number, due};
+    co_await vu.session.run(next);
+  }
   vu.session.waiter().clear_interrupt();
   vu.busy = false;
   around_.change_active(scenario_, -1);
   free_.push_back(&vu);
   one_less();
+}
+
+void ArrivalPool::drop_waiting() {
+  for (const auto& [number, due] : waiting_) around_.add_dropped(scenario_, 1, due);
+  waiting_.clear();
 }
 
 void ArrivalPool::one_less() {
@@ -84,6 +102,7 @@ void ArrivalPool::one_less() {
 
 void ArrivalPool::cut_if_due(Instant now) {
   if (now < cut_at_) return;
+  drop_waiting();
   for (const auto& vu : vus_) {
     if (vu->busy && !vu->session.waiter().interrupted()) vu->session.waiter().interrupt();
   }
@@ -92,6 +111,7 @@ void ArrivalPool::cut_if_due(Instant now) {
 void ArrivalPool::stop(Instant latest) {
   cut_at_ = std::min(cut_at_, latest);
   waiter_.interrupt();
+  drop_waiting();
 }
 
 }  // namespace sluice

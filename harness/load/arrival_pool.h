@@ -2,12 +2,14 @@
 // free.
 //
 // VUs are made on demand up to a cap and used again, the last to have ended first, so that few connections stay in use.
-// An arrival that finds all of them busy is dropped and counted; it is never begun late instead. Thread k of n takes
-// arrivals k, k+n, ... of one plan.
+// An arrival that finds all of them busy is dropped and counted, or waits for the first to be free, as the plan says:
+// its times from the schedule then tell the truth about the wait. Thread k of n takes arrivals k, k+n, ... of one plan.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "harness/load/arrivals.h"
@@ -41,15 +43,19 @@ class ArrivalPool {
 
   Task<> dispatch();
   Task<> serve(OwnVu& vu, Turn turn);
-  void begin(std::uint64_t number, Instant due);
+  void arrive(std::uint64_t number, Instant due);
+  void begin(OwnVu& vu, std::uint64_t number, Instant due);
+  void drop_waiting();
   void one_less();
 
   VuSurroundings& around_;
   const std::uint32_t scenario_, vus_max_;
+  const bool waits_;
   Arrivals arrivals_;
   Waiter waiter_;  // for the next arrival
   std::vector<std::unique_ptr<OwnVu>> vus_;
   std::vector<OwnVu*> free_;
+  std::deque<std::pair<std::uint64_t, Instant>> waiting_;  // arrivals, by number and when they were due
   Instant cut_at_;
   Task<> dispatching_;
 };

@@ -340,11 +340,17 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       }
       continue;
     }
-    if (const auto* controlled = std::get_if<ExternallyControlled>(&shape)) {
-      shared.vus_wanted[scenario] = controlled->vus;
-    }
     for (std::uint32_t number = 0; number < count; ++number) shards[next++ % threads]->add_vu(scenario, number, count);
   }
+
+  const auto pass_on_vus = [&] {
+    for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
+      const auto* controlled = std::get_if<ExternallyControlled>(&plan.scenarios[i].shape);
+      if (controlled == nullptr) continue;
+      shared.vus_wanted[i].store(control.paused() ? 0 : control.vus_wanted().value_or(controlled->vus));
+    }
+  };
+  pass_on_vus();
 
   const Nanoseconds cpu_before = cpu_time();
   std::mutex mutex;
@@ -369,6 +375,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     while (running > 0) {
       ended.wait_for(lock, std::chrono::milliseconds(10));
       if (!aborted_by) order.store(std::max(order.load(), control.state()));
+      pass_on_vus();
       const Instant at = now();
       if (at < next_second || running == 0) continue;
       // The threads publish at the second too; a thread that is late is not waited for long.

@@ -49,8 +49,19 @@ class RunControl {
   void stop_now() { state_.store(State::stopping_now); }
   State state() const { return state_.load(std::memory_order_relaxed); }
 
+  /// externally-controlled: how many VUs are to iterate (more than its max_vus: those), and whether they do at all.
+  void set_vus(std::uint32_t vus) { vus_wanted_.store(vus); }
+  void set_paused(bool paused) { paused_.store(paused); }
+  std::optional<std::uint32_t> vus_wanted() const {
+    const std::int64_t vus = vus_wanted_.load();
+    return vus < 0 ? std::nullopt : std::optional(static_cast<std::uint32_t>(vus));
+  }
+  bool paused() const { return paused_.load(); }
+
  private:
   std::atomic<State> state_{State::running};
+  std::atomic<std::int64_t> vus_wanted_{-1};  // -1: what the plan says
+  std::atomic<bool> paused_{false};
 };
 
 /// How a run stands, once a second.

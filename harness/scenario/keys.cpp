@@ -97,6 +97,10 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
     {"max_vus", "whole",
      "Arrival rates: an arrival that finds so many VUs busy is dropped; default: what open files allow. "
      "externally-controlled: how many there may be."},
+    {"when_busy", "words:drop wait",
+     "Arrival rates: what becomes of an arrival that finds max_vus busy: dropped, the default, as k6 does, or begun "
+     "late; "
+     "times from the schedule then include its wait."},
     {"pre_allocated_vus", "whole", "k6's; not needed here: VUs are made when they are needed."},
     {"graceful_ramp_down", "duration",
      "ramping-vus: how long a VU that is ramped down may finish its iteration; default 30s."},

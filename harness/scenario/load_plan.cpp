@@ -218,7 +218,12 @@ class Reader {
         problems_.add(entry.place, fmt::format("'{}' is no name for a scenario: letters, digits, _ and -", entry.key));
       read_scenario(entry);
     }
-    for (const auto& scenario : plan_.scenarios) vus += vus_of(scenario.shape);
+    int controlled = 0;
+    for (const auto& scenario : plan_.scenarios) {
+      vus += vus_of(scenario.shape);
+      if (std::holds_alternative<ExternallyControlled>(scenario.shape) && ++controlled > 1)
+        problems_.add(scenario.place, "executor: one scenario of a file can be externally-controlled");
+    }
     if (vus > limits::vus_max)
       problems_.add(member.place, fmt::format("{} VUs together: at most {} are run", vus, limits::vus_max));
   }

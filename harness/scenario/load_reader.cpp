@@ -26,12 +26,14 @@ const std::vector<ExecutorOptions>& executors() {
       {"ramping-vus", {"stages"}, {"start_vus", "graceful_ramp_down", "scale_to"}},
       {"shared-iterations", {}, {"vus", "iterations", "max_duration"}},
       {"per-vu-iterations", {}, {"vus", "iterations", "max_duration"}},
-      {"constant-arrival-rate", {"rate", "duration"}, {"time_unit", "max_vus", "pre_allocated_vus"}},
-      {"ramping-arrival-rate", {"stages"}, {"start_rate", "time_unit", "max_vus", "pre_allocated_vus"}},
-      {"poisson", {}, {"rate", "duration", "stages", "start_rate", "time_unit", "max_vus", "pre_allocated_vus"}},
+      {"constant-arrival-rate", {"rate", "duration"}, {"time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
+      {"ramping-arrival-rate", {"stages"}, {"start_rate", "time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
+      {"poisson",
+       {},
+       {"rate", "duration", "stages", "start_rate", "time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
       {"gamma",
        {"burstiness"},
-       {"rate", "duration", "stages", "start_rate", "time_unit", "max_vus", "pre_allocated_vus"}},
+       {"rate", "duration", "stages", "start_rate", "time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
       {"externally-controlled", {}, {"vus", "max_vus", "duration"}},
   };
   return all;
@@ -141,6 +143,7 @@ class LoadReader {
     shape.time_unit = time("time_unit").value_or(shape.time_unit);
     shape.burstiness = scalars_.number(option("burstiness"), 0.001, 1000).value_or(1);
     shape.max_vus = read_vus(option("max_vus"), 1).value_or(0);
+    shape.wait_when_busy = scalars_.word(option("when_busy"), "scenario") == "wait";
     read_vus(option("pre_allocated_vus"), 0);  // k6 needs it; here VUs are made when they are needed
     const auto *rate_member = option("rate"), *stages = option("stages");
     if (shape.executor == poisson || shape.executor == gamma) {

@@ -136,8 +136,9 @@ struct ArrivalRate {
   std::uint64_t start_micro = 0;  // rates: millionths of an arrival per time_unit, so that they stay exact
   Nanoseconds time_unit = std::chrono::seconds(1);
   std::vector<Stage> stages;
-  double burstiness = 1;      // gamma: its shape, mean gap unchanged; 1 is poisson, below it arrivals come in bursts
-  std::uint32_t max_vus = 0;  // 0: as many as the open files that a process may have allow
+  double burstiness = 1;        // gamma: its shape, mean gap unchanged; 1 is poisson, below it arrivals come in bursts
+  std::uint32_t max_vus = 0;    // 0: as many as the open files that a process may have allow
+  bool wait_when_busy = false;  // an arrival that finds max_vus busy waits for one; else it is dropped
 };
 /// VUs are started and stopped while the run lasts, through the control API (harness/load/control.h).
 struct ExternallyControlled {

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -101,6 +102,38 @@ class EndToEnd(unittest.TestCase):
     def test_streaming_runs_scaled_down(self):
         self.check_scenario("streaming.yaml", time_scale=0.02)
 
+    def test_executors_each_begin_what_they_are_to(self):
+        summary, _ = self.check_scenario("executors.yaml", time_scale=1)
+        scenarios = {scenario["name"]: scenario for scenario in summary["scenarios"]}
+        iterations = {name: scenario["iterations"] for name, scenario in scenarios.items()}
+        self.assertEqual(iterations["shared"], 20)
+        self.assertEqual(iterations["each"], 20)
+        self.assertEqual(iterations["steady"], 30)
+        self.assertEqual(iterations["rising"], 42, "the area under its rate: 22 + 20")
+        self.assertEqual({scenario["dropped"] for scenario in scenarios.values()}, {0})
+
+    def test_controlled_takes_orders_while_it_runs(self):
+        process = subprocess.Popen([SLUICE, "run", "scenarios/controlled.yaml", "--out-dir", str(self.out), "--control", "127.0.0.1:0"],
+                                   cwd=ROOT, env=PLAIN_ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        line = process.stderr.readline()
+        self.assertIn("can be controlled at http://127.0.0.1:", line)
+        url = line.split()[-1]
+
+        def patch(body):
+            request = urllib.request.Request(url, json.dumps(body).encode(), method="PATCH")
+            return json.load(urllib.request.urlopen(request, timeout=10))
+
+        def vus():
+            return json.load(urllib.request.urlopen(url, timeout=10))["vus"]
+
+        self.assertEqual(patch({"vus": 7})["vus-max"], 20)
+        self.assertTrue(wait_until(lambda: vus() == 7, 10))
+        patch({"stopped": True})
+        out, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 105, out + errors)
+        self.assertEqual(self.summary()["scenarios"][0]["vus_max"], 7)
+
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
         engine = summary["engine"]
@@ -170,7 +203,8 @@ class EndToEnd(unittest.TestCase):
         self.assertIn("THRESHOLDS", done.stderr)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"data.yaml", "quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml"}
+        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml", "controlled.yaml",
+                 "data.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

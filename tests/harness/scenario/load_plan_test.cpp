@@ -227,7 +227,19 @@ TEST(LoadPlan, RefusesLoadsThatMakeNoSense) {
       {"executor: ramping-vus\n    stages: [{duration: 720h, target: 1}, {duration: 720h, target: 1}]",
        "stages: last longer than 720h"},
       {"executor: rampingVUs", "executor: unknown 'rampingVUs'; did you mean 'ramping-vus'?"},
-      {"executor: shared-iterations", "'shared-iterations' is not in this version"},
+      {"executor: shared-iterations\n    vus: 3\n    iterations: 2", "2 iterations are too few for 3 VUs to share"},
+      {"executor: per-vu-iterations\n    duration: 1s",
+       "duration: belongs to executor: constant-vus, constant-arrival-rate, poisson, gamma, externally-controlled"},
+      {"executor: constant-arrival-rate", "scenario 'a' needs rate:"},
+      {"executor: constant-arrival-rate\n    rate: 0\n    duration: 1s", "rate: must be over 0"},
+      {"executor: constant-arrival-rate\n    rate: 0.0000001\n    duration: 1s", "choose a longer time_unit"},
+      {"executor: constant-arrival-rate\n    rate: 2\n    duration: 1s\n    when_busy: waits", "did you mean 'wait'?"},
+      {"executor: ramping-arrival-rate\n    stages: [{duration: 1s, target: 0}]", "no target is over 0"},
+      {"executor: poisson", "scenario 'a' needs rate: and duration:, or stages:"},
+      {"executor: poisson\n    rate: 2", "scenario 'a' needs duration:"},
+      {"executor: poisson\n    start_rate: 2\n    rate: 2\n    duration: 1s", "start_rate: goes with stages:"},
+      {"executor: gamma\n    rate: 2\n    duration: 1s", "scenario 'a' needs burstiness:"},
+      {"executor: externally-controlled\n    vus: 4\n    max_vus: 2", "2 are fewer than the 4 to begin with"},
       {"executor: constant-vus\n    duration: 1s\n    gracefulStop: 1s", "here it is written 'graceful_stop'"},
       {"executor: constant-vus\n    duration: 1s\n    startVUs: 1", "here it is written 'start_vus'"},
       {"executor: constant-vus\n    duration: 1s\n    exec: x", "name a flow instead"},
@@ -241,6 +253,29 @@ TEST(LoadPlan, RefusesLoadsThatMakeNoSense) {
     crowd += fmt::format("  b{}: {{executor: constant-vus, vus: 50000, duration: 1s, flow: [{{sleep: 1s}}]}}\n", i);
   }
   EXPECT_THAT(problems_of(crowd), HasSubstr("150001 VUs together: at most 100000 are run"));
+}
+
+TEST(LoadPlan, ReadsArrivalRatesExactly) {
+  const auto shape_of = [](const std::string& scenario) {
+    const auto plan = plan_of(around(kStep, scenario));
+    return std::get<ArrivalRate>(plan.scenarios.at(0).shape);
+  };
+  const ArrivalRate constant = shape_of(
+      "executor: constant-arrival-rate\n    rate: 0.1\n    duration: 30s\n    time_unit: 1m\n    max_vus: 7\n    "
+      "pre_allocated_vus: 3\n    when_busy: wait");
+  EXPECT_EQ(constant.executor, ArrivalRate::Executor::constant);
+  EXPECT_EQ(constant.start_micro, 100'000u);
+  EXPECT_EQ(constant.time_unit, std::chrono::minutes(1));
+  EXPECT_EQ(constant.max_vus, 7u);
+  EXPECT_TRUE(constant.wait_when_busy);
+  ASSERT_EQ(constant.stages.size(), 1u);
+  EXPECT_EQ(constant.stages[0].target_micro, 100'000u);
+  const ArrivalRate gamma =
+      shape_of("executor: gamma\n    burstiness: 0.5\n    start_rate: 2\n    stages: [{duration: 1s, target: 2.5}]");
+  EXPECT_EQ(gamma.burstiness, 0.5);
+  EXPECT_EQ(gamma.start_micro, 2'000'000u);
+  EXPECT_EQ(gamma.stages.at(0).target_micro, 2'500'000u);
+  EXPECT_FALSE(gamma.wait_when_busy);
 }
 
 TEST(LoadPlan, RefusesTargetsThatCannotBe) {

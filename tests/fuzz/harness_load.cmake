@@ -1,0 +1,1 @@
+sluice_fuzzer(status_change SOURCES status_change_fuzz.cpp LIBRARIES sluice_load)
