@@ -100,6 +100,7 @@ std::string_view section_of(const MetricSummary& metric) {
   };
   if (name.starts_with("http_") || any_of({"connect_failed", "timed_out", "availability"})) return "HTTP";
   if (name.starts_with("data_")) return "Network";
+  if (name.starts_with("ws_")) return "WebSocket";
   if (any_of({"client_lag", "loop_lag", "sched_lag", "send_lag"})) return "Instrument";
   if (any_of({"iterations", "iteration_duration", "dropped_iterations", "vus", "vus_max", "group_duration", "checks"}))
     return "Execution";

@@ -358,7 +358,7 @@ std::string value_cell(const std::optional<double>& value, const std::string& un
   return fmt::format("<td class=\"number\">{}</td>", value ? escaped(format_value(*value, unit)) : "–");
 }
 
-constexpr std::array<std::string_view, 6> kSections{"HTTP",    "Streaming",  "Execution",
+constexpr std::array<std::string_view, 7> kSections{"HTTP",    "WebSocket",  "Streaming", "Execution",
                                                     "Network", "Instrument", "System"};
 
 /// Rows of one kind of table, by section.

@@ -262,7 +262,7 @@ void print_metrics(Page& page, const Summary& summary) {
   const std::vector<Column> trends = trend_columns(shown, page.width() - width - 2);
 
   bool first = true;
-  for (const std::string_view section : {"HTTP", "Streaming", "Execution", "Network", "Instrument"}) {
+  for (const std::string_view section : {"HTTP", "WebSocket", "Streaming", "Execution", "Network", "Instrument"}) {
     bool begun = false;
     for (std::size_t row = 0; row < shown.size(); ++row) {
       const MetricSummary& metric = shown[row];

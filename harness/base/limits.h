@@ -50,6 +50,22 @@ inline constexpr std::size_t headers_kept = 100;
 inline constexpr std::size_t content_events_kept = 1'000'000;  // of one stream: a million tokens at 40 bytes each
 inline constexpr std::size_t stream_id_bytes_kept = 128;
 
+// ---- http, beside the answers' bodies
+// ----------------------------------------------------------------------------------
+inline constexpr std::size_t body_file_bytes_max = 64u << 20;  // held in memory, and sent whole
+inline constexpr std::size_t cookie_bytes_max = 4096;          // name, value and attributes, as browsers bound them
+inline constexpr std::size_t cookies_per_vu_max = 100;
+inline constexpr std::size_t set_cookies_kept = 50;  // of one answer
+inline constexpr std::size_t location_bytes_max = 8192;
+inline constexpr std::uint64_t redirects_max = 50;
+inline constexpr std::size_t redirect_hosts_max = 64;  // found by redirects, each looked up once a thread
+
+// ---- websocket
+// ---------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t ws_message_bytes_max = 16u << 20;  // one message put together
+inline constexpr std::size_t ws_head_bytes_max = 32u << 10;     // of the answer to the upgrade
+inline constexpr std::size_t ws_texts_max = 10'000;             // that one step sends
+inline constexpr std::uint64_t ws_messages_max = 10'000'000;    // that one step waits for
 // ---- samples
 // -----------------------------------------------------------------------------------------------------------
 inline constexpr std::size_t sample_ring_bytes = 8u << 20;  // of one load thread: 0.4 s of 100,000 requests a second

@@ -34,8 +34,10 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
         "Share of requests without a whole answer of status 2xx or 3xx: no connection, timed out, broken off, not "
         "HTTP, or status 4xx or 5xx. Interrupted requests do not count. What is wrong inside a whole stream counts in "
         "stream_failed."),
-    METRIC(connect_failed, rate, none, "Share of requests that found no connection, TLS included."),
-    METRIC(timed_out, rate, none, "Share of requests whose time-out passed before the answer was whole."),
+    METRIC(connect_failed, rate, none,
+           "Share of requests and WebSocket sessions that found no connection, TLS included."),
+    METRIC(timed_out, rate, none,
+           "Share of requests and WebSocket sessions whose time-out passed before they were whole."),
     METRIC(availability, gauge, none,
            "1 minus the share of failed or dropped requests; a failed stream is a failed request."),
     METRIC(data_sent, counter, bytes, "Bytes sent, headers included."),
@@ -111,6 +113,14 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
     METRIC(loop_lag, trend, milliseconds, "The harness's own delay: how late an event loop's timer woke up."),
     METRIC(sched_lag, trend, milliseconds, "The harness's own delay: t_start - t_sched."),
     METRIC(send_lag, trend, milliseconds, "t_sent - t_sched: connecting and sending included."),
+    METRIC(ws_sessions, counter, none, "WebSocket sessions begun, whatever became of them."),
+    METRIC(ws_connecting, trend, milliseconds,
+           "From a session's start until its upgrade was accepted: connecting and the TLS handshake included."),
+    METRIC(ws_session_duration, trend, milliseconds,
+           "From a session's start until its connection was closed; interrupted sessions do not count."),
+    METRIC(ws_msgs_sent, counter, none, "Messages sent over WebSocket."),
+    METRIC(ws_msgs_received, counter, none, "Messages received over WebSocket."),
+    METRIC(ws_ping, trend, milliseconds, "From our ping until its pong, where a step asks for one."),
     METRIC(gpu_utilization, trend, percent,
            "Share of the time in which the GPU of the co-hosted engine ran a kernel; sampled once a second, as all of "
            "the system."),

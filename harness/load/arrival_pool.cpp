@@ -64,7 +64,7 @@ void ArrivalPool::arrive(std::uint64_t number, Instant due) {
   } else if (waits_ && waiting_.size() < limits::arrivals_waiting_max) {
     waiting_.emplace_back(number, due);
   } else {
-    around_.add_dropped(scenario_, 1, due);
+    drop(due);
   }
 }
 
@@ -91,8 +91,13 @@ Task<> ArrivalPool::serve(OwnVu& vu, Turn turn) {
   one_less();
 }
 
+void ArrivalPool::drop(Instant due) {
+  around_.tally.add_dropped(scenario_, 1, due);
+  if (around_.samples != nullptr) around_.samples->add_dropped(scenario_, 1, due);
+}
+
 void ArrivalPool::drop_waiting() {
-  for (const auto& [number, due] : waiting_) around_.add_dropped(scenario_, 1, due);
+  for (const auto& [number, due] : waiting_) drop(due);
   waiting_.clear();
 }
 

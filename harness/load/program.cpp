@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <string_view>
 
+#include "harness/load/http_body.h"
+#include "harness/net/websocket_frames.h"
+
 namespace sluice {
 namespace {
 
@@ -37,7 +40,10 @@ bool same_name(std::string_view a, std::string_view b) {
          std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
-bool is_absolute(std::string_view url) { return url.starts_with("http://") || url.starts_with("https://"); }
+bool is_absolute(std::string_view url) {
+  return url.starts_with("http://") || url.starts_with("https://") || url.starts_with("ws://") ||
+         url.starts_with("wss://");
+}
 
 /// Writes a head, header by header; what was given first stays.
 class HeadWriter {
@@ -133,8 +139,19 @@ bool is_static(const Plan& plan, const Step& step) {
              return message.role.is_static() && message.content.is_static();
            });
   }
+  if (const auto* socket = std::get_if<WebSocketStep>(&step.verb))
+    return socket->url.is_static() && all_static(socket->headers);
   const auto& http = std::get<HttpStep>(step.verb);
-  return http.url.is_static() && http.body.is_static() && all_static(http.headers);
+  return http.url.is_static() && has_static_body(http) && all_static(http.headers);
+}
+
+/// What stands in the request line of a request to `url`.
+std::string target_in(const Endpoint& endpoint, std::string url) {
+  if (!is_absolute(url)) return endpoint.path + url;
+  const std::size_t path = url.find_first_of("/?", url.find("://") + 3);
+  url = path == std::string::npos ? "/" : url.substr(path);
+  if (url.starts_with('?')) url.insert(0, 1, '/');
+  return url;
 }
 
 class Builder {
@@ -144,6 +161,11 @@ class Builder {
 
   Result<void> build(std::uint32_t scenario) {
     FlowProgram flow;
+    const ScenarioPlan& about = plan_.scenarios[scenario];
+    flow.cookies = about.cookies.value_or(plan_.target.cookies);
+    constexpr std::uint64_t kBytesPerKilobit = 125;
+    flow.shape = {about.network.download_kbps * kBytesPerKilobit, about.network.upload_kbps * kBytesPerKilobit,
+                  about.network.latency};
     next_ = layout_.first_step(scenario);
     if (auto built = add_steps(plan_.scenarios[scenario].flow, flow.steps, flow); !built) return built.error();
     program_.flows.push_back(std::move(flow));
@@ -183,9 +205,15 @@ class Builder {
       made.answer = chat->stream ? ExchangeRequest::Answer::stream : ExchangeRequest::Answer::chat;
       flow.streams = flow.streams || chat->stream;
     } else {
-      const auto& http = std::get<HttpStep>(step.verb);
-      made.head = http.method == "HEAD";
-      const std::string url = http.url.text();
+      const auto* http = std::get_if<HttpStep>(&step.verb);
+      if (http != nullptr) {
+        made.head = http->method == "HEAD";
+        made.redirects = http->redirects.value_or(plan_.target.redirects);
+      } else {
+        made.verb = StepProgram::Verb::websocket;
+        program_.sockets = true;
+      }
+      const std::string url = http != nullptr ? http->url.text() : std::get<WebSocketStep>(step.verb).url.text();
       if (is_absolute(url)) {
         if (auto found = find_endpoint(step, url, made); !found) return found.error();
       } else if (!url.starts_with('/')) {
@@ -202,13 +230,15 @@ class Builder {
   }
 
   Result<void> find_endpoint(const Step& step, std::string_view url, StepProgram& made) {
-    const std::size_t path = url.find('/', url.find("://") + 3);
+    const std::size_t path = url.find_first_of("/?", url.find("://") + 3);
     const std::string_view server = url.substr(0, path);
     if (server.find("${") != std::string_view::npos) {
       return fail(fmt::format("{}:{}:{}: '{}': the host of a URL cannot vary while the load runs", plan_.file,
                               step.place.line, step.place.column, url));
     }
-    auto endpoint = parse_endpoint(server);
+    // ws:// is http:// until the upgrade.
+    auto endpoint =
+        parse_endpoint(server.starts_with("ws") ? "http" + std::string(server.substr(2)) : std::string(server));
     if (!endpoint) {
       return fail(
           fmt::format("{}:{}:{}: {}", plan_.file, step.place.line, step.place.column, endpoint.error().message));
@@ -271,27 +301,37 @@ void render_request(const Program& program, const StepProgram& step, const Scope
     head.add("Accept", chat->stream ? "text/event-stream" : "application/json");
     head.add("Content-Type", "application/json");
     head.add("Content-Length", std::to_string(body.size()));
+  } else if (const auto* socket = std::get_if<WebSocketStep>(&step.step->verb)) {
+    std::string url;
+    socket->url.render(scope, url);
+    const bool on_target = !is_absolute(url) || step.endpoint == 0;
+    HeadWriter head(out, "GET", target_in(endpoint, std::move(url)));
+    head.add_all(socket->headers, scope);
+    if (on_target) head.add_all(target.headers, scope);
+    head.add("Host", endpoint.host_header);
+    head.add("User-Agent", kUserAgent);
+    head.add("Upgrade", "websocket");
+    head.add("Connection", "Upgrade");
+    head.add("Sec-WebSocket-Version", "13");
+    head.add("Sec-WebSocket-Key", kWebSocketKeyPlace);
   } else {
     const auto& http = std::get<HttpStep>(step.step->verb);
-    http.body.render(scope, body);
+    render_http_body(http, scope, body);
     std::string url;
     http.url.render(scope, url);
-    bool on_target = true;
-    if (is_absolute(url)) {
-      const std::size_t path = url.find_first_of("/?", url.find("://") + 3);
-      url = path == std::string::npos ? "/" : url.substr(path);
-      if (url.starts_with('?')) url.insert(0, 1, '/');
-      on_target = step.endpoint == 0;
-    } else {
-      url.insert(0, endpoint.path);
-    }
+    // What authorises at the target is nobody else's business.
+    const bool on_target = !is_absolute(url) || step.endpoint == 0;
+    url = target_in(endpoint, std::move(url));
+    append_query(http, scope, url);
     HeadWriter head(out, http.method, url);
     head.add_all(http.headers, scope);
-    if (on_target) head.add_all(target.headers, scope);  // what authorises there is nobody else's business
+    if (on_target) head.add_all(target.headers, scope);
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
     head.add("Accept", "*/*");
+    if (http.compression.value_or(target.compression)) head.add("Accept-Encoding", "gzip, deflate");
     if (!http.content_type.empty()) head.add("Content-Type", http.content_type);
+    if (http.compress) head.add("Content-Encoding", "gzip");
     const bool owes_length = http.method == "POST" || http.method == "PUT" || http.method == "PATCH";
     if (!body.empty() || owes_length) head.add("Content-Length", std::to_string(body.size()));
   }

@@ -12,12 +12,13 @@
 #include "harness/metrics/tally_layout.h"
 #include "harness/net/endpoint.h"
 #include "harness/net/exchange.h"
+#include "harness/net/network_shape.h"
 #include "harness/scenario/plan.h"
 
 namespace sluice {
 
 struct StepProgram {
-  enum class Verb : std::uint8_t { request, sleep, group };
+  enum class Verb : std::uint8_t { request, sleep, group, websocket };
   Verb verb = Verb::request;
   StepId id = 0;
   const Step* step = nullptr;  // in the plan, which outlives the program
@@ -32,9 +33,12 @@ struct StepProgram {
   bool head = false;
   bool keep_text = false, keep_body = false, keep_headers = false;  // some check may ask for it
   Nanoseconds timeout{};
+  std::uint32_t redirects = 0;  // that are followed
 };
 
 struct FlowProgram {
+  CookieKeeping cookies = CookieKeeping::reset;
+  NetworkShape shape;
   std::vector<StepProgram> steps;
   bool streams = false;  // at least one step is streamed: its connections are stamped
 };
@@ -44,6 +48,7 @@ struct Program {
   std::string model;                // of chat steps that name none
   std::vector<Endpoint> endpoints;  // the target first; resolved
   std::vector<FlowProgram> flows;   // by scenario
+  bool sockets = false;             // some step is a websocket: its connection stands beside those that are kept
 };
 
 /// Fails when a URL cannot be read or a host cannot be found. `plan` must outlive the program.

@@ -69,6 +69,16 @@ Result<std::vector<std::uint32_t>> make_room_for_vus(const Plan& plan, std::size
   return {boost::system::in_place_value, std::move(vus)};
 }
 
+TlsOptions tls_options(const Target& target) {
+  TlsOptions options;
+  options.verify = target.tls.verify.value_or(target.tls_verify);
+  options.ca = target.tls.ca;
+  options.certificate = target.tls.certificate;
+  options.key = target.tls.key;
+  if (target.tls.only_tls1_3) options.least = TlsOptions::Version::tls1_3;
+  return options;
+}
+
 Nanoseconds planned_duration(const Plan& plan) {
   Nanoseconds longest{};
   for (const ScenarioPlan& scenario : plan.scenarios) {
@@ -289,7 +299,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   auto target = parse_endpoint(options.target_url.empty() ? plan.target.url : options.target_url);
   if (!target) return target.error();
   if (auto resolved = resolve(*target); !resolved) return resolved.error();
-  auto tls = TlsContext::make(plan.target.tls_verify);
+  target->tls_name = plan.target.tls.server_name;
+  auto tls = TlsContext::make(tls_options(plan.target));
   if (!tls) return tls.error();
 
   std::string model = options.model.empty() ? plan.target.model : options.model;
@@ -302,7 +313,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   auto program = make_program(plan, *layout, *target, std::move(model));
   if (!program) return program.error();
   const std::uint32_t threads = std::max<std::uint32_t>(plan.threads, 1);
-  const auto vus = make_room_for_vus(plan, program->endpoints.size(), threads);
+  const auto vus = make_room_for_vus(plan, program->endpoints.size() + (program->sockets ? 1 : 0), threads);
   if (!vus) return vus.error();
 
   KernelClock probe;  // keeps the kernel stamping until the last shard has gone

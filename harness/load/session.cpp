@@ -63,7 +63,7 @@ class Session::AnswerScope final : public Scope {
     if (name == "text") return is_chat() ? Value(std::string_view(r.text)) : Value{};
     if (name == "body") return r.stream ? Value{} : Value(std::string_view(r.body));
     if (name == "chunks") return r.stream ? Value(static_cast<double>(r.content.size())) : Value{};
-    if (name == "events") return r.stream ? Value(static_cast<double>(r.events)) : Value{};
+    if (name == "events") return r.stream || is_socket() ? Value(static_cast<double>(r.events)) : Value{};
     if (name == "finish_reason") return r.finish_reason.empty() ? Value{} : Value(std::string_view(r.finish_reason));
     if (name == "ttft") {
       return r.content.empty()
@@ -83,6 +83,7 @@ class Session::AnswerScope final : public Scope {
   }
 
  private:
+  bool is_socket() const { return step_.verb == StepProgram::Verb::websocket; }
   bool is_chat() const { return step_.answer != ExchangeRequest::Answer::plain; }
 
   Value header(std::string_view lower_name) const {
@@ -107,7 +108,8 @@ Session::Session(SessionSurroundings& surroundings, std::uint32_t scenario)
       scenario_(scenario),
       waiter_(surroundings.loop),
       exchange_(surroundings.loop, surroundings.buffers),
-      connections_(surroundings.program.endpoints.size()) {}
+      connections_(surroundings.program.endpoints.size()),
+      browser_(surroundings.program, surroundings.found_servers, surroundings.program.flows[scenario].cookies) {}
 
 std::uint64_t Session::random(std::uint64_t stream) const {
   return mix(mix(seed_of(around_.plan.seed, scenario_) ^ turn_.number) ^ stream);
@@ -119,21 +121,28 @@ void Session::close_connections() {
   }
 }
 
+std::unique_ptr<Connection> Session::make_connection(std::size_t endpoint) {
+  const FlowProgram& flow = around_.program.flows[scenario_];
+  ConnectionOptions options;
+  options.connect_timeout = around_.plan.target.connect_timeout;
+  // Stamps cost a little with every read, and only streams make use of them. What is read slowly on purpose has arrived
+  // in the kernel before it counts as received.
+  options.stamps = flow.streams && flow.shape.download_bytes_per_s == 0 ? around_.stamps : nullptr;
+  options.tls = around_.tls;
+  options.shape = flow.shape.any() ? &flow.shape : nullptr;
+  return std::make_unique<Connection>(around_.loop, browser_.server(endpoint), std::move(options));
+}
+
 Connection& Session::connection_to(std::size_t endpoint) {
+  if (endpoint >= connections_.size()) connections_.resize(endpoint + 1);
   std::unique_ptr<Connection>& connection = connections_[endpoint];
-  if (connection == nullptr) {
-    ConnectionOptions options;
-    options.connect_timeout = around_.plan.target.connect_timeout;
-    // Stamps cost a little with every read, and only streams make use of them.
-    options.stamps = around_.program.flows[scenario_].streams ? around_.stamps : nullptr;
-    options.tls = around_.tls;
-    connection = std::make_unique<Connection>(around_.loop, around_.program.endpoints[endpoint], std::move(options));
-  }
+  if (connection == nullptr) connection = make_connection(endpoint);
   return *connection;
 }
 
 Task<> Session::run(Turn turn) {
   turn_ = turn;
+  browser_.begin_iteration();
   const Instant began = now();
   co_await run_steps(around_.program.flows[scenario_].steps);
   const Instant ended = now();
@@ -146,6 +155,8 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
   for (const StepProgram& step : steps) {
     if (step.verb == StepProgram::Verb::request) {
       co_await run_request(step);
+    } else if (step.verb == StepProgram::Verb::websocket) {
+      co_await run_websocket(step);
     } else if (step.verb == StepProgram::Verb::sleep) {
       const auto& sleep = std::get<SleepStep>(step.step->verb);
       const auto width = static_cast<std::uint64_t>((sleep.to - sleep.from).count());
@@ -165,6 +176,25 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
   }
 }
 
+std::string_view Session::render(const StepProgram& step) {
+  if (step.is_static) return step.bytes;
+  render_request(around_.program, step, IterationScope(*this), request_, body_);
+  return request_;
+}
+
+void Session::render(const Template& pattern, std::string& out) const {
+  out.clear();
+  pattern.render(IterationScope(*this), out);
+}
+
+/// A step is due when the one before it has ended; making its bytes is no part of it. Only the first of an iteration of
+/// an open model was due at the arrival.
+void Session::start_clock() {
+  record_.started_at = now();
+  record_.scheduled_at = turn_.scheduled_at == kNever ? record_.started_at : turn_.scheduled_at;
+  turn_.scheduled_at = kNever;
+}
+
 Task<> Session::run_request(const StepProgram& step) {
   clear(record_);
   ExchangeRequest request;
@@ -175,25 +205,23 @@ Task<> Session::run_request(const StepProgram& step) {
   request.keep_text = step.keep_text;
   request.keep_body = step.keep_body;
   request.keep_headers = step.keep_headers;
-  if (step.is_static) {
-    request.bytes = step.bytes;
-  } else {
-    render_request(around_.program, step, IterationScope(*this), request_, body_);
-    request.bytes = request_;
-  }
-  // A step is due when the one before it has ended; making its bytes is no part of it. Only the first of an iteration
-  // of an open model was due at the arrival.
-  record_.started_at = now();
-  record_.scheduled_at = turn_.scheduled_at == kNever ? record_.started_at : turn_.scheduled_at;
-  turn_.scheduled_at = kNever;
+  request.keep_location = step.redirects > 0;
+  request.keep_cookies = browser_.keeps_cookies();
+  const std::string_view bytes = render(step);
+  request.bytes = browser_.dressed(bytes, step.endpoint);
+  start_clock();
   co_await exchange_.run(waiter_, connection_to(step.endpoint), request, record_);
+  if (Browser::concerns(exchange_.headers(), record_)) co_await browse(step, request, bytes);
+  tally(step);
+  if (record_.outcome != Outcome::interrupted) check(step);
+}
 
+void Session::tally(const StepProgram& step) {
   around_.tally.add(record_, step.id);
   if (around_.samples != nullptr) around_.samples->add(record_, step.id);
   for (std::size_t i = 0; i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
-  if (record_.outcome != Outcome::interrupted) check(step);
   if (around_.on_record) around_.on_record(record_);
 }
 

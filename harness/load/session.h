@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/load/browser.h"
 #include "harness/load/program.h"
 #include "harness/metrics/tally.h"
 #include "harness/net/connection.h"
@@ -17,6 +18,7 @@
 #include "harness/net/exchange.h"
 #include "harness/net/kernel_clock.h"
 #include "harness/net/task.h"
+#include "harness/net/websocket.h"
 #include "harness/output/sample_sink.h"
 
 namespace sluice {
@@ -31,6 +33,7 @@ struct SessionSurroundings {
   const KernelClock* stamps = nullptr;                  // null: user-space time only
   std::shared_ptr<TlsContext> tls;                      // shared by all connections of the run
   std::function<void(const RequestRecord&)> on_record;  // may be empty
+  FoundServers found_servers = {};                      // by redirects
   SampleSink* samples = nullptr;                        // this thread's; null: samples are not kept
 };
 
@@ -63,9 +66,18 @@ class Session {
 
   Task<> run_steps(const std::vector<StepProgram>& steps);
   Task<> run_request(const StepProgram& step);
+  Task<> browse(const StepProgram& step, ExchangeRequest request, std::string_view bytes);
+  Task<> run_websocket(const StepProgram& step);
+  std::string_view render(const StepProgram& step);
+  void render(const Template& pattern, std::string& out) const;
+  void start_clock();
+  void tally(const StepProgram& step);
   void check(const StepProgram& step);
   std::uint64_t random(std::uint64_t stream) const;
+  std::unique_ptr<Connection> make_connection(std::size_t endpoint);
   Connection& connection_to(std::size_t endpoint);
+
+  static constexpr std::uint64_t kSocketStream = 1ULL << 33U;  // of random(), apart from the other ones
 
   SessionSurroundings& around_;
   const std::uint32_t scenario_;
@@ -74,6 +86,10 @@ class Session {
   std::vector<std::unique_ptr<Connection>> connections_;  // by endpoint; made when first needed
   RequestRecord record_;
   std::string request_, body_;  // of requests that vary
+  Browser browser_;
+  std::unique_ptr<WebSocketSession> web_socket_;                 // made when first needed
+  std::vector<std::unique_ptr<Connection>> socket_connections_;  // by endpoint; likewise
+  std::vector<std::string> texts_;                               // that a session sends
   Turn turn_;
 };
 

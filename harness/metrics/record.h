@@ -40,7 +40,8 @@ struct RequestRecord {
   Instant looked_up_at = kNever, connected_at = kNever, tls_at = kNever;  // only when the connection is new
   Instant send_began_at = kNever;                                         // connection in hand, first byte about to go
   Instant sent_at = kNever;                                               // t_sent
-  Instant first_byte_at = kNever;                                         // of the response, header included
+  Nanoseconds paced{};             // of sending, waited on purpose: the network of the scenario is slow
+  Instant first_byte_at = kNever;  // of the response, header included
   Instant first_body_at = kNever;
   Instant first_event_at = kNever;
   Instant first_answer_at = kNever;                   // first non-reasoning content
@@ -72,6 +73,14 @@ struct RequestRecord {
   std::string text;  // the answer, streamed pieces joined
   std::string body;  // of http steps and unstreamed answers, up to limits::body_bytes_kept
   std::vector<std::pair<std::string, std::string>> headers;
+};
+
+/// What a session over WebSocket has beside its RequestRecord.
+struct WebSocketRecord {
+  Instant opened_at = kNever;               // the upgrade was accepted
+  std::uint64_t sent = 0, received = 0;     // messages
+  bool found = false;                       // one of them is what was waited for
+  Nanoseconds pong_time = Nanoseconds(-1);  // from our ping to its pong; -1: none came
 };
 
 }  // namespace sluice

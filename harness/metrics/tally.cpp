@@ -211,6 +211,37 @@ void Tally::add(const RequestRecord& record, StepId step) {
   if (failed) add_error(record);
 }
 
+void Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session, StepId id) {
+  SLUICE_CHECK(id < layout_->steps().size());
+  const bool interrupted = r.outcome == Outcome::interrupted;
+  const bool failed = r.outcome != Outcome::ok && !interrupted;
+  const Context context{.record = r,
+                        .step = id,
+                        .scenario = layout_->steps()[id].scenario,
+                        .stream = false,
+                        .interrupted = interrupted,
+                        .http_failed = failed,
+                        .failed = failed};
+  advance_to(r.ended_at);
+  add_count(context, Metric::ws_sessions, 1);
+  add_count(context, Metric::ws_msgs_sent, session.sent);
+  add_count(context, Metric::ws_msgs_received, session.received);
+  add_count(context, Metric::data_sent, r.bytes_sent);
+  add_count(context, Metric::data_received, r.bytes_received);
+  add_time(context, Metric::ws_connecting, r.started_at, session.opened_at);
+  if (session.pong_time.count() >= 0) add_trend(context, Metric::ws_ping, session.pong_time.count());
+  if (interrupted) return;
+  add_time(context, Metric::ws_session_duration, r.started_at, r.ended_at);
+  StepCount& step = steps_[id];
+  ++step.requests;
+  if (failed) ++step.failures;
+  if (const auto whole = between(r.started_at, r.ended_at)) step.duration.add(static_cast<std::uint64_t>(*whole));
+  add_rate(context, Metric::connect_failed, r.outcome == Outcome::connect_failed);
+  add_rate(context, Metric::timed_out, r.outcome == Outcome::timed_out);
+  add_rate(context, Metric::availability, !failed);
+  if (failed) add_error(r);
+}
+
 void Tally::add_http(const Context& context) {
   const RequestRecord& r = context.record;
   add_count(context, Metric::http_reqs, 1);
@@ -221,7 +252,7 @@ void Tally::add_http(const Context& context) {
   if (happened(r.sent_at)) {
     // Connecting is the network's time, not the harness's: it must not make a run look client-limited.
     const Instant connecting = r.new_connection ? between(r.started_at, r.send_began_at).value_or(0) : 0;
-    const Instant own = r.sent_at - r.scheduled_at - connecting;
+    const Instant own = r.sent_at - r.scheduled_at - connecting - r.paced.count();
     trust_.own_send_lag.add(static_cast<std::uint64_t>(std::max<Instant>(own, 0)));
   }
 

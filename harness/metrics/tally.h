@@ -49,6 +49,8 @@ class Tally {
   Tally(std::shared_ptr<const TallyLayout> layout, Instant origin);
 
   void add(const RequestRecord& record, StepId step);
+  /// A session over WebSocket: no HTTP request in the figures, as in k6.
+  void add_websocket(const RequestRecord& record, const WebSocketRecord& session, StepId step);
   void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);
   /// Iterations that were wanted and not begun, at the instant they were due.
   void add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at);

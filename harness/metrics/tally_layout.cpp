@@ -152,6 +152,10 @@ class LayoutBuilder {
       info.is_request = true;
       own.emplace_back("method", http->method);
       own.emplace_back("url", http->shown_url.empty() ? http->url.text() : http->shown_url);
+    } else if (const auto* socket = std::get_if<WebSocketStep>(&step.verb)) {
+      info.is_request = true;
+      own.emplace_back("method", "GET");
+      own.emplace_back("url", socket->shown_url.empty() ? socket->url.text() : socket->shown_url);
     }
     own.emplace_back("group", info.group);
     std::sort(own.begin(), own.end());

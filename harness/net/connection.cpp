@@ -95,22 +95,38 @@ bool is_address(const std::string& host) {
 
 }  // namespace
 
-Result<std::shared_ptr<TlsContext>> TlsContext::make(bool verify) {
+Result<std::shared_ptr<TlsContext>> TlsContext::make(const TlsOptions& options) {
   std::shared_ptr<TlsContext> made(new TlsContext);
   SSL_CTX* const context = ::SSL_CTX_new(::TLS_client_method());
   if (context == nullptr) return fail("OpenSSL cannot be started: " + tls_error());
   made->context_ = context;
-  made->verify_ = verify;
-  ::SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  made->verify_ = options.verify;
+  const bool newest = options.least == TlsOptions::Version::tls1_3;
+  ::SSL_CTX_set_min_proto_version(context, newest ? TLS1_3_VERSION : TLS1_2_VERSION);
   ::SSL_CTX_set_mode(context,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   static constexpr std::array<unsigned char, 9> kHttp11 = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   ::SSL_CTX_set_alpn_protos(context, kHttp11.data(), kHttp11.size());
-  if (verify) {
-    if (::SSL_CTX_set_default_verify_paths(context) != 1) {
+  if (options.verify) {
+    if (!options.ca.empty()) {
+      if (::SSL_CTX_load_verify_file(context, options.ca.c_str()) != 1) {
+        return fail(fmt::format("tls: ca: {} cannot be read as PEM: {}", options.ca, tls_error()));
+      }
+    } else if (::SSL_CTX_set_default_verify_paths(context) != 1) {
       return fail("the system's certificates cannot be read: " + tls_error());
     }
     ::SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+  }
+  if (!options.certificate.empty()) {
+    if (::SSL_CTX_use_certificate_chain_file(context, options.certificate.c_str()) != 1) {
+      return fail(fmt::format("tls: cert: {} cannot be read as PEM: {}", options.certificate, tls_error()));
+    }
+    // Without a question on the terminal: a key under a passphrase cannot be used.
+    ::SSL_CTX_set_default_passwd_cb(context, [](char*, int, int, void*) { return -1; });
+    if (::SSL_CTX_use_PrivateKey_file(context, options.key.c_str(), SSL_FILETYPE_PEM) != 1) {
+      return fail(fmt::format("tls: key: {} cannot be used: {} (PEM without a passphrase, that of the certificate)",
+                              options.key, tls_error()));
+    }
   }
   return made;
 }
@@ -175,6 +191,10 @@ Task<std::string> Connection::connect_to(Waiter& waiter, const Address& address,
   const int on = 1;
   ::setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (options_.stamps != nullptr && !endpoint_.tls) KernelClock::enable(socket_);
+  if (options_.shape != nullptr && options_.shape->receive_buffer() > 0) {
+    const int bytes = options_.shape->receive_buffer();  // before the connection: its window follows from it
+    ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+  }
   const int result = ::connect(socket_, reinterpret_cast<const sockaddr*>(&address.storage), address.length);
   if (result != 0 && errno != EINPROGRESS) co_return error_text(errno);
   // Only now: a socket that has not begun to connect is reported as hung up.
@@ -195,11 +215,12 @@ Task<std::string> Connection::handshake(Waiter& waiter, Wake& wake) {
   SSL* const ssl = ::SSL_new(static_cast<SSL_CTX*>(options_.tls->context_));
   if (ssl == nullptr) co_return "TLS: " + tls_error();
   tls_ = ssl;
-  const bool address = is_address(endpoint_.host);
-  if (!address) SSL_set_tlsext_host_name(ssl, endpoint_.host.c_str());
+  const std::string& name = endpoint_.tls_name.empty() ? endpoint_.host : endpoint_.tls_name;
+  const bool address = is_address(name);
+  if (!address) SSL_set_tlsext_host_name(ssl, name.c_str());
   if (options_.tls->verify_) {
-    const int named = address ? ::X509_VERIFY_PARAM_set1_ip_asc(::SSL_get0_param(ssl), endpoint_.host.c_str())
-                              : ::SSL_set1_host(ssl, endpoint_.host.c_str());
+    const int named = address ? ::X509_VERIFY_PARAM_set1_ip_asc(::SSL_get0_param(ssl), name.c_str())
+                              : ::SSL_set1_host(ssl, name.c_str());
     if (named != 1) co_return "TLS: " + tls_error();
   }
   BIO* const bio = bio_of(socket_);

@@ -14,15 +14,23 @@
 #include "harness/net/endpoint.h"
 #include "harness/net/event_loop.h"
 #include "harness/net/kernel_clock.h"
+#include "harness/net/network_shape.h"
 #include "harness/net/task.h"
 
 namespace sluice {
 
+struct TlsOptions {
+  bool verify = true;                      // certificates must be trusted, and carry the host's name
+  std::string ca = {};                     // a PEM file of those who are trusted; empty: whom the system trusts
+  std::string certificate = {}, key = {};  // PEM files of our own, for servers that ask; empty: none
+  enum class Version : std::uint8_t { tls1_2, tls1_3 } least = Version::tls1_2;
+};
+
 /// What all TLS connections of a run share: trust and protocol versions. Thread-safe once made.
 class TlsContext {
  public:
-  /// `verify`: certificates must be trusted by the system and carry the host's name.
-  static Result<std::shared_ptr<TlsContext>> make(bool verify);
+  /// Fails when a file cannot be read, or a key is not that of the certificate.
+  static Result<std::shared_ptr<TlsContext>> make(const TlsOptions& options);
   ~TlsContext();
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
@@ -38,6 +46,7 @@ struct ConnectionOptions {
   Nanoseconds connect_timeout = std::chrono::seconds(10);  // TLS included
   const KernelClock* stamps = nullptr;                     // the kernel stamps what is read; null: nobody asks for it
   std::shared_ptr<TlsContext> tls;                         // shared with the run's other connections; for https
+  const NetworkShape* shape = nullptr;                     // must outlive the connection; null: as fast as it goes
 };
 
 class Connection {
@@ -81,6 +90,7 @@ class Connection {
 
   Readiness& readiness() { return readiness_; }
   const Endpoint& endpoint() const { return endpoint_; }
+  const NetworkShape* shape() const { return options_.shape; }
 
  private:
   Task<std::string> connect_to(Waiter& waiter, const Address& address, Wake& wake);

@@ -23,6 +23,7 @@ struct Endpoint {
   std::string port;
   std::string host_header;         // with brackets and a port that is not the scheme's own
   std::string path;                // prefix of every target: "" or "/base", never with a trailing slash
+  std::string tls_name;            // whom TLS asks for; empty: host
   std::vector<Address> addresses;  // filled by resolve()
 
   bool same_server(const Endpoint& other) const { return tls == other.tls && host == other.host && port == other.port; }

@@ -93,8 +93,11 @@ struct Exchange::State final : AnswerSink {
   StreamRules rules;
   std::string held;  // read, but not yet parsed: an unfinished header or chunk line
   std::string content_type;
+  AnswerHeaders headers;
   RequestRecord* record = nullptr;
   ExchangeRequest request;
+
+  Instant shift = 0;  // what is received counts as received so much later: the latency of a shaped connection
 
   // of the read being parsed
   Instant read_at = kNever;      // user space's time just after it
@@ -121,7 +124,16 @@ struct Exchange::State final : AnswerSink {
 
   void on_status(unsigned status) override { record->status = status; }
   void on_header(std::string_view name, std::string_view value, http::field field) override {
-    if (field == http::field::content_type) content_type.assign(value);
+    if (field == http::field::content_type) {
+      content_type.assign(value);
+    } else if (field == http::field::content_encoding) {
+      headers.content_encoding.assign(value);
+    } else if (field == http::field::location && request.keep_location) {
+      headers.location.assign(value);
+    } else if (field == http::field::set_cookie && request.keep_cookies &&
+               headers.set_cookies.size() < limits::set_cookies_kept) {
+      headers.set_cookies.emplace_back(value);
+    }
     if (request.keep_headers && record->headers.size() < limits::headers_kept)
       record->headers.emplace_back(name, value);
   }
@@ -144,6 +156,9 @@ void Exchange::State::begin_answer() {
   parser.emplace(*this, request.head);
   held.clear();
   content_type.clear();
+  headers.location.clear();
+  headers.content_encoding.clear();
+  headers.set_cookies.clear();
   tokens_so_far = 0;
   informational = false;
   if (record->stream) {
@@ -166,7 +181,7 @@ void Exchange::State::on_body(std::string_view bytes) {
 void Exchange::State::take_event(const SseEvent& raw) {
   RequestRecord& r = *record;
   const ChatEvent event = buffers.chat_.parse(raw.data);
-  const Instant seen_at = now();
+  const Instant seen_at = now() + shift;
   ++r.events;
   if (kernel_stamp) ++r.events_kernel_stamped;
   if (r.first_event_at == kNever) r.first_event_at = received_at;
@@ -211,7 +226,7 @@ void Exchange::State::take_read(const Connection::Read& got, Instant at) {
   read_at = at;
   // A stamp from before we sent, or from the future, is of a clock that was set meanwhile.
   kernel_stamp = got.stamp != kNever && got.stamp >= r.send_began_at - 1000 && got.stamp <= at + 1000;
-  received_at = kernel_stamp ? std::min(got.stamp, at) : at;
+  received_at = kernel_stamp ? std::min(got.stamp + shift, at) : at;
   if (r.first_byte_at == kNever) {
     r.first_byte_at = received_at;
     // We were off our core between the send and the look at the clock: the request had left before it was answered.
@@ -321,6 +336,7 @@ void Exchange::State::judge(Outcome broken, std::string why) {
 Exchange::Exchange(EventLoop& loop, ExchangeBuffers& buffers) : state_(std::make_unique<State>(loop, buffers)) {}
 Exchange::~Exchange() = default;
 const StreamRules& Exchange::rules() const { return state_->rules; }
+const AnswerHeaders& Exchange::headers() const { return state_->headers; }
 
 Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record) {
   using Io = Connection::Io;
@@ -329,6 +345,11 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
   const Instant deadline = record.started_at + request.timeout.count();
   waiter.set_deadline(deadline);
   s.received_at = kNever;
+  const NetworkShape* const shape = connection.shape();
+  s.shift = shape == nullptr ? 0 : shape->latency.count();
+  const bool slow_up = shape != nullptr && shape->upload_bytes_per_s > 0;
+  const bool slow_down = shape != nullptr && shape->download_bytes_per_s > 0;
+  Pace upload(slow_up ? shape->upload_bytes_per_s : 1), download(slow_down ? shape->download_bytes_per_s : 1);
 
   Outcome broken = Outcome::ok;
   std::string why;
@@ -358,15 +379,42 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
         }
         break;
       }
+      if (s.shift > 0) {  // TCP's handshake is a round trip, TLS's is another
+        const Instant round_trip = 2 * s.shift;
+        const bool tls = record.tls_at != kNever;
+        record.connected_at += round_trip;
+        if (tls) record.tls_at += 2 * round_trip;
+        const Wake wake = co_await s.loop.sleep_until(waiter, now() + (tls ? 2 : 1) * round_trip);
+        if (wake != Wake::ready) {
+          give_up(wake);
+          break;
+        }
+      }
     }
 
     record.send_began_at = now();
+    if (s.shift > 0) {
+      const Wake wake = co_await s.loop.sleep_until(waiter, record.send_began_at + s.shift);
+      if (wake != Wake::ready) {
+        give_up(wake);
+        break;
+      }
+    }
     std::string_view unsent = request.bytes;
     bool send_failed = false;
     while (!unsent.empty()) {
-      const Connection::Written sent = connection.write(unsent.data(), unsent.size());
+      const std::size_t piece =
+          slow_up ? std::min(NetworkShape::piece(shape->upload_bytes_per_s), unsent.size()) : unsent.size();
+      const Connection::Written sent = connection.write(unsent.data(), piece);
       unsent.remove_prefix(sent.bytes);
       record.bytes_sent += sent.bytes;
+      if (slow_up && sent.bytes > 0) {
+        const Wake wake = co_await s.loop.sleep_until(waiter, upload.after(sent.bytes, now()));
+        if (wake != Wake::ready) {
+          give_up(wake);
+          break;
+        }
+      }
       if (sent.io == Io::done) continue;
       if (sent.io == Io::failed) {
         send_failed = true;  // the server may have answered before it closed: a refusal of a large body
@@ -384,7 +432,8 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
       }
     }
     if (broken != Outcome::ok) break;
-    record.sent_at = now();
+    record.sent_at = now() - s.shift;
+    if (slow_up) record.paced = Nanoseconds(record.sent_at - record.send_began_at);
 
     int reads_in_a_row = 0;
     std::uint64_t waits = waiter.waits();
@@ -406,8 +455,10 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
       }
       char* const start = s.buffers.bytes_.get();
       const std::size_t held = s.held.size();
-      const Connection::Read got = connection.read(start + held, ExchangeBuffers::kReadBytes);
-      const Instant at = now();
+      const std::size_t piece =
+          slow_down ? NetworkShape::piece(shape->download_bytes_per_s) : ExchangeBuffers::kReadBytes;
+      const Connection::Read got = connection.read(start + held, piece);
+      Instant at = now() + s.shift;
       if (got.io == Io::would_block_read) {
         if (at > deadline) {
           give_up(Wake::deadline);
@@ -443,6 +494,9 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
                                        : "connection reset in the middle of an answer");
         break;
       }
+      // The bytes lie in a buffer that others read into next: they are taken now, as of when they have come.
+      const Instant free_at = slow_down ? download.after(got.bytes, now()) : 0;
+      if (slow_down) at = free_at + s.shift;
       if (held > 0) std::memcpy(start, s.held.data(), held);
       s.held.clear();
       s.take_read(got, at);
@@ -474,6 +528,13 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
         give_up(Wake::deadline);
         break;
       }
+      if (slow_down && !s.parser->is_done()) {
+        const Wake paced = co_await s.loop.sleep_until(waiter, free_at);
+        if (paced != Wake::ready) {
+          give_up(paced);
+          break;
+        }
+      }
     }
     if (again) {
       connection.close();
@@ -487,6 +548,10 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
     if (send_failed) connection.close();
   }
 
+  if (shape != nullptr && broken == Outcome::ok && s.received_at > now()) {  // it has still to come
+    const Wake wake = co_await s.loop.sleep_until(waiter, s.received_at);
+    if (wake != Wake::ready) give_up(wake);
+  }
   waiter.set_deadline(kNever);
   if (broken != Outcome::ok || !s.parser->is_done() || !s.parser->keep_alive()) connection.close();
   s.judge(broken, std::move(why));

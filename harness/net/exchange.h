@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "harness/base/time.h"
 #include "harness/metrics/record.h"
@@ -35,6 +37,13 @@ struct ExchangeRequest {
   std::string_view dialect = "openai";
   Nanoseconds timeout{};  // of the whole request, connecting included; from record.started_at
   bool keep_text = false, keep_body = false, keep_headers = false;  // for checks
+  bool keep_location = false, keep_cookies = false;                 // in AnswerHeaders
+};
+
+/// Headers of the last answer that say what comes next.
+struct AnswerHeaders {
+  std::string location, content_encoding;
+  std::vector<std::string> set_cookies;
 };
 
 /// What exchanges of one load thread share.
@@ -45,6 +54,7 @@ class ExchangeBuffers {
 
  private:
   friend class Exchange;
+  friend class WebSocketSession;
   static constexpr std::size_t kReadBytes = std::size_t{64} << 10;  // one read
   static constexpr std::size_t kHeldBytes = std::size_t{32} << 10;  // an unfinished header or chunk line before it
   std::unique_ptr<char[]> bytes_;
@@ -68,7 +78,8 @@ class Exchange {
   void run_alone(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record,
                  const std::function<void(Instant now)>& on_tick = {});
 
-  const StreamRules& rules() const;  // of the last stream
+  const StreamRules& rules() const;      // of the last stream
+  const AnswerHeaders& headers() const;  // of the last answer
 
  private:
   struct State;

@@ -61,10 +61,10 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   Section section(node, "step", "a step", problems_);
   if (!section.is_mapping()) return std::nullopt;
   const auto *chat = section.take("chat"), *http = section.take("http"), *sleep = section.take("sleep"),
-             *group = section.take("group");
+             *group = section.take("group"), *websocket = section.take("websocket");
   const auto *children = section.take("steps"), *check = section.take("check"), *name = section.take("name");
   const auto *tags = section.take("tags"), *timeout = section.take("timeout");
-  const auto verbs = std::array{chat, http, sleep, group};
+  const auto verbs = std::array{chat, http, sleep, group, websocket};
   const auto count = std::count_if(verbs.begin(), verbs.end(), [](const auto* verb) { return verb != nullptr; });
   if (count != 1) {
     const bool spelled = std::any_of(node.members.begin(), node.members.end(), [](const auto& member) {
@@ -72,16 +72,18 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
       return std::none_of(keys.begin(), keys.end(), [&](const auto& key) { return key.name == member.key; });
     });
     if (count > 1) {
-      problems_.add(node.place,
-                    "a step has one of chat, http, sleep and group, and this has more: make them steps of their own");
+      problems_.add(
+          node.place,
+          "a step has one of chat, http, websocket, sleep and group, and this has more: make them steps of their own");
     } else if (!spelled) {  // else the unknown key has been named already
-      problems_.add(node.place, "a step needs one of chat, http, sleep and group");
+      problems_.add(node.place, "a step needs one of chat, http, websocket, sleep and group");
     }
   }
-  const bool asks = chat || http;
+  const bool asks = chat || http || websocket;
   if (verbs[2] || verbs[3]) {
     for (const auto* extra : {check, timeout, tags}) {
-      if (extra && !asks) problems_.add(extra->place, fmt::format("{}: belongs to chat and http steps", extra->key));
+      if (extra && !asks)
+        problems_.add(extra->place, fmt::format("{}: belongs to chat, http and websocket steps", extra->key));
     }
   }
   if (children && !group && count > 0) problems_.add(children->place, "steps: belongs to a group");
@@ -94,6 +96,10 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   } else if (http) {
     auto read = read_http(*http);
     step.name = fmt::format("{} {}", read.method, read.shown_url);
+    step.verb = std::move(read);
+  } else if (websocket) {
+    auto read = http_.read_websocket(*websocket);
+    step.name = fmt::format("websocket {}", read.shown_url);
     step.verb = std::move(read);
   } else if (sleep) {
     const auto range = scalars_.range(sleep).value_or(std::pair<Nanoseconds, Nanoseconds>{});
@@ -238,47 +244,9 @@ HttpStep FlowReader::read_http(const YamlMember& member) {
   HttpStep http;
   Section section(member.value, "http", "http", problems_);
   if (!section.is_mapping()) return http;
-  const YamlMember* address = nullptr;
-  for (const std::string_view method : {"get", "post", "put", "patch", "delete", "head"}) {
-    const auto* here = section.take(method);
-    if (here && address)
-      problems_.add(here->place, fmt::format("http: has {} and {}: one request a step", address->key, method));
-    if (!here || address) continue;
-    address = here;
-    http.method.clear();
-    for (const char c : method) http.method += static_cast<char>(c - 'a' + 'A');
-  }
-  if (!address) {
-    problems_.add(member.place, "http: needs one of get, post, put, patch, delete and head");
-  } else if (auto url = scalars_.pattern(address->value, address->key)) {
-    const auto text = url->text();
-    if (!text.starts_with('/') && !text.starts_with("http://") && !text.starts_with("https://") &&
-        !text.starts_with("${")) {
-      problems_.add(address->value.place,
-                    fmt::format("{}: a path that starts with '/' is wanted, or a whole URL", address->key));
-    }
-    if (text.find_first_of(" \t\r\n") != std::string::npos) {
-      problems_.add(address->value.place, fmt::format("{}: a URL has no blanks: write %20", address->key));
-    }
-    http.url = std::move(*url);
-    if (const auto filled = scalars_.filled(address->value, address->key)) http.shown_url = filled->shown;
-  }
+  http_.read_address(section, member, http);
   if (const auto* headers = section.take("headers")) http.headers = read_headers(*headers, scalars_, problems_);
-  const auto *json = section.take("json"), *body = section.take("body");
-  if (json && body) problems_.add(body->place, "http: has json and body: one of them is wanted");
-  if ((json || body) && (http.method == "GET" || http.method == "HEAD")) {
-    problems_.add((json ? json : body)->place,
-                  fmt::format("{}: {} sends no body", (json ? json : body)->key, http.method));
-  }
-  const bool typed = std::any_of(http.headers.begin(), http.headers.end(),
-                                 [](const auto& header) { return same_letters(header.first, "content-type"); });
-  if (json) {
-    scalars_.json(json->value, "json", 0, http.body);
-    if (!typed) http.content_type = "application/json";
-  } else if (body) {
-    http.body = scalars_.pattern(body->value, "body").value_or(Template());
-    if (!typed) http.content_type = "text/plain; charset=utf-8";
-  }
+  http_.read_options(section, http);
   return http;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/scenario/http_reader.h"
 #include "harness/scenario/plan.h"
 #include "harness/scenario/plan_reader.h"
 
@@ -13,8 +14,9 @@ namespace sluice {
 
 class FlowReader {
  public:
-  /// Both must outlive it.
-  FlowReader(ScalarReader& scalars, ProblemList& problems) : scalars_(scalars), problems_(problems) {}
+  /// All must outlive it.
+  FlowReader(ScalarReader& scalars, ProblemList& problems, const ScenarioFiles& files)
+      : scalars_(scalars), problems_(problems), http_(scalars, problems, files) {}
 
   void read_flows(const YamlMember& member);
   /// The flow of a scenario: its steps, or the name of one of the flows read before.
@@ -33,6 +35,7 @@ class FlowReader {
 
   ScalarReader& scalars_;
   ProblemList& problems_;
+  HttpReader http_;
   std::map<std::string, std::vector<Step>> flows_;
   std::size_t steps_ = 0;  // of the flow being read
 };

@@ -35,6 +35,11 @@ constexpr auto kTarget = std::to_array<KeyInfo>({
     {"auth", "section:auth", "Makes the Authorization header; none is sent when its values are empty."},
     {"model", "text", "Model of chat steps that name none; default: the server's first."},
     {"tls_verify", "truth", "Whether the server's certificate is verified; default true."},
+    {"tls", "section:tls", "Whom to trust, and what to show."},
+    {"cookies", "words:reset keep off",
+     "Each VU has its own: emptied with each iteration (reset, the default), kept for the whole run, or off."},
+    {"redirects", "whole", "How many an http step follows; 0: none; default 10."},
+    {"compression", "truth", "Whether http steps ask for gzip and deflate; default false."},
     {"connect_timeout", "duration", "Default 10s."},
     {"request_timeout", "duration", "Of a whole request, its stream included; default 120s."},
 });
@@ -55,6 +60,21 @@ constexpr auto kAuth = std::to_array<KeyInfo>({
     {"bearer", "text", "Authorization: Bearer ..."},
     {"user", "text", "Authorization: Basic ..., when there is no bearer."},
     {"password", "text", "The user's."},
+});
+
+constexpr auto kTls = std::to_array<KeyInfo>({
+    {"verify", "truth", "Whether the server's certificate is verified; default true."},
+    {"ca", "text", "A PEM file of the authorities to trust, instead of the system's."},
+    {"cert", "text", "A PEM file: the certificate to show to a server that asks, and those between."},
+    {"key", "text", "A PEM file: that certificate's key, without a passphrase."},
+    {"server_name", "text", "Whom the target's certificate names, when it is not the host of its URL."},
+    {"min_version", "words:tls1.2 tls1.3", "Default tls1.2."},
+});
+
+constexpr auto kNetwork = std::to_array<KeyInfo>({
+    {"download_kbps", "whole", "Kilobits a second that each connection reads at most."},
+    {"upload_kbps", "whole", "Kilobits a second that each connection writes at most."},
+    {"latency", "duration", "One way: each request and each answer is so much later."},
 });
 
 constexpr auto kData = std::to_array<KeyInfo>({
@@ -109,6 +129,8 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
     {"graceful_stop", "duration", "How long iterations may go on after the end; default 30s."},
     {"tags", "map:text", "Tags of everything it measures, for selectors of thresholds."},
     {"objectives", "map:duration", "Limits by metric that a request must meet to count as good (goodput)."},
+    {"cookies", "words:reset keep off", "As the target's, for this scenario."},
+    {"network", "section:network", "A slower network than the real one."},
     {"flow", "text|list:section:step", "What each iteration does: the steps, or the name of a flow.", true},
 });
 
@@ -125,6 +147,7 @@ constexpr auto kStage = std::to_array<KeyInfo>({
 constexpr auto kStep = std::to_array<KeyInfo>({
     {"chat", "section:chat", "Asks the model: POST /v1/chat/completions."},
     {"http", "section:http", "One HTTP request."},
+    {"websocket", "section:websocket", "One session over WebSocket."},
     {"sleep", "range", "Waits: 1s, or 1s..3s for a random time between."},
     {"group", "text", "A name for some steps together, which stand under steps:."},
     {"steps", "list:section:step", "The steps of a group."},
@@ -167,9 +190,34 @@ constexpr auto kHttp = std::to_array<KeyInfo>({
     {"patch", "text", "A path on the target, or a whole URL."},
     {"delete", "text", "A path on the target, or a whole URL."},
     {"head", "text", "A path on the target, or a whole URL."},
+    {"method", "text", "Any other method, in capitals; stands with url."},
+    {"url", "text", "A path on the target, or a whole URL; stands with method."},
+    {"query", "map:(text|list:text)", "Names and values behind the URL's ?, percent-encoded."},
     {"json", "json", "The body as JSON."},
     {"body", "text", "The body as text."},
+    {"form", "map:(text|list:text)", "The body as a form, application/x-www-form-urlencoded."},
+    {"multipart", "map:(text|section:part)",
+     "The body as a form, multipart/form-data: texts, and files as {file: path}."},
+    {"file", "text", "The body is this file, relative to the scenario's; read once."},
+    {"compress", "words:gzip", "The body is sent compressed."},
+    {"compression", "truth", "Whether it asks for a compressed answer; default: the target's."},
+    {"redirects", "whole", "How many it follows; 0: none; default: the target's."},
     {"headers", "map:text", "Beside the target's."},
+});
+
+constexpr auto kPart = std::to_array<KeyInfo>({
+    {"file", "text", "Relative to the scenario's; read once.", true},
+    {"type", "text", "Its Content-Type; default: by the file's ending."},
+    {"filename", "text", "What the server is told; default: the file's own name."},
+});
+
+constexpr auto kWebSocket = std::to_array<KeyInfo>({
+    {"url", "text", "ws:// or wss://, or a path on the target.", true},
+    {"headers", "map:text", "Of the upgrade, beside the target's."},
+    {"send", "text|list:text", "Texts to send once it is open."},
+    {"receive", "whole", "How many messages to wait for; default 1."},
+    {"until", "text", "Instead: until a message contains this."},
+    {"ping", "truth", "Whether it asks for a pong and measures it; default false."},
 });
 
 constexpr auto kThreshold = std::to_array<KeyInfo>({
@@ -183,15 +231,19 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"target", "What is tested: url: or engine:.", kTarget},
     {"engine", "A sluice-engine started beside the run.", kEngine},
     {"auth", "Who asks.", kAuth},
+    {"tls", "How https is spoken.", kTls},
+    {"network", "A slower network than the real one.", kNetwork},
     {"data", "Rows for the flows to read.", kData},
     {"generate", "Prompts made of common words.", kGenerate},
     {"scenario", "Some virtual users and what they do.", kScenario},
     {"scale_to", "Stretches stages.", kScaleTo},
     {"stage", "One ramp.", kStage},
-    {"step", "One step of a flow: chat, http, sleep or group.", kStep},
+    {"step", "One step of a flow: chat, http, websocket, sleep or group.", kStep},
     {"chat", "A question to the model.", kChat},
     {"message", "One turn.", kMessage},
-    {"http", "One request: get, post, put, patch, delete or head.", kHttp},
+    {"http", "One request: get, post, put, patch, delete or head, or any other method and url.", kHttp},
+    {"part", "A file in a form.", kPart},
+    {"websocket", "One session: connect, send, receive, close.", kWebSocket},
     {"threshold", "A threshold with its options.", kThreshold},
 });
 

@@ -11,7 +11,7 @@ namespace sluice {
 struct KeyInfo {
   std::string_view name;
   /// What it holds: text, truth, whole, number, duration, range, json, section:NAME, map:SHAPE, list:SHAPE,
-  /// words:a b c; several joined by "|".
+  /// words:a b c; several joined by "|", in parentheses where they are of a map or a list: map:(text|list:text).
   std::string_view shape;
   std::string_view help;
   bool required = false;

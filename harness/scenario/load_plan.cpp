@@ -8,6 +8,7 @@
 #include <boost/url/url_view.hpp>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <numeric>
 #include <set>
 
@@ -17,6 +18,7 @@
 #include "harness/base/nearest.h"
 #include "harness/scenario/data_reader.h"
 #include "harness/scenario/flow_reader.h"
+#include "harness/scenario/http_reader.h"
 #include "harness/scenario/load_reader.h"
 #include "harness/scenario/plan_reader.h"
 #include "harness/scenario/threshold_reader.h"
@@ -74,7 +76,13 @@ class Reader {
     Variables variables(env ? &env->value : nullptr, options_.overrides, options_.environment, problems_);
     ScalarReader scalars(variables, problems_);
     scalars_ = &scalars;
-    FlowReader flow_reader(scalars, problems_);
+    const ScenarioFiles files{std::filesystem::path(file_).parent_path().string(),
+                              [this](const std::string& path, std::size_t bytes_max) {
+                                return options_.read_file ? options_.read_file(path) : read_whole_file(path, bytes_max);
+                              }};
+    HttpReader http(scalars, problems_, files);
+    http_ = &http;
+    FlowReader flow_reader(scalars, problems_, files);
     flows_ = &flow_reader;
 
     plan_.file = file_;
@@ -101,6 +109,7 @@ class Reader {
     variables.report_unused_overrides();
     scalars_ = nullptr;
     flows_ = nullptr;
+    http_ = nullptr;
   }
 
   // ---- target
@@ -127,7 +136,17 @@ class Reader {
     if (const auto* headers = section.take("headers")) target.headers = read_headers(*headers, *scalars_, problems_);
     if (const auto* auth = section.take("auth")) read_auth(*auth);
     target.model = scalars_->text(section.take("model")).value_or("");
-    target.tls_verify = scalars_->truth(section.take("tls_verify")).value_or(true);
+    const auto* tls_verify = section.take("tls_verify");
+    target.tls_verify = scalars_->truth(tls_verify).value_or(true);
+    if (const auto* tls = section.take("tls")) {
+      target.tls = http_->read_tls(*tls);
+      if (target.tls.verify && tls_verify)
+        problems_.add(tls_verify->place, "tls_verify: stands under tls: as verify: already");
+    }
+    target.cookies = http_->read_cookies(section.take("cookies"), "target").value_or(target.cookies);
+    if (const auto redirects = scalars_->whole(section.take("redirects"), 0, limits::redirects_max))
+      target.redirects = static_cast<std::uint32_t>(*redirects);
+    target.compression = scalars_->truth(section.take("compression")).value_or(false);
     target.connect_timeout =
         scalars_->positive_duration(section.take("connect_timeout")).value_or(target.connect_timeout);
     target.request_timeout =
@@ -239,6 +258,8 @@ class Reader {
     scenario.graceful_stop = scalars_->duration(section.take("graceful_stop")).value_or(scenario.graceful_stop);
     scenario.tags = read_tags(section.take("tags"), *scalars_, problems_);
     if (const auto* objectives = section.take("objectives")) scenario.objectives = read_objectives(*objectives);
+    scenario.cookies = http_->read_cookies(section.take("cookies"), "scenario");
+    if (const auto* network = section.take("network")) scenario.network = http_->read_network(*network);
     if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key);
     plan_.scenarios.push_back(std::move(scenario));
   }
@@ -284,6 +305,7 @@ class Reader {
   ProblemList problems_;
   ScalarReader* scalars_ = nullptr;  // while read_file() runs
   FlowReader* flows_ = nullptr;      // likewise
+  HttpReader* http_ = nullptr;       // likewise
   Plan plan_;
 };
 

@@ -39,6 +39,22 @@ struct EngineTarget {
   Nanoseconds ready_timeout = std::chrono::seconds(60);
 };
 
+/// What happens to a VU's cookies between iterations.
+enum class CookieKeeping : std::uint8_t { reset, keep, off };
+
+struct TlsSettings {
+  std::optional<bool> verify;        // none: target.tls_verify says
+  std::string ca, certificate, key;  // PEM files; empty: the system's authorities, no certificate of our own
+  std::string server_name;           // whom the target's certificate names; empty: the host of its URL
+  bool only_tls1_3 = false;
+};
+
+/// A network slower than the real one; 0: as it is.
+struct NetworkSettings {
+  std::uint64_t download_kbps = 0, upload_kbps = 0;  // kilobits per second, of each connection
+  Nanoseconds latency{};                             // one way
+};
+
 struct Target {
   std::optional<EngineTarget> engine;  // either this
   std::string url;                     // or this: http(s)://host:port[/path], without /v1
@@ -46,6 +62,10 @@ struct Target {
   std::vector<std::pair<std::string, Template>> headers;
   std::string model;  // default of chat steps; empty: the server's first
   bool tls_verify = true;
+  TlsSettings tls = {};
+  CookieKeeping cookies = CookieKeeping::reset;
+  std::uint32_t redirects = 10;  // that an http step follows; k6's
+  bool compression = false;      // http steps ask for compressed answers
   Nanoseconds connect_timeout = std::chrono::seconds(10);
   Nanoseconds request_timeout = std::chrono::seconds(120);
 };
@@ -72,13 +92,36 @@ struct ChatStep {
       options;  // further body members as JSON text: max_tokens, temperature ...
 };
 
+/// One part of a multipart form.
+struct HttpPart {
+  std::string name;
+  Template value;              // of a file: its bytes
+  std::string filename, type;  // of a file
+};
+
 struct HttpStep {
   std::string method = "GET";
   Template url;           // absolute, or a path on the target
   std::string shown_url;  // for reports: secrets stand there as they are written; empty: as `url`
   std::vector<std::pair<std::string, Template>> headers;
-  Template body;  // of json: and body: alike, rendered as text
+  Template body;  // of json:, body: and file: alike, rendered as text
   std::string content_type;
+  std::vector<std::pair<std::string, Template>> query = {}, form = {};  // names may come again
+  std::vector<HttpPart> parts = {};                                     // of multipart:
+  std::string boundary = {};                                            // between the parts
+  std::optional<std::uint32_t> redirects = std::nullopt;                // none: the target's
+  std::optional<bool> compression = std::nullopt;                       // likewise
+  bool compress = false;                                                // the body goes as gzip
+};
+
+struct WebSocketStep {
+  Template url;                // ws:// or wss://, or a path on the target
+  std::string shown_url = {};  // as of HttpStep
+  std::vector<std::pair<std::string, Template>> headers = {};
+  std::vector<Template> texts = {};  // sent once it is open
+  std::uint64_t receive = 1;         // messages to wait for
+  std::string until = {};            // not empty: instead, a message that contains this
+  bool ping = false;                 // asks for a pong
 };
 
 struct SleepStep {
@@ -93,7 +136,7 @@ struct GroupStep {
 
 struct Step {
   std::string name;  // its `name` tag; default: the verb and what it addresses
-  std::variant<ChatStep, HttpStep, SleepStep, GroupStep> verb;
+  std::variant<ChatStep, HttpStep, SleepStep, GroupStep, WebSocketStep> verb;
   std::vector<Check> checks;
   Tags tags;
   std::optional<Nanoseconds> timeout;  // of the whole request
@@ -163,6 +206,8 @@ struct ScenarioPlan {
   std::vector<Objective> objectives;
   std::vector<Step> flow;
   Place place;
+  std::optional<CookieKeeping> cookies = std::nullopt;  // none: the target's
+  NetworkSettings network = {};
 };
 
 // ---- judgement ----------------------------------------------------------------------------------------------------

@@ -18,11 +18,23 @@ json::value or_variable(json::object plain) {
       {"anyOf", json::array{std::move(plain), json::object{{"type", "string"}, {"pattern", "\\$\\{"}}}}};
 }
 
+// The first "|" that is not inside parentheses.
+std::size_t top_bar(std::string_view shape) {
+  int depth = 0;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == '(') ++depth;
+    if (shape[i] == ')') --depth;
+    if (shape[i] == '|' && depth == 0) return i;
+  }
+  return std::string_view::npos;
+}
+
 json::value schema_of(std::string_view shape) {
-  if (const auto bar = shape.find('|'); bar != std::string_view::npos) {
+  if (shape.starts_with('(') && shape.ends_with(')')) return schema_of(shape.substr(1, shape.size() - 2));
+  if (top_bar(shape) != std::string_view::npos) {
     json::array choices;
     while (true) {
-      const auto at = shape.find('|');
+      const auto at = top_bar(shape);
       choices.push_back(schema_of(shape.substr(0, at)));
       if (at == std::string_view::npos) break;
       shape.remove_prefix(at + 1);

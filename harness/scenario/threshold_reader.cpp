@@ -101,6 +101,7 @@ void ThresholdReader::collect_tags(const std::vector<Step>& steps, const std::st
     for (const auto& [key, value] : step.tags) values[key].insert(value);
     if (std::holds_alternative<ChatStep>(step.verb)) values["method"].insert("POST");
     if (const auto* http = std::get_if<HttpStep>(&step.verb)) values["method"].insert(http->method);
+    if (std::holds_alternative<WebSocketStep>(step.verb)) values["method"].insert("GET");
     if (const auto* inner = std::get_if<GroupStep>(&step.verb))
       collect_tags(inner->steps, group + "::" + inner->name, values);
   }

@@ -3,13 +3,16 @@
 Run by ctest (one entry a test): python3 test_sluice.py SLUICE_BINARY TEST_NAME
 """
 
+import base64
 import csv
 import gzip
+import hashlib
 import http.server
 import json
 import os
 import pathlib
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -202,9 +205,55 @@ class EndToEnd(unittest.TestCase):
         self.assertTrue(all(len(row) == 19 for row in csv.reader(done.stdout.splitlines())))
         self.assertIn("THRESHOLDS", done.stderr)
 
+    def test_http_runs_on_the_scripted_engine(self):
+        summary, _ = self.check_scenario("http.yaml", time_scale=1)
+        self.assertGreaterEqual(summary["metrics"]["http_reqs"]["count"], 2 * 5 * 4 + 2 * 3)
+
+    def test_websocket_talks_with_an_echo_server(self):
+        def read(stream, size):
+            data = stream.read(size)
+            if len(data) < size:
+                raise ConnectionError
+            return data
+
+        class Echo(socketserver.StreamRequestHandler):
+            def handle(self):
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    line = self.rfile.readline()
+                    if not line:
+                        return
+                    head += line
+                key = [line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:")][0].split(b": ")[1]
+                accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+                self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+                answers = {1: 0x81, 8: 0x88, 9: 0x8A}  # echo, close, pong; short ones only
+                try:
+                    while True:
+                        first, size = read(self.rfile, 2)
+                        mask = read(self.rfile, 4)
+                        text = bytes(byte ^ mask[i % 4] for i, byte in enumerate(read(self.rfile, size & 0x7F)))
+                        self.wfile.write(bytes([answers[first & 0x0F], len(text)]) + text)
+                except ConnectionError:
+                    pass
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+        server = Server(("127.0.0.1", 0), Echo)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(lambda: (server.shutdown(), server.server_close()))
+        summary, output = self.check_scenario("websocket.yaml", "-e", f"WS_URL=ws://127.0.0.1:{server.server_address[1]}/chat", time_scale=1)
+        self.assertEqual(summary["metrics"]["ws_sessions"]["count"], 12)
+        self.assertEqual(summary["metrics"]["ws_msgs_sent"]["count"], 24)
+        self.assertEqual(summary["metrics"]["ws_ping"]["count"], 12)
+        self.assertNotIn("http_reqs", [name for name, metric in summary["metrics"].items() if metric["count"]])
+        self.assertIn("ws_connecting", output)
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml", "controlled.yaml",
-                 "data.yaml"}
+        named = {"controlled.yaml", "data.yaml", "executors.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "load.yaml", "quickstart.yaml", "streaming.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

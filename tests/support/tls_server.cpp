@@ -70,6 +70,15 @@ std::string pem_of(X509* certificate) {
   return {bytes, static_cast<std::size_t>(size)};
 }
 
+std::string pem_of(EVP_PKEY* key) {
+  const std::unique_ptr<BIO, Free<BIO_free>> memory(::BIO_new(::BIO_s_mem()));
+  require(::PEM_write_bio_PrivateKey(memory.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1,
+          "PEM_write_bio_PrivateKey");
+  char* bytes = nullptr;
+  const long size = BIO_get_mem_data(memory.get(), &bytes);
+  return {bytes, static_cast<std::size_t>(size)};
+}
+
 }  // namespace
 
 TlsServer::TlsServer(std::vector<Script> scripts, const TlsServerOptions& options) : scripts_(std::move(scripts)) {
@@ -82,6 +91,13 @@ TlsServer::TlsServer(std::vector<Script> scripts, const TlsServerOptions& option
   context_ = context;
   require(::SSL_CTX_use_certificate(context, certificate.get()) == 1, "SSL_CTX_use_certificate");
   require(::SSL_CTX_use_PrivateKey(context, key.get()) == 1, "SSL_CTX_use_PrivateKey");
+  const Key client_key(::EVP_EC_gen("P-256"));
+  require(client_key != nullptr, "EVP_EC_gen");
+  const Certificate client = self_signed(client_key.get(), "DNS:client.example");
+  client_certificate_ = pem_of(client.get());
+  client_key_ = pem_of(client_key.get());
+  ::X509_STORE_add_cert(::SSL_CTX_get_cert_store(context), client.get());
+  if (options.only_tls1_2) ::SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
   if (options.wants_client_certificate) {
     ::SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
     ::SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);

@@ -19,6 +19,7 @@ namespace sluice::testing_support {
 struct TlsServerOptions {
   std::string names = "DNS:localhost,IP:127.0.0.1";  // the certificate's subjectAltName
   bool wants_client_certificate = false;             // TLS 1.2, where its lack fails the handshake itself
+  bool only_tls1_2 = false;
 };
 
 class TlsServer {
@@ -32,7 +33,10 @@ class TlsServer {
     return "https://" + host + ":" + std::to_string(port_);
   }
   const std::string& certificate() const { return certificate_; }  // self-signed, PEM
-  int connections() const { return connections_.load(); }          // of TCP
+  /// What it takes from a client, PEM.
+  const std::string& client_certificate() const { return client_certificate_; }
+  const std::string& client_key() const { return client_key_; }
+  int connections() const { return connections_.load(); }  // of TCP
   /// What the client said in its first handshake that was whole (SNI); empty: nothing.
   std::string server_name() const;
   /// Whether the client announced the end of its first connection (close_notify). Waits until that has ended.
@@ -44,7 +48,7 @@ class TlsServer {
 
   std::vector<Script> scripts_;
   void* context_ = nullptr;  // SSL_CTX
-  std::string certificate_;
+  std::string certificate_, client_certificate_, client_key_;
   int listener_ = -1;
   std::uint16_t port_ = 0;
   std::atomic<int> connections_{0};

@@ -25,11 +25,12 @@ const std::string kGet = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 /// A client with one connection: exchanges run to their end, one after the other.
 class Client {
  public:
-  explicit Client(const std::string& url, bool stamps = true) {
+  explicit Client(const std::string& url, bool stamps = true, NetworkShape shape = {}) : shape_(shape) {
     endpoint_ = *parse_endpoint(url);
     if (!resolve(endpoint_)) throw std::runtime_error("resolve");
     ConnectionOptions options;
     options.connect_timeout = 2s;
+    if (shape_.any()) options.shape = &shape_;
     if (stamps) {
       stamping_ = clock_.start();
       options.stamps = &clock_;
@@ -62,6 +63,7 @@ class Client {
   }
 
   Waiter& waiter() { return waiter_; }
+  const AnswerHeaders& headers() const { return exchange_.headers(); }
   bool stamping() const { return stamping_; }
   bool open() const { return connection_->is_open(); }
 
@@ -72,6 +74,7 @@ class Client {
   ExchangeBuffers buffers_;
   Waiter waiter_{loop_};
   Exchange exchange_{loop_, buffers_};
+  NetworkShape shape_;
   std::unique_ptr<Connection> connection_;
   bool stamping_ = false;
 };
@@ -595,6 +598,106 @@ TEST(Endpoint, SaysThatAHostIsNotFound) {
   const auto resolved = resolve(*endpoint);
   ASSERT_FALSE(resolved);
   EXPECT_THAT(resolved.error().message, HasSubstr("no-such-host.invalid"));
+}
+
+// ---- what says what comes next ------------------------------------------------------------------------------------
+
+TEST(Exchange, HandsOnTheHeadersThatItIsAskedFor) {
+  const std::string with_all =
+      "HTTP/1.1 302 Found\r\nSet-Cookie: a=1\r\nlocation: /next\r\nSet-Cookie: b=2\r\nContent-Encoding: gzip\r\n"
+      "Content-Length: 0\r\n\r\n";
+  ScriptedServer server(
+      {{await_request(), send(with_all), await_request(), send(with_all), await_request(), send(answer("plain"))}});
+  Client client(server.url());
+  ExchangeRequest request;
+  request.bytes = kGet;
+  request.timeout = 2s;
+  request.keep_location = request.keep_cookies = true;
+  EXPECT_EQ(client.exchange(request).status, 302u);
+  EXPECT_EQ(client.headers().location, "/next");
+  EXPECT_THAT(client.headers().set_cookies, ElementsAre("a=1", "b=2"));
+  EXPECT_EQ(client.headers().content_encoding, "gzip");
+  client.get();
+  EXPECT_EQ(client.headers().location, "");
+  EXPECT_THAT(client.headers().set_cookies, IsEmpty());
+  client.get();
+  EXPECT_EQ(client.headers().content_encoding, "");
+}
+
+// ---- slow networks ------------------------------------------------------------------------------------------------
+
+TEST(SlowNetwork, LatencyDelaysTheRequestAndTheAnswerAndNotTheirOrder) {
+  ScriptedServer server({{await_request(), send(answer("1")), await_request(), send(answer("2"))}});
+  NetworkShape shape;
+  shape.latency = 30ms;
+  Client client(server.url(), true, shape);
+  const Instant began = now();
+  const RequestRecord first = client.get();
+  EXPECT_EQ(first.outcome, Outcome::ok) << first.error;
+  EXPECT_GE(now() - began, Nanoseconds(120ms).count()) << "connecting is a round trip, and so is the request";
+  EXPECT_GE(first.ended_at - first.send_began_at, Nanoseconds(60ms).count());
+  EXPECT_GE(first.connected_at - first.looked_up_at, Nanoseconds(60ms).count());
+  EXPECT_GE(first.first_byte_at - first.sent_at, Nanoseconds(60ms).count());
+  const std::vector<Instant> order{first.looked_up_at,  first.connected_at,  first.send_began_at, first.sent_at,
+                                   first.first_byte_at, first.first_body_at, first.ended_at};
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end())) << testing::PrintToString(order);
+  const RequestRecord second = client.get();
+  EXPECT_GE(second.ended_at - second.started_at, Nanoseconds(60ms).count());
+  EXPECT_LT(second.ended_at - second.started_at, Nanoseconds(1s).count());
+}
+
+TEST(SlowNetwork, LatencyLeavesTheGapsOfAStreamAsTheyAre) {
+  ScriptedServer server({{await_request(), send(stream_head() + chunk(kRole)), send(chunk(kA)), send(chunk(kB), 60ms),
+                          send(chunk(kStop + kUsage + kDone) + chunk(""))}});
+  NetworkShape shape;
+  shape.latency = 100ms;  // more than the gap
+  Client client(server.url(), true, shape);
+  const RequestRecord r = client.stream(5s);
+  ASSERT_EQ(r.outcome, Outcome::ok) << r.error;
+  ASSERT_EQ(r.content.size(), 2u);
+  EXPECT_GE(r.content[0].received_at - r.started_at, Nanoseconds(400ms).count());
+  EXPECT_GE(r.content[1].received_at - r.content[0].received_at, Nanoseconds(50ms).count());
+  EXPECT_LT(r.content[1].received_at - r.content[0].received_at, Nanoseconds(100ms).count());
+  for (const ContentEvent& event : r.content) EXPECT_GE(event.seen_at, event.received_at);
+}
+
+TEST(SlowNetwork, ReadsNoFasterThanItsBandwidthAndHoldsTheServerBack) {
+  const std::string body(200'000, 'x');
+  ScriptedServer server({{await_request(), send(answer(body))}});
+  NetworkShape shape;
+  shape.download_bytes_per_s = 500'000;
+  Client client(server.url(), false, shape);
+  const RequestRecord r = client.get();
+  EXPECT_EQ(r.outcome, Outcome::ok) << r.error;
+  EXPECT_EQ(r.body, body);
+  EXPECT_GE(r.ended_at - r.first_byte_at, Nanoseconds(350ms).count());
+  EXPECT_LT(r.ended_at - r.first_byte_at, Nanoseconds(2s).count());
+}
+
+TEST(SlowNetwork, WritesNoFasterThanItsBandwidth) {
+  const std::string body(100'000, 'x');
+  ScriptedServer server({{await_request(), send(answer("thanks"))}});
+  NetworkShape shape;
+  shape.upload_bytes_per_s = 500'000;
+  Client client(server.url(), false, shape);
+  const std::string post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + body;
+  const RequestRecord r = client.get(post);
+  EXPECT_EQ(r.outcome, Outcome::ok) << r.error;
+  EXPECT_EQ(server.requests().front(), post);
+  EXPECT_GE(r.sent_at - r.send_began_at, Nanoseconds(180ms).count());
+}
+
+TEST(SlowNetwork, IsNoExcuseForATimeOut) {
+  ScriptedServer server({{await_request(), send(answer(std::string(100'000, 'x')))}});
+  NetworkShape shape;
+  shape.download_bytes_per_s = 50'000;
+  Client client(server.url(), false, shape);
+  ExchangeRequest request;
+  request.bytes = kGet;
+  request.timeout = 200ms;
+  const RequestRecord r = client.exchange(request);
+  EXPECT_EQ(r.outcome, Outcome::timed_out);
+  EXPECT_LT(r.ended_at - r.started_at, Nanoseconds(1s).count());
 }
 
 }  // namespace

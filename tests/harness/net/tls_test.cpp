@@ -26,14 +26,17 @@ const std::string kRest = finish_event() + usage_event(3, 2) + done_event();
 
 class TlsClient {
  public:
-  explicit TlsClient(const std::string& url, bool verify, Nanoseconds connect_timeout = 5s) {
+  explicit TlsClient(const std::string& url, bool verify, Nanoseconds connect_timeout = 5s)
+      : TlsClient(url, TlsOptions{.verify = verify}, {}, connect_timeout) {}
+  TlsClient(const std::string& url, const TlsOptions& tls, const std::string& name, Nanoseconds connect_timeout = 5s) {
     endpoint_ = *parse_endpoint(url);
+    endpoint_.tls_name = name;
     if (!resolve(endpoint_)) throw std::runtime_error("resolve");
     ConnectionOptions options;
     options.connect_timeout = connect_timeout;
     clock_.start();
     options.stamps = &clock_;
-    options.tls = *TlsContext::make(verify);
+    options.tls = *TlsContext::make(tls);
     connection_ = std::make_unique<Connection>(loop_, endpoint_, std::move(options));
   }
 
@@ -254,6 +257,99 @@ TEST(Tls, AnnouncesTheEndOfItsConnections) {
   EXPECT_EQ(client.get().outcome, Outcome::ok);
   client.close();
   EXPECT_TRUE(server.first_client_said_goodbye());
+}
+
+/// A file that goes with the test.
+class PemFile {
+ public:
+  explicit PemFile(const std::string& pem) {
+    static int number = 0;
+    path_ = testing::TempDir() + "sluice_pem_" + std::to_string(::getpid()) + "_" + std::to_string(number++);
+    std::ofstream(path_) << pem;
+  }
+  ~PemFile() { ::unlink(path_.c_str()); }
+  PemFile(const PemFile&) = delete;
+  PemFile& operator=(const PemFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(Tls, TrustsTheAuthorityOfAFileAlone) {
+  TlsServer server({{await_request(), send(answer("hello"))}});
+  TlsServer other({{await_request(), send(answer("hello"))}});
+  const PemFile ca(server.certificate());
+  TlsClient client(server.url(), TlsOptions{.ca = ca.path()}, {});
+  const RequestRecord good = client.get();
+  EXPECT_EQ(good.outcome, Outcome::ok) << good.error;
+  TlsClient stranger(other.url(), TlsOptions{.ca = ca.path()}, {});
+  EXPECT_EQ(stranger.get().outcome, Outcome::connect_failed);
+}
+
+TEST(Tls, AsksForTheNameThatItIsTold) {
+  TlsServerOptions options;
+  options.names = "DNS:inside.example";
+  TlsServer server({{await_request(), send(answer("hello"))}}, options);
+  const PemFile ca(server.certificate());
+  TlsClient client(server.url(), TlsOptions{.ca = ca.path()}, "inside.example");
+  const RequestRecord good = client.get();
+  EXPECT_EQ(good.outcome, Outcome::ok) << good.error;
+  EXPECT_EQ(server.server_name(), "inside.example");
+  client.close();
+  TlsClient wrong(server.url(), TlsOptions{.ca = ca.path()}, "outside.example");
+  EXPECT_THAT(wrong.get().error, HasSubstr("not trusted"));
+}
+
+TEST(Tls, ShowsItsCertificateToWhoAsks) {
+  TlsServerOptions options;
+  options.wants_client_certificate = true;
+  TlsServer server({{await_request(), send(answer("hello"))}}, options);
+  const PemFile certificate(server.client_certificate()), key(server.client_key());
+  TlsOptions tls;
+  tls.verify = false;
+  TlsClient nobody(server.url(), tls, {});
+  EXPECT_EQ(nobody.get().outcome, Outcome::connect_failed);
+  tls.certificate = certificate.path();
+  tls.key = key.path();
+  TlsClient somebody(server.url(), tls, {});
+  const RequestRecord good = somebody.get();
+  EXPECT_EQ(good.outcome, Outcome::ok) << good.error;
+}
+
+TEST(Tls, RefusesAnOlderVersionThanItMayTake) {
+  TlsServerOptions options;
+  options.only_tls1_2 = true;
+  TlsServer server({{await_request(), send(answer("hello"))}}, options);
+  TlsOptions tls;
+  tls.verify = false;
+  tls.least = TlsOptions::Version::tls1_3;
+  TlsClient strict(server.url(), tls, {});
+  EXPECT_EQ(strict.get().outcome, Outcome::connect_failed);
+  tls.least = TlsOptions::Version::tls1_2;
+  TlsClient lenient(server.url(), tls, {});
+  EXPECT_EQ(lenient.get().outcome, Outcome::ok);
+}
+
+TEST(Tls, NamesTheFileThatItCannotUse) {
+  const PemFile garbage("no PEM");
+  TlsServer server({{await_request(), send(answer("hello"))}});
+  const PemFile certificate(server.client_certificate()), key(server.client_key()), other(server.certificate());
+  const auto error_of = [](TlsOptions options) {
+    const auto made = TlsContext::make(options);
+    return made ? std::string() : made.error().message;
+  };
+  TlsOptions options;
+  options.ca = garbage.path();
+  EXPECT_THAT(error_of(options), AllOf(HasSubstr("tls: ca:"), HasSubstr(garbage.path())));
+  options.ca = {};
+  options.certificate = garbage.path();
+  options.key = key.path();
+  EXPECT_THAT(error_of(options), HasSubstr("tls: cert:"));
+  options.certificate = other.path();  // of another key
+  EXPECT_THAT(error_of(options), HasSubstr("tls: key:"));
+  options.certificate = certificate.path();
+  EXPECT_EQ(error_of(options), "");
 }
 
 }  // namespace

@@ -180,8 +180,8 @@ TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
       {"- chat: {prompt: a, check: status == 200}", "check: stands beside chat:"},
       {"- chat: hello", "chat must be a mapping"},
       {"- chat: {prompt: a}\n  http: {get: /}", "this has more: make them steps of their own"},
-      {"- check: status == 200", "a step needs one of chat, http, sleep and group"},
-      {"- sleep: 1s\n  check: status == 200", "check: belongs to chat and http steps"},
+      {"- check: status == 200", "a step needs one of chat, http, websocket, sleep and group"},
+      {"- sleep: 1s\n  check: status == 200", "check: belongs to chat, http and websocket steps"},
       {"- sleep: 10", "sleep: '10' is not a duration"},
       {"- sleep: 1s..x", "sleep: 'x' is not a duration"},
       {"- group: a", "a group needs steps:"},
@@ -198,7 +198,7 @@ TEST(LoadPlan, RefusesStepsThatMakeNoSense) {
       {"- http: {get: /}\n  timeout: 0s", "timeout: must be longer than 0s"},
       {"- http: {get: /}\n  tags: {scenario: x}", "'scenario' is a tag that Sluice sets itself"},
       {"- capture: {a: b}", "unknown key 'capture': this version captures nothing"},
-      {"- websocket: {}", "this version has no websocket step"},
+      {"- websocket: {}", "websocket needs url:"},
       {"- http.post('/x'): {}", "write http: {post: ...}"},
       {"- chat: {prompt: \"${vu}\"}\n  check: chunks > ${vu}", "cannot stand in a check"},
       {"- chat: {prompt: a, max_tokens: \"${vu}\"}", "max_tokens: '${vu}' changes with each iteration"},
@@ -893,7 +893,7 @@ TEST(Schema, EveryTableIsReachedAndEveryKeyIsNamedOnce) {
       for (auto at = key.shape.find("section:"); at != std::string_view::npos;
            at = key.shape.find("section:", at + 1)) {
         const auto rest = key.shape.substr(at + 8);
-        reached.insert(std::string(rest.substr(0, rest.find('|'))));
+        reached.insert(std::string(rest.substr(0, rest.find_first_of("|)"))));
       }
     }
   }

@@ -1,0 +1,43 @@
+// A request's or an answer's head as text: looking a header up. Pure.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string_view>
+
+namespace sluice {
+
+constexpr char lower_letter(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+/// Names of headers do not differ by case.
+constexpr bool same_header(std::string_view a, std::string_view b) {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower_letter(x) == lower_letter(y); });
+}
+
+struct HeaderLine {
+  std::size_t begin = 0, end = 0;  // offsets of the line in the message, without its CRLF; end 0: there is none
+  std::string_view value;          // trimmed
+};
+
+/// The first header of that name. `message`: a head with its first line, and perhaps a body, which is not looked at.
+constexpr HeaderLine find_header(std::string_view message, std::string_view name) {
+  const std::size_t head_end = std::min(message.find("\r\n\r\n"), message.size());
+  std::size_t at = message.find("\r\n");
+  while (at < head_end) {
+    at += 2;
+    const std::size_t end = std::min(message.find("\r\n", at), head_end);
+    const std::string_view line = message.substr(at, end - at);
+    const std::size_t colon = line.find(':');
+    if (colon != std::string_view::npos && same_header(line.substr(0, colon), name)) {
+      std::string_view value = line.substr(colon + 1);
+      while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+      while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
+      return {at, end, value};
+    }
+    at = end;
+  }
+  return {};
+}
+
+}  // namespace sluice
