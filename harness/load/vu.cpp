@@ -94,9 +94,7 @@ Task<> Vu::live() {
   // What its time did not suffice for; those of shared-iterations are nobody's, the run counts them.
   const auto* own = std::get_if<PerVuIterations>(&around_.plan.scenarios[scenario_].shape);
   if (own != nullptr && iteration_ < own->iterations && !around_.stopping) {
-    const Instant at = now();
-    around_.tally.add_dropped(scenario_, own->iterations - iteration_, at);
-    if (around_.samples != nullptr) around_.samples->add_dropped(scenario_, own->iterations - iteration_, at);
+    around_.add_dropped(scenario_, own->iterations - iteration_, now());
   }
   end();
 }

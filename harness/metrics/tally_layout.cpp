@@ -206,7 +206,7 @@ class LayoutBuilder {
     } else if (const auto* socket = std::get_if<WebSocketStep>(&step.verb)) {
       info.is_request = true;
       own.emplace_back("method", "GET");
-      own.emplace_back("url", socket->url.text());
+      own.emplace_back("url", socket->shown_url.empty() ? socket->url.text() : socket->shown_url);
     }
     own.emplace_back("group", info.group);
     std::sort(own.begin(), own.end());

@@ -126,4 +126,19 @@ void points_of(const RequestView& view, bool step_streams, std::vector<Point>& o
   if (step_streams) add_stream(view, interrupted, failed, list);
 }
 
+void points_of(const WebSocket& w, std::vector<Point>& out) {
+  PointList list(w.ended_at, out);
+  list.count(Metric::ws_sessions, 1);
+  list.between(Metric::ws_connecting, w.started_at, w.opened_at);
+  if (w.outcome != Outcome::interrupted) list.between(Metric::ws_session_duration, w.started_at, w.ended_at);
+  list.count(Metric::ws_msgs_sent, w.sent);
+  list.count(Metric::ws_msgs_received, w.received);
+  if (w.pong_time.count() >= 0) list.duration(Metric::ws_ping, w.pong_time.count());
+  list.count(Metric::data_sent, w.bytes_sent);
+  list.count(Metric::data_received, w.bytes_received);
+  if (w.outcome == Outcome::interrupted) return;
+  list.rate(Metric::connect_failed, w.outcome == Outcome::connect_failed);
+  list.rate(Metric::timed_out, w.outcome == Outcome::timed_out);
+}
+
 }  // namespace sluice::samples

@@ -14,7 +14,7 @@
 
 namespace sluice::samples {
 
-enum class Kind : std::uint8_t { request, check, group, iteration, dropped, vus };
+enum class Kind : std::uint8_t { request, websocket, check, group, iteration, dropped, vus };
 
 struct ContentStamp {
   Instant at = kNever;
@@ -32,6 +32,16 @@ struct Request {
   std::uint64_t bytes_sent, bytes_received;
   std::int64_t prompt_tokens, output_tokens, cached_tokens;
   std::uint32_t status, events, content, findings, error_bytes;
+};
+/// Followed by the error's text.
+struct WebSocket {
+  Kind kind = Kind::websocket;
+  Outcome outcome = Outcome::ok;
+  StepId step = 0;
+  Instant started_at, opened_at, ended_at;
+  std::uint64_t sent, received, bytes_sent, bytes_received;
+  Nanoseconds pong_time;
+  std::uint32_t status, error_bytes;
 };
 struct CheckDone {
   Kind kind = Kind::check;
@@ -82,6 +92,8 @@ struct Point {
   std::uint8_t rule = kNoRule;  // of stream_findings
   bool operator==(const Point&) const = default;
 };
+
+void points_of(const WebSocket& session, std::vector<Point>& out);
 
 /// k6's http_req_failed.
 bool http_failed(Outcome outcome);

@@ -8,6 +8,15 @@
 
 namespace sluice {
 
+namespace {
+
+std::uint32_t error_bytes(const RequestRecord& record) {
+  if (record.outcome == Outcome::ok) return 0;
+  return static_cast<std::uint32_t>(std::min<std::size_t>(record.error.size(), limits::sample_error_bytes_max));
+}
+
+}  // namespace
+
 std::byte* SampleSink::reserve(std::size_t bytes) {
   // One thread writes the counts: no locked instruction is needed.
   added_.store(added() + 1, std::memory_order_relaxed);
@@ -51,10 +60,7 @@ void SampleSink::add(const RequestRecord& record, StepId step) {
   r.events = record.events;
   r.content = static_cast<std::uint32_t>(record.content.size());
   r.findings = static_cast<std::uint32_t>(record.findings.size());
-  r.error_bytes =
-      record.outcome == Outcome::ok
-          ? 0
-          : static_cast<std::uint32_t>(std::min<std::size_t>(record.error.size(), limits::sample_error_bytes_max));
+  r.error_bytes = error_bytes(record);
 
   std::byte* room =
       reserve(sizeof r + r.content * sizeof(samples::ContentStamp) + std::size_t{r.findings} + r.error_bytes);
@@ -68,6 +74,27 @@ void SampleSink::add(const RequestRecord& record, StepId step) {
   }
   if (r.findings > 0) std::memcpy(room, record.findings.data(), r.findings);
   if (r.error_bytes > 0) std::memcpy(room + r.findings, record.error.data(), r.error_bytes);
+  ring_.commit();
+}
+
+void SampleSink::add_websocket(const RequestRecord& record, const WebSocketRecord& session, StepId step) {
+  samples::WebSocket w{};
+  w.outcome = record.outcome;
+  w.step = step;
+  w.started_at = record.started_at;
+  w.opened_at = session.opened_at;
+  w.ended_at = record.ended_at;
+  w.sent = session.sent;
+  w.received = session.received;
+  w.bytes_sent = record.bytes_sent;
+  w.bytes_received = record.bytes_received;
+  w.pong_time = session.pong_time;
+  w.status = record.status;
+  w.error_bytes = error_bytes(record);
+  std::byte* const room = reserve(sizeof w + w.error_bytes);
+  if (room == nullptr) return;
+  std::memcpy(room, &w, sizeof w);
+  if (w.error_bytes > 0) std::memcpy(room + sizeof w, record.error.data(), w.error_bytes);
   ring_.commit();
 }
 

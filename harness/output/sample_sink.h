@@ -24,6 +24,7 @@ class SampleSink {
 
   // As the tally's functions of the same names.
   void add(const RequestRecord& record, StepId step);
+  void add_websocket(const RequestRecord& record, const WebSocketRecord& session, StepId step);
   void add_check(CheckId check, bool passed, Instant at);
   void add_group(StepId group, Nanoseconds duration, Instant ended_at);
   void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);

@@ -29,6 +29,14 @@ std::int64_t wall_now() {
   return std::chrono::duration_cast<Nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+samples::AnswerTags answer_of(Outcome outcome, std::uint32_t status, std::string_view error) {
+  return {.is_answer = true,
+          .expected_response = !samples::http_failed(outcome),
+          .status = status,
+          .error_code = samples::error_code_of(outcome, status),
+          .error = error};
+}
+
 double milliseconds(Nanoseconds time) { return static_cast<double>(std::max<std::int64_t>(time.count(), 0)) / 1e6; }
 
 }  // namespace
@@ -136,6 +144,12 @@ void SampleWriter::take(std::span<const std::byte> bytes) {
   switch (static_cast<Kind>(bytes[0])) {
     case Kind::request:
       return take_request(RequestView(bytes));
+    case Kind::websocket: {
+      const auto session = as<WebSocket>(bytes);
+      const std::string_view error(reinterpret_cast<const char*>(bytes.data()) + sizeof session, session.error_bytes);
+      points_of(session, points_);
+      return put(tags_.of_step(session.step), answer_of(session.outcome, session.status, error));
+    }
     case Kind::check: {
       const auto check = as<CheckDone>(bytes);
       points_.push_back({Metric::checks, check.at, check.passed ? 1.0 : 0.0});
@@ -171,12 +185,7 @@ void SampleWriter::take(std::span<const std::byte> bytes) {
 void SampleWriter::take_request(const samples::RequestView& view) {
   const samples::Request& r = view.request;
   samples::points_of(view, layout_->steps()[r.step].is_stream, points_);
-  samples::AnswerTags answer{.is_answer = true,
-                             .expected_response = !samples::http_failed(r.outcome),
-                             .status = r.status,
-                             .error_code = samples::error_code_of(r.outcome, r.status),
-                             .error = view.error};
-  put(tags_.of_step(r.step), answer);
+  put(tags_.of_step(r.step), answer_of(r.outcome, r.status, view.error));
 }
 
 void SampleWriter::put(std::size_t static_tags, const samples::AnswerTags& answer) {

@@ -101,7 +101,7 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     step.verb = std::move(read);
   } else if (websocket) {
     auto read = http_.read_websocket(*websocket);
-    step.name = fmt::format("websocket {}", read.url.text());
+    step.name = fmt::format("websocket {}", read.shown_url);
     step.verb = std::move(read);
   } else if (sleep) {
     const auto range = scalars_.range(sleep).value_or(std::pair<Nanoseconds, Nanoseconds>{});

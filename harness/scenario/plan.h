@@ -116,7 +116,8 @@ struct HttpStep {
 };
 
 struct WebSocketStep {
-  Template url;  // ws:// or wss://, or a path on the target
+  Template url;                // ws:// or wss://, or a path on the target
+  std::string shown_url = {};  // as of HttpStep
   std::vector<std::pair<std::string, Template>> headers = {};
   std::vector<Template> texts = {};  // sent once it is open
   std::uint64_t receive = 1;         // messages to wait for

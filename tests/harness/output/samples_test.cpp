@@ -213,7 +213,22 @@ TEST_F(Samples, PointsAddUpToWhatTheTallyCounts) {
     sink.ring().pop();
     for (const samples::Point& point : list) points[point.metric].push_back(point.value);
   }
-  EXPECT_GT(points.size(), 30u);
+  for (int i = 0; i < 300; ++i) {
+    RequestRecord record = any_record(random, false);
+    WebSocketRecord session;
+    session.opened_at = random() % 4 == 0 ? kNever : record.started_at + 70'000;
+    session.sent = random() % 5;
+    session.received = random() % 5;
+    session.pong_time = Nanoseconds(static_cast<std::int64_t>(random() % 1000) - 300);
+    tally.add_websocket(record, session, 2);
+    sink.add_websocket(record, session, 2);
+    const auto& left = *reinterpret_cast<const samples::WebSocket*>(sink.ring().front().data());
+    std::vector<samples::Point> list;
+    samples::points_of(left, list);
+    sink.ring().pop();
+    for (const samples::Point& point : list) points[point.metric].push_back(point.value);
+  }
+  EXPECT_GT(points.size(), 36u);
   for (const auto& [metric, values] : points) {
     SCOPED_TRACE(info(metric).name);
     const Figure& figure = tally.figure(metric);
