@@ -44,6 +44,11 @@ int run_main(int argc, char** argv) {
   add_scenario_options(*run_app, run.scenario, variables);
   run_app->add_option("-o,--out-dir", run.out_dir, "where the reports go (default: out/<name>-<time>)");
   run_app
+      ->add_option("--out", run.out,
+                   "ndjson=FILE or csv=FILE: every sample, as k6 writes them; - is stdout; may stand more than once")
+      ->allow_extra_args(false);
+  run_app->add_option("--summary-export", run.summary_export, "FILE: the summary with the keys of k6's");
+  run_app
       ->add_option("--time-scale", run.scenario.time_scale,
                    "multiplies stages, durations and sleeps: 0.1 runs ten times shorter")
       ->check(CLI::Range(1e-6, 1e3));

@@ -94,6 +94,7 @@ std::string format_percentile(double percentile) {
 std::string format_seconds(double seconds) { return format_ms(std::round(seconds * 10) * 100); }
 
 std::string_view section_of(const MetricSummary& metric) {
+  if (metric.custom) return "Custom";
   const std::string_view name = split_name(metric.name).base;
   const auto any_of = [&](std::initializer_list<std::string_view> names) {
     return std::find(names.begin(), names.end(), name) != names.end();
@@ -132,12 +133,42 @@ std::string_view left_side(std::string_view expression) {
   return left;
 }
 
+std::string windows_text(const WindowsResult& windows) {
+  const auto time = [](double s) { return fmt::format("{:g}s", s); };
+  if (windows.judged == 1) return fmt::format("in {} to {}", time(windows.worst_from_s), time(windows.worst_to_s));
+  return fmt::format("in the worst of {} windows, {} to {}{}", windows.judged, time(windows.worst_from_s),
+                     time(windows.worst_to_s), windows.failed > 1 ? fmt::format("; {} failed", windows.failed) : "");
+}
+
+std::vector<LoadRow> load_rows(const Summary& summary) {
+  std::vector<LoadRow> rows;
+  for (const ScenarioResult& scenario : summary.scenarios) {
+    rows.push_back({scenario.name, false, &scenario.load});
+    for (std::size_t i = 0; i < scenario.stages.size(); ++i) {
+      const StageResult& stage = scenario.stages[i];
+      rows.push_back({fmt::format("stage {}, {:.4g}s to {:.4g}s", i, stage.from_s, stage.to_s), true, &stage.load});
+    }
+  }
+  if (rows.size() < 2) rows.clear();
+  return rows;
+}
+
 std::string engine_name(const EngineResult& engine) {
   std::string text = engine.model.empty() ? "the engine" : engine.model;
   if (!engine.backend.empty()) text += " on " + engine.backend;
   if (!engine.backend_wanted.empty() && engine.backend_wanted != engine.backend)
     text += " (" + engine.backend_wanted + ")";
   return text;
+}
+
+std::string format_load(const SearchResult& search, double load) {
+  return fmt::format("{:.6g} {}", load, load == 1 && search.unit == "VUs" ? "VU" : search.unit);
+}
+
+std::vector<SearchTrial> by_load(const SearchResult& search) {
+  std::vector<SearchTrial> trials = search.trials;
+  std::sort(trials.begin(), trials.end(), [](const SearchTrial& a, const SearchTrial& b) { return a.load < b.load; });
+  return trials;
 }
 
 std::size_t columns(std::string_view text) {

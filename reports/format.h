@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "reports/summary.h"
 
@@ -18,7 +19,7 @@ std::string format_value(double value, std::string_view unit);  // by the unit o
 std::string format_percentile(double percentile);               // "p(99.9)"; 50 is "med"
 std::string format_seconds(double seconds);                     // a run's length: "9.8s", "13m0s"
 
-/// Where a metric is shown: HTTP, Streaming, Execution, Network, Instrument, System.
+/// Where a metric is shown: HTTP, Streaming, Execution, Network, Instrument, System; Custom: declared by the scenario.
 std::string_view section_of(const MetricSummary& metric);
 
 /// "ttft{kind:chat}": "ttft" and "{kind:chat}"; the second empty for a metric as a whole.
@@ -34,8 +35,24 @@ bool is_unsure(const MetricSummary& metric, double percentile);
 /// What an expression compares: "p(95)" of "p(95) < 2s".
 std::string_view left_side(std::string_view expression);
 
+/// "in the worst of 6 windows, 10s to 20s; 2 failed"
+std::string windows_text(const WindowsResult& windows);
+
+/// Scenarios and their stages, one after the other; none where there is but one scenario with at most one stage.
+struct LoadRow {
+  std::string name;  // "chat"; "stage 0, 0s to 10s"
+  bool is_stage = false;
+  const LoadResult* load = nullptr;  // in the summary
+};
+std::vector<LoadRow> load_rows(const Summary& summary);
+
 /// "tiny-coder on cpu (auto)": what ran on what; in brackets what the scenario asked for, where that is not the same.
 std::string engine_name(const EngineResult& engine);
+
+/// "180 iterations/s", "12 VUs".
+std::string format_load(const SearchResult& search, double load);
+/// The trials of a search, the lowest load first.
+std::vector<SearchTrial> by_load(const SearchResult& search);
 
 /// Columns a terminal gives the text: code points, not bytes; every character we print is one wide.
 std::size_t columns(std::string_view text);

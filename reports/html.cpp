@@ -151,6 +151,9 @@ std::string thresholds(const Summary& summary) {
                        metric_name(result.metric));
     out += fmt::format("<td data-label=\"Threshold\"><span><code>{}</code>", escaped(result.expression));
     if (!result.reason.empty()) out += fmt::format("<span class=\"reason\">{}</span>", escaped(result.reason));
+    if (result.windows && result.windows->judged > 0 && result.verdict == "pass")
+      out += fmt::format("<span class=\"reason\">{}</span>", escaped(windows_text(*result.windows)));
+    if (!result.source.empty()) out += fmt::format("<span class=\"reason\">{}</span>", escaped(result.source));
     if (result.aborted) out += "<span class=\"reason\">stopped the run</span>";
     out += fmt::format("</span></td><td class=\"number\" data-label=\"Measured\"><span>{}</span></td>",
                        result.actual ? escaped(format_value(*result.actual, result.unit)) : "no samples");
@@ -358,8 +361,8 @@ std::string value_cell(const std::optional<double>& value, const std::string& un
   return fmt::format("<td class=\"number\">{}</td>", value ? escaped(format_value(*value, unit)) : "–");
 }
 
-constexpr std::array<std::string_view, 6> kSections{"HTTP",    "Streaming",  "Execution",
-                                                    "Network", "Instrument", "System"};
+constexpr std::array<std::string_view, 8> kSections{"HTTP",      "WebSocket", "Custom",     "Streaming",
+                                                    "Execution", "Network",   "Instrument", "System"};
 
 /// Rows of one kind of table, by section.
 template <class Keep, class Row>
@@ -418,7 +421,9 @@ std::string metrics(const Summary& summary) {
       [](const MetricSummary& metric) {
         std::string value, detail, rate;
         if (metric.kind == "counter") {
-          value = metric.unit == "bytes" ? format_bytes(static_cast<double>(metric.count)) : format_count(metric.count);
+          value = metric.unit == "bytes" ? format_bytes(static_cast<double>(metric.count))
+                  : metric.sum           ? format_number(*metric.sum)
+                                         : format_count(metric.count);
           if (metric.rate) rate = format_value(*metric.rate, metric.unit == "bytes" ? "bytes/s" : "1/s");
         } else if (metric.kind == "rate") {
           value = format_share(metric.rate.value_or(0));
@@ -432,7 +437,8 @@ std::string metrics(const Summary& summary) {
         return fmt::format(
             "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td>"
             "<td class=\"number\">{}</td></tr>\n",
-            metric_name(metric.name), escaped(value), escaped(rate), escaped(detail));
+            metric_name(metric.name), escaped(value), escaped(rate),
+            escaped(metric.rejected > 0 ? fmt::format("{} rejected", format_count(metric.rejected)) : detail));
       });
   if (!others.empty())
     out +=
@@ -465,6 +471,48 @@ std::string checks(const Summary& summary) {
         "</th><td class=\"number\" data-label=\"Held\"><span>{}</span></td><td class=\"number\" "
         "data-label=\"Failed\"><span>{}</span></td></tr>\n",
         format_count(check.passes), format_count(check.fails));
+  }
+  return out + "</tbody></table>\n</section>\n";
+}
+
+std::string loads(const Summary& summary) {
+  const auto rows = load_rows(summary);
+  if (rows.empty()) return "";
+  struct Shown {
+    std::string_view name;
+    std::string (*cell)(const LoadResult&);
+  };
+  static constexpr auto time = [](const std::optional<double>& ms) { return ms ? format_ms(*ms) : std::string("–"); };
+  static constexpr std::array<Shown, 9> kShown{
+      {{"Requests", [](const LoadResult& load) { return format_count(load.requests); }},
+       {"Per second",
+        [](const LoadResult& load) {
+          return load.requests_per_s ? format_number(*load.requests_per_s) : std::string("–");
+        }},
+       {"Failed", [](const LoadResult& load) { return format_count(load.failures); }},
+       {"Median", [](const LoadResult& load) { return time(load.duration_p50_ms); }},
+       {"p95", [](const LoadResult& load) { return time(load.duration_p95_ms); }},
+       {"p99", [](const LoadResult& load) { return time(load.duration_p99_ms); }},
+       {"TTFT median", [](const LoadResult& load) { return time(load.ttft_p50_ms); }},
+       {"TTFT p95", [](const LoadResult& load) { return time(load.ttft_p95_ms); }},
+       {"TTFT p99", [](const LoadResult& load) { return time(load.ttft_p99_ms); }}}};
+  const bool streams =
+      std::any_of(rows.begin(), rows.end(), [](const LoadRow& row) { return row.load->ttft_p50_ms.has_value(); });
+  const std::size_t shown = streams ? kShown.size() : kShown.size() - 3;
+  std::string out =
+      "<section aria-labelledby=\"loads\">\n<h2 id=\"loads\">Scenarios and stages</h2>\n<table "
+      "class=\"stack\"><caption>Requests by the scenario and the stage in which they were scheduled, and their "
+      "duration</caption><thead><tr><th scope=\"col\">Part</th>";
+  for (std::size_t i = 0; i < shown; ++i)
+    out += fmt::format("<th scope=\"col\" class=\"number\">{}</th>", kShown[i].name);
+  out += "</tr></thead><tbody>\n";
+  for (const LoadRow& row : rows) {
+    out += row.is_stage ? fmt::format("<tr><th scope=\"row\"><span class=\"selector\">{}</span></th>", row.name)
+                        : fmt::format("<tr><th scope=\"row\" class=\"break\">{}</th>", escaped(row.name));
+    for (std::size_t i = 0; i < shown; ++i)
+      out += fmt::format("<td class=\"number\" data-label=\"{}\"><span>{}</span></td>", kShown[i].name,
+                         kShown[i].cell(*row.load));
+    out += "</tr>\n";
   }
   return out + "</tbody></table>\n</section>\n";
 }
@@ -560,6 +608,8 @@ std::string scenarios(const Summary& summary) {
   facts.add("Scenario file", summary.scenario_file);
   facts.add("Started", summary.started_at);
   facts.add("Measured window", format_seconds(summary.duration_s));
+  if (summary.warmup_requests > 0 || summary.warmup_s > 0)
+    facts.add("Warm-up", fmt::format("{}, counted in nothing", plural(summary.warmup_requests, "request")));
   facts.add("Target", summary.target);
   facts.add("Seed", std::to_string(summary.seed));
   facts.add("Host", summary.host);
@@ -568,6 +618,68 @@ std::string scenarios(const Summary& summary) {
   for (const auto& [name, value] : summary.variables) facts.add(name, value.empty() ? "(empty)" : value);
   facts.add("Outcome", fmt::format("{}, exit code {}", summary.outcome, summary.exit_code));
   return out + facts.html() + "</section>\n";
+}
+
+/// The trials of a search: a curve of what came of each load, and a table.
+std::string search(const Summary& summary) {
+  if (!summary.search) return "";
+  const SearchResult& search = *summary.search;
+  const std::vector<SearchTrial> trials = by_load(search);
+  std::string out = "<section aria-labelledby=\"search\">\n<h2 id=\"search\">The search</h2>\n";
+  out +=
+      search.best
+          ? fmt::format(
+                "<p><strong>{}</strong> is the highest load of “{}” that held every threshold, to within {:g} %.</p>\n",
+                escaped(format_load(search, *search.best)), escaped(search.scenario), search.precision * 100)
+          : fmt::format("<p>No load of “{}” held every threshold.</p>\n", escaped(search.scenario));
+  double load_max = 0, time_max = 0;
+  for (const SearchTrial& trial : trials) {
+    load_max = std::max(load_max, trial.load);
+    time_max = std::max(time_max, trial.duration_p95_ms.value_or(0));
+  }
+  if (trials.size() > 1 && load_max > 0 && time_max > 0) {
+    constexpr double kWidth = 640, kHeight = 200;
+    const auto x = [&](const SearchTrial& trial) { return 20 + trial.load / load_max * (kWidth - 40); };
+    const auto y = [&](const SearchTrial& trial) {
+      return kHeight - 20 - *trial.duration_p95_ms / time_max * (kHeight - 40);
+    };
+    std::string points, marks;
+    for (const SearchTrial& trial : trials) {
+      if (!trial.duration_p95_ms) continue;
+      points += fmt::format("{:.1f},{:.1f} ", x(trial), y(trial));
+      marks += fmt::format(
+          "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" stroke=\"currentColor\" stroke-width=\"2\" "
+          "fill=\"{}\"><title>{}: {}</title></circle>",
+          x(trial), y(trial), trial.held ? "currentColor" : "none", escaped(format_load(search, trial.load)),
+          escaped(format_value(*trial.duration_p95_ms, "ms")));
+    }
+    out += fmt::format(
+        "<figure><svg width=\"100%\" viewBox=\"0 0 {0:.0f} {1:.0f}\" role=\"img\" aria-label=\"Duration of requests, "
+        "95th percentile, by load\">"
+        "<polyline points=\"{2}\" fill=\"none\" stroke=\"currentColor\" "
+        "opacity=\"0.4\"/>{3}</svg><figcaption>http_req_duration, p(95), up to {4}, by load, up to {5}; filled: "
+        "held</figcaption></figure>\n",
+        kWidth, kHeight, points, marks, escaped(format_value(time_max, "ms")),
+        escaped(fmt::format("{:.4g} {}", load_max, search.unit)));
+  }
+  out +=
+      "<table class=\"stack\"><caption>Trials</caption><thead><tr><th scope=\"col\">Load</th><th "
+      "scope=\"col\">Verdict</th><th "
+      "scope=\"col\" class=\"number\">Iterations/s</th><th scope=\"col\" class=\"number\">Duration p(95)</th><th "
+      "scope=\"col\" class=\"number\">TTFT p(95)</th></tr></thead><tbody>\n";
+  const auto time = [](const std::optional<double>& ms) {
+    return ms ? escaped(format_value(*ms, "ms")) : std::string("–");
+  };
+  for (const SearchTrial& trial : trials)
+    out += fmt::format(
+        "<tr><th scope=\"row\">{}</th><td data-label=\"Verdict\"><span><span class=\"mark {}\">{}</span> "
+        "{}</span></td><td "
+        "class=\"number\" data-label=\"Iterations/s\"><span>{:.4g}</span></td><td class=\"number\" "
+        "data-label=\"Duration "
+        "p(95)\"><span>{}</span></td><td class=\"number\" data-label=\"TTFT p(95)\"><span>{}</span></td></tr>\n",
+        escaped(format_load(search, trial.load)), trial.held ? "good" : "bad", trial.held ? "✓ held" : "✗ failed",
+        escaped(trial.reason), trial.iterations_per_s, time(trial.duration_p95_ms), time(trial.ttft_p95_ms));
+  return out + "</tbody></table>\n</section>\n";
 }
 
 std::string engine(const Summary& summary) {
@@ -608,6 +720,9 @@ std::string instrument(const Summary& summary) {
   facts.add("Gaps coalesced", share(instrument.gaps_coalesced, instrument.gaps));
   facts.add("CPU of the harness", fmt::format("{:.0f}% of one core", instrument.cpu_percent));
   facts.add("Load threads", std::to_string(instrument.threads));
+  if (instrument.samples > 0)
+    facts.add("Samples dropped",
+              fmt::format("{} of {}", format_count(instrument.samples_dropped), format_count(instrument.samples)));
   return out + facts.html() + "</section>\n";
 }
 
@@ -637,10 +752,12 @@ std::string to_html(const Summary& summary) {
   const std::string figures = charts(summary);
   if (!figures.empty()) out += figures + chart_tables(summary) + "</section>\n";
   out += metrics(summary);
+  out += loads(summary);
   out += steps(summary);
   out += checks(summary);
   out += failures(summary);
   out += scenarios(summary);
+  out += search(summary);
   out += engine(summary);
   out += instrument(summary);
   out += fmt::format("<footer>Sluice {}. All figures of this page are also in summary.json.</footer>\n",

@@ -77,6 +77,17 @@ void describe(Form& form, MetricSummary& m) {
   form("stddev", m.stddev);
   form.percentiles("percentiles", m.percentiles);
   form("unsure", m.unsure);
+  form("custom", m.custom);
+  form("rejected", m.rejected);
+}
+
+template <class Form>
+void describe(Form& form, WindowsResult& w) {
+  form("over_s", w.over_s);
+  form("judged", w.judged);
+  form("failed", w.failed);
+  form("worst_from_s", w.worst_from_s);
+  form("worst_to_s", w.worst_to_s);
 }
 
 template <class Form>
@@ -89,6 +100,9 @@ void describe(Form& form, ThresholdResult& t) {
   form("unit", t.unit);
   form("reason", t.reason);
   form("aborted", t.aborted);
+  form("source", t.source);
+  form("min_samples", t.min_samples);
+  form("windows", t.windows);
 }
 
 template <class Form>
@@ -134,6 +148,26 @@ void describe(Form& form, SeriesPoint& p) {
 }
 
 template <class Form>
+void describe_load(Form& form, LoadResult& l) {
+  form("requests", l.requests);
+  form("failures", l.failures);
+  form("requests_per_s", l.requests_per_s);
+  form("duration_p50_ms", l.duration_p50_ms);
+  form("duration_p95_ms", l.duration_p95_ms);
+  form("duration_p99_ms", l.duration_p99_ms);
+  form("ttft_p50_ms", l.ttft_p50_ms);
+  form("ttft_p95_ms", l.ttft_p95_ms);
+  form("ttft_p99_ms", l.ttft_p99_ms);
+}
+
+template <class Form>
+void describe(Form& form, StageResult& s) {
+  form("from_s", s.from_s);
+  form("to_s", s.to_s);
+  describe_load(form, s.load);
+}
+
+template <class Form>
 void describe(Form& form, ScenarioResult& s) {
   form("name", s.name);
   form("executor", s.executor);
@@ -142,6 +176,9 @@ void describe(Form& form, ScenarioResult& s) {
   form("interrupted", s.interrupted);
   form("dropped", s.dropped);
   form("vus_max", s.vus_max);
+  form("warmup_requests", s.warmup_requests);
+  describe_load(form, s.load);
+  form("stages", s.stages);
 }
 
 template <class Form>
@@ -169,12 +206,34 @@ void describe(Form& form, Instrument& i) {
   form("send_lag_p99_ms", i.send_lag_p99_ms);
   form("cpu_percent", i.cpu_percent);
   form("threads", i.threads);
+  form("samples", i.samples);
+  form("samples_dropped", i.samples_dropped);
 }
 
 template <class Form>
 void describe(Form& form, ThrottleResult& t) {
   form("reason", t.reason);
   form("samples", t.samples);
+}
+
+template <class Form>
+void describe(Form& form, SearchTrial& t) {
+  form("load", t.load);
+  form("held", t.held);
+  form("reason", t.reason);
+  form("iterations", t.iterations);
+  form("iterations_per_s", t.iterations_per_s);
+  form("duration_p95_ms", t.duration_p95_ms);
+  form("ttft_p95_ms", t.ttft_p95_ms);
+}
+
+template <class Form>
+void describe(Form& form, SearchResult& s) {
+  form("scenario", s.scenario);
+  form("unit", s.unit);
+  form("best", s.best);
+  form("precision", s.precision);
+  form("trials", s.trials);
 }
 
 template <class Form>
@@ -198,6 +257,8 @@ void describe(Form& form, Summary& s) {
   form("scenario_file", s.scenario_file);
   form("started_at", s.started_at);
   form("duration_s", s.duration_s);
+  form("warmup_s", s.warmup_s);
+  form("warmup_requests", s.warmup_requests);
   form("seed", s.seed);
   form("target", s.target);
   form("host", s.host);
@@ -214,6 +275,7 @@ void describe(Form& form, Summary& s) {
   form("failures", s.failures);
   form("findings", s.findings);
   form("engine", s.engine);
+  form("search", s.search);
   form("instrument", s.instrument);
   form("vllm_compat", s.vllm_compat);
   form("histograms", s.histograms);

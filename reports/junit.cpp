@@ -46,8 +46,9 @@ std::string escaped(std::string_view text) {
 }
 
 std::string threshold_case(const ThresholdResult& result) {
-  const std::string head = fmt::format(R"(    <testcase classname="thresholds" name="{}: {}" time="0")",
-                                       escaped(result.metric), escaped(result.expression));
+  const std::string source = result.source.empty() ? "" : fmt::format(" ({})", result.source);
+  const std::string head = fmt::format(R"(    <testcase classname="thresholds" name="{}: {}{}" time="0")",
+                                       escaped(result.metric), escaped(result.expression), escaped(source));
   const std::string actual = result.actual ? format_value(*result.actual, result.unit) : std::string("no samples");
   if (result.verdict == "fail")
     return head + fmt::format(

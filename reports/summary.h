@@ -27,8 +27,19 @@ struct MetricSummary {
   std::optional<double> value = {};     // gauge: last
   std::optional<double> sum = {}, avg = {}, min = {}, max = {}, stddev = {};
   std::vector<std::pair<double, double>> percentiles = {};  // (q in 0..100, value), ascending
+  bool custom = false;                                      // declared by the scenario
+  std::uint64_t rejected = 0;                               // what was given to it and is no number it can hold
   std::vector<double> unsure = {};  // those q with fewer samples than they need; shown in brackets
   bool operator==(const MetricSummary&) const = default;
+};
+
+/// Of a threshold that every window must hold: how many there were, and the one that came nearest to failing or failed
+/// by most. Times count from the start of the measured window.
+struct WindowsResult {
+  double over_s = 0;
+  std::uint64_t judged = 0, failed = 0;  // windows with a value; those of them that did not hold
+  double worst_from_s = 0, worst_to_s = 0;
+  bool operator==(const WindowsResult&) const = default;
 };
 
 struct ThresholdResult {
@@ -40,6 +51,9 @@ struct ThresholdResult {
   std::string unit = {};
   std::string reason = {};  // for people: "no samples", "p(95) 41 ms is over 20 ms"
   bool aborted = false;     // it stopped the run
+  std::string source = {};  // "default gate"; empty: the scenario's thresholds
+  std::optional<std::uint64_t> min_samples = {};
+  std::optional<WindowsResult> windows = {};  // `actual` is then the worst window's
   bool operator==(const ThresholdResult&) const = default;
 };
 
@@ -87,11 +101,30 @@ struct SeriesPoint {
   bool operator==(const SeriesPoint&) const = default;
 };
 
+/// What the requests of a scenario, or of one of its stages, came to.
+struct LoadResult {
+  std::uint64_t requests = 0, failures = 0;  // interrupted ones are in neither
+  std::optional<double> requests_per_s = {};
+  std::optional<double> duration_p50_ms = {}, duration_p95_ms = {}, duration_p99_ms = {};  // http_req_duration
+  std::optional<double> ttft_p50_ms = {}, ttft_p95_ms = {}, ttft_p99_ms = {};
+  bool operator==(const LoadResult&) const = default;
+};
+
+/// A stage of a ramping executor: what was scheduled in it. They are numbered from 0, as the tag `stage` is.
+struct StageResult {
+  double from_s = 0, to_s = 0;  // since the start of the measured window: negative in the warm-up
+  LoadResult load = {};
+  bool operator==(const StageResult&) const = default;
+};
+
 struct ScenarioResult {
   std::string name = {}, executor = {}, description = {};  // "ramping-vus", "2 stages over 10s to 4 VUs"
   std::uint64_t iterations = 0, interrupted = 0;
   std::optional<std::uint64_t> dropped = {};  // none: of a version that had only closed models
   std::uint32_t vus_max = 0;
+  std::uint64_t warmup_requests = 0;  // in none of the figures
+  LoadResult load = {};
+  std::vector<StageResult> stages = {};  // of executors with several
   bool operator==(const ScenarioResult&) const = default;
 };
 
@@ -109,7 +142,8 @@ struct Instrument {
   std::optional<double> client_lag_p99_ms = {}, loop_lag_p99_ms = {}, send_lag_p99_ms = {};
   double cpu_percent = 0;  // of one core, the harness's own process
   std::uint32_t threads = 1;
-  std::string verdict = {};  // trusted, client-limited
+  std::uint64_t samples = 0, samples_dropped = 0;  // for files of samples; dropped: not in every file
+  std::string verdict = {};                        // trusted, client-limited
   std::string reason = {};
   bool operator==(const Instrument&) const = default;
 };
@@ -131,12 +165,34 @@ struct EngineResult {
   bool operator==(const EngineResult&) const = default;
 };
 
+/// One load that a search for the highest has tried.
+struct SearchTrial {
+  double load = 0;
+  bool held = false;
+  std::string reason = {};  // why not
+  std::uint64_t iterations = 0;
+  double iterations_per_s = 0;
+  std::optional<double> duration_p95_ms = {}, ttft_p95_ms = {};  // http_req_duration, ttft
+  bool operator==(const SearchTrial&) const = default;
+};
+
+/// What executor find-max found. The rest of the summary is of the highest load that held, else of the lowest tried.
+struct SearchResult {
+  std::string scenario = {}, unit = {};  // "iterations/s" or "VUs"
+  std::optional<double> best = {};       // none: no load held
+  double precision = 0;                  // 0.05: the lowest that failed is at most 5 % above
+  std::vector<SearchTrial> trials = {};  // in the order in which they ran
+  bool operator==(const SearchResult&) const = default;
+};
+
 struct Summary {
   int schema_version = kSchemaVersion;
   std::string sluice_version = {};
   std::string name = {}, scenario_file = {};
   std::string started_at = {};  // ISO 8601, UTC
   double duration_s = 0;        // of the measured window
+  double warmup_s = 0;          // before it
+  std::uint64_t warmup_requests = 0;
   std::uint64_t seed = 0;
   std::string target = {};  // URL without credentials, or "engine: tiny-coder (cpu ...)"
   std::string host = {}, os = {}, cpu = {};
@@ -155,6 +211,7 @@ struct Summary {
   std::vector<SeriesPoint> series = {};
   std::vector<HistogramResult> histograms = {};
   std::optional<EngineResult> engine = {};  // none: another server was tested
+  std::optional<SearchResult> search = {};  // none: no load was searched for
   Instrument instrument = {};
   std::map<std::string, double> vllm_compat = {};  // vllm bench serve's keys
 

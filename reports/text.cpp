@@ -121,7 +121,13 @@ void print_thresholds(Page& page, const Summary& summary) {
                Ink::accent);
     else
       page.put(result.reason.empty() ? "no samples" : result.reason, Ink::bad);
+    const bool too_few = result.actual && result.reason.starts_with("not enough samples");
+    if (too_few) page.put("  " + result.reason, Ink::bad);
+    if (result.windows && result.windows->judged > 0 && !too_few)
+      page.put("  " + windows_text(*result.windows), result.windows->failed > 0 ? Ink::bad : Ink::faint);
+    if (!result.source.empty()) page.put("  " + result.source, Ink::faint);
     if (result.aborted) page.put("  stopped the run", Ink::bad);
+    if (!result.source.empty() && !pass) page.line().put("            ").put(result.reason, Ink::bad);
     if (unsure && !result.reason.empty()) page.line().put("            ").put(result.reason, Ink::faint);
     page.line();
   }
@@ -226,7 +232,9 @@ std::vector<Column> trend_columns(const std::vector<MetricSummary>& metrics, std
 std::string plain_value(const MetricSummary& metric) {
   if (metric.kind == "counter") {
     const auto sum = static_cast<double>(metric.count);
-    std::string text = metric.unit == "bytes" ? format_bytes(sum) : format_count(metric.count);
+    std::string text = metric.unit == "bytes" ? format_bytes(sum)
+                       : metric.sum           ? format_number(*metric.sum)
+                                              : format_count(metric.count);
     if (metric.rate)
       text = padded(text, 9) + "  " +
              (metric.unit == "bytes" ? format_bytes(*metric.rate) : format_number(*metric.rate)) + "/s";
@@ -262,7 +270,8 @@ void print_metrics(Page& page, const Summary& summary) {
   const std::vector<Column> trends = trend_columns(shown, page.width() - width - 2);
 
   bool first = true;
-  for (const std::string_view section : {"HTTP", "Streaming", "Execution", "Network", "Instrument"}) {
+  for (const std::string_view section :
+       {"HTTP", "WebSocket", "Streaming", "Custom", "Execution", "Network", "Instrument"}) {
     bool begun = false;
     for (std::size_t row = 0; row < shown.size(); ++row) {
       const MetricSummary& metric = shown[row];
@@ -282,8 +291,33 @@ void print_metrics(Page& page, const Summary& summary) {
       } else {
         page.put(plain_value(metric), Ink::accent);
       }
+      if (metric.rejected > 0) page.put(fmt::format("  {} rejected", metric.rejected), Ink::bad);
       page.line();
     }
+  }
+}
+
+/// What executor find-max tried, the lowest load first.
+void print_search(Page& page, const Summary& summary) {
+  if (!summary.search) return;
+  const SearchResult& search = *summary.search;
+  page.heading("SEARCH");
+  page.put("    ");
+  if (search.best) {
+    page.put(format_load(search, *search.best), Ink::good);
+    page.put(fmt::format(" is the highest load that held, to within {:g} %", search.precision * 100));
+  } else {
+    page.put("no load held", Ink::bad);
+  }
+  page.line();
+  for (const SearchTrial& trial : by_load(search)) {
+    page.put("    ").put(trial.held ? "✓" : "✗", trial.held ? Ink::good : Ink::bad);
+    page.put(" " + padded(format_load(search, trial.load), 22), Ink::bold);
+    page.put(fmt::format("{:>10.4g} iterations/s", trial.iterations_per_s));
+    if (trial.duration_p95_ms) page.put("  p(95)=" + format_value(*trial.duration_p95_ms, "ms"));
+    if (trial.ttft_p95_ms) page.put("  ttft p(95)=" + format_value(*trial.ttft_p95_ms, "ms"));
+    if (!trial.reason.empty()) page.put("  " + trial.reason, Ink::faint);
+    page.line();
   }
 }
 
@@ -349,6 +383,56 @@ void print_steps(Page& page, const Summary& summary) {
   }
 }
 
+/// Only where there are several: those of a single one are those of the run.
+void print_loads(Page& page, const Summary& summary) {
+  const auto rows = load_rows(summary);
+  if (rows.empty()) return;
+  page.heading("SCENARIOS AND STAGES");
+  constexpr std::size_t kName = 26;
+  std::vector<std::pair<int, Column>> columns_of;
+  const auto add = [&](std::string name, int rank, auto cell) {
+    Column column{.name = std::move(name), .cells = {}};
+    bool any = false;
+    for (const LoadRow& row : rows) {
+      column.cells.push_back(cell(*row.load));
+      any = any || !column.cells.back().empty();
+      column.width = std::max(column.width, columns(column.cells.back()));
+    }
+    column.width = std::max(column.width, column.name.size()) + 2;
+    if (any) columns_of.emplace_back(rank, std::move(column));
+  };
+  const auto time = [](const std::optional<double>& ms) { return ms ? format_ms(*ms) : std::string(); };
+  add("requests", 0, [](const LoadResult& load) { return format_count(load.requests); });
+  add("per s", 1,
+      [](const LoadResult& load) { return load.requests_per_s ? format_number(*load.requests_per_s) : std::string(); });
+  add("failed", 2, [](const LoadResult& load) { return format_count(load.failures); });
+  add("med", 4, [&](const LoadResult& load) { return time(load.duration_p50_ms); });
+  add("p(95)", 3, [&](const LoadResult& load) { return time(load.duration_p95_ms); });
+  add("p(99)", 6, [&](const LoadResult& load) { return time(load.duration_p99_ms); });
+  add("ttft med", 7, [&](const LoadResult& load) { return time(load.ttft_p50_ms); });
+  add("ttft p(95)", 5, [&](const LoadResult& load) { return time(load.ttft_p95_ms); });
+  add("ttft p(99)", 8, [&](const LoadResult& load) { return time(load.ttft_p99_ms); });
+  const auto used = [&] {
+    std::size_t sum = 4 + kName;
+    for (const auto& [rank, column] : columns_of) sum += column.width;
+    return sum;
+  };
+  while (columns_of.size() > 2 && used() > page.width())
+    columns_of.erase(std::max_element(columns_of.begin(), columns_of.end(),
+                                      [](const auto& a, const auto& b) { return a.first < b.first; }));
+  const auto right = [&](const std::string& text, std::size_t width, Ink ink) {
+    page.put(std::string(width - columns(text), ' ')).put(text, ink);
+  };
+  page.put("    ").put(std::string(kName, ' '));
+  for (const auto& [rank, column] : columns_of) right(column.name, column.width, Ink::faint);
+  page.line();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    page.put("    ").put(padded(cut((rows[i].is_stage ? "  " : "") + rows[i].name, kName), kName));
+    for (const auto& [rank, column] : columns_of) right(column.cells[i], column.width, Ink::plain);
+    page.line();
+  }
+}
+
 void print_failures(Page& page, const Summary& summary) {
   if (!summary.failures.empty()) {
     page.heading("FAILURES BY CAUSE");
@@ -391,6 +475,9 @@ void print_instrument(Page& page, const Summary& summary) {
   share("of gaps coalesced", instrument.gaps_coalesced, instrument.gaps);
   facts.push_back(fmt::format("CPU {:.0f}% of a core", instrument.cpu_percent));
   facts.push_back(fmt::format("{} thread{}", instrument.threads, instrument.threads == 1 ? "" : "s"));
+  if (instrument.samples > 0)
+    facts.push_back(fmt::format("{} of {} samples dropped", format_count(instrument.samples_dropped),
+                                format_count(instrument.samples)));
   for (std::size_t i = 0; i < facts.size(); ++i) {
     const std::string fact = facts[i] + (i + 1 < facts.size() ? ", " : "");
     if (i > 0 && columns(fact) > page.left()) page.line().put("    ");
@@ -403,6 +490,10 @@ void print_head(Page& page, const Summary& summary) {
   page.line().put("  ").put(summary.name.empty() ? summary.scenario_file : summary.name, Ink::bold);
   if (!summary.target.empty()) page.put("  ").put(summary.target, Ink::faint);
   page.line();
+  if (summary.warmup_requests > 0 || summary.warmup_s > 0)
+    page.put(fmt::format("  warm-up: {} request{}, counted in nothing", format_count(summary.warmup_requests),
+                         summary.warmup_requests == 1 ? "" : "s"))
+        .line();
   for (const ScenarioResult& scenario : summary.scenarios) {
     page.put(fmt::format("  {}: {}, {}; {} iteration{}", scenario.name, scenario.executor, scenario.description,
                          format_count(scenario.iterations), scenario.iterations == 1 ? "" : "s"));
@@ -433,8 +524,10 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_head(page, summary);
   print_thresholds(page, summary);
   print_checks(page, summary);
+  print_loads(page, summary);
   print_steps(page, summary);
   print_metrics(page, summary);
+  print_search(page, summary);
   print_engine(page, summary);
   print_failures(page, summary);
   print_instrument(page, summary);

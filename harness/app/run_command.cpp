@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "harness/app/commands.h"
+#include "harness/app/find_max_run.h"
 #include "harness/app/interrupts.h"
 #include "harness/app/live_line.h"
 #include "harness/app/scenario_input.h"
@@ -20,10 +21,13 @@
 #include "harness/cohost/probe.h"
 #include "harness/cohost/system_sampler.h"
 #include "harness/load/control_server.h"
+#include "harness/load/find_max.h"
 #include "harness/load/run.h"
 #include "harness/load/setup.h"
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
+#include "harness/output/k6_summary.h"
+#include "harness/output/samples.h"
 #include "harness/verdict/judge.h"
 #include "reports/format.h"
 #include "reports/html.h"
@@ -154,13 +158,33 @@ LiveLine::Mode live_mode(bool quiet) {
   return isatty(STDERR_FILENO) ? LiveLine::Mode::redrawn : LiveLine::Mode::lines;
 }
 
-reports::TextOptions text_options(bool color) {
+bool writes_to_stdout(const RunCommandOptions& options) {
+  return std::any_of(options.out.begin(), options.out.end(), [](const auto& file) { return file.ends_with("=-"); });
+}
+
+/// None where no samples are asked for.
+Result<std::unique_ptr<SampleWriter>> open_samples(const Plan& plan, const RunCommandOptions& options) {
+  std::vector<SampleFile> files;
+  for (const std::string& text : options.out) {
+    auto file = SampleFile::parse(text);
+    if (!file) return file.error();
+    files.push_back(std::move(*file));
+  }
+  if (files.empty()) return {boost::system::in_place_value, nullptr};
+  std::vector<SampleThreshold> thresholds;
+  for (const Threshold& threshold : plan.thresholds)
+    thresholds.push_back({threshold.metric, threshold.selector, threshold.text});
+  const std::size_t sinks = std::max<std::size_t>(plan.threads, 1) + 1;  // one more for what is known once a second
+  return SampleWriter::open(files, TallyLayout::from(plan), thresholds, sinks, {});
+}
+
+reports::TextOptions text_options(bool color, std::FILE* out) {
   reports::TextOptions options;
   winsize size{};
-  const bool terminal = isatty(STDOUT_FILENO);
+  const bool terminal = isatty(fileno(out));
   const char* no_color = std::getenv("NO_COLOR");
   options.color = color && terminal && !(no_color && *no_color);
-  if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) options.width = size.ws_col;
+  if (terminal && ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) options.width = size.ws_col;
   return options;
 }
 
@@ -179,6 +203,11 @@ int run_command(const RunCommandOptions& options) {
   const auto folder = make_out_dir(options.out_dir, plan->name);
   if (!folder) return complain(folder.error().message), kExitInvalid;
 
+  if (find_max_of(*plan) != nullptr && !options.out.empty())
+    return complain("--out: a find-max run keeps no samples: run the load that it finds"), kExitInvalid;
+  auto samples = open_samples(*plan, options);
+  if (!samples) return complain(samples.error().message), kExitInvalid;
+
   RunControl control;
   const Interrupts interrupts(control, [] {
     fmt::print(stderr, "\nstopping: what is under way may end; press Ctrl-C again to stop at once\n");
@@ -196,6 +225,7 @@ int run_command(const RunCommandOptions& options) {
 
   RunOptions run_options;
   run_options.target_url = target->url;
+  run_options.samples = samples->get();
   if (plan->target.engine) run_options.cores = parse_cores(plan->target.engine->harness_cores).value();
   std::atomic<std::uint32_t> vus_now{0};
   auto control_server = serve_control(*plan, options, control, vus_now);
@@ -218,16 +248,22 @@ int run_command(const RunCommandOptions& options) {
   LiveLine live(live_mode(options.quiet), stderr);
   std::unique_ptr<SystemSampler> sampler;
   if (target->engine) sampler = sample_beside(*plan->target.engine, *target);
-  auto result = run(*plan, run_options, control, [&](const Progress& progress) {
-    vus_now = progress.vus;
-    live.show(progress);
-  });
+  auto driven = drive(
+      *plan, run_options, control,
+      [&](const Progress& progress) {
+        vus_now = progress.vus;
+        live.show(progress);
+      },
+      [&](const std::string& trial) {
+        live.clear();
+        fmt::print(stderr, "{}\n", trial);
+      });
   control_server->reset();
   live.clear();
   std::optional<SystemSamples> system;
   if (sampler) system = sampler->stop();
   bool torn_down = true;
-  if (result && !plan->teardown.empty() && control.state() != RunControl::State::stopping_now) {
+  if (driven && !plan->teardown.empty() && control.state() != RunControl::State::stopping_now) {
     const auto done =
         run_once(*plan, plan->teardown, "teardown", run_options, control, RunControl::State::stopping_now);
     torn_down = done.has_value();
@@ -236,11 +272,12 @@ int run_command(const RunCommandOptions& options) {
   const auto death = target->engine ? target->engine->death() : std::nullopt;
   const auto log = death ? target->engine->log_tail() : std::string();
   if (target->engine) target->engine->stop();
-  if (!result) {
+  if (!driven) {
     leave_no_empty_folder();
-    complain(result.error().message);
+    complain(driven.error().message);
     return kExitUnreachable;
   }
+  RunResult* const result = &driven->result;
 
   if (!target->description.empty()) result->facts.target = target->description;
   if (system) {
@@ -249,8 +286,15 @@ int run_command(const RunCommandOptions& options) {
     result->tally.add_system(*system);
     result->facts.system = std::move(system);
   }
-  auto summary = summarize(*plan, result->tally, result->facts);
-  conclude(summary, judge(*plan, result->tally), result->facts.end, result->aborted_by);
+  SampleCounts sample_counts;
+  if (*samples) {
+    sample_counts = (*samples)->finish();
+    result->facts.samples = sample_counts.samples;
+    result->facts.samples_dropped = sample_counts.dropped;
+  }
+  auto summary = summarize(driven->plan, result->tally, result->facts);
+  conclude(summary, judge(driven->plan, result->tally, result->facts), result->facts.end, result->aborted_by);
+  summary.search = std::move(driven->search);
   if (death) {
     summary.outcome = "failed";
     summary.exit_code = kExitUnreachable;
@@ -259,13 +303,23 @@ int run_command(const RunCommandOptions& options) {
     summary.outcome = "failed";
     summary.exit_code = kExitTeardown;
   }
-  const bool written = write_reports(summary, *folder);
-  fmt::print("{}", reports::to_text(summary, text_options(options.color)));
+  bool written = write_reports(summary, *folder);
+  if (!options.summary_export.empty() && !write_file(options.summary_export, to_k6_summary(summary))) written = false;
+  // Where the samples go to standard output, nothing else does.
+  std::FILE* const out = writes_to_stdout(options) ? stderr : stdout;
+  fmt::print(out, "{}", reports::to_text(summary, text_options(options.color, out)));
   if (written) {
     for (const char* name : {"summary.json", "report.html", "junit.xml"})
-      fmt::print("  {}\n", (*folder / name).string());
+      fmt::print(out, "  {}\n", (*folder / name).string());
+    if (!options.summary_export.empty()) fmt::print(out, "  {}\n", options.summary_export);
   }
-  std::fflush(stdout);
+  for (const std::string& file : options.out)
+    if (!file.ends_with("=-")) fmt::print(out, "  {}\n", file.substr(file.find('=') + 1));
+  std::fflush(out);
+  for (const std::string& problem : sample_counts.problems) complain(problem);
+  if (sample_counts.dropped > 0)
+    complain(fmt::format("samples dropped: {} of {}; they came faster than they could be written",
+                         sample_counts.dropped, sample_counts.samples));
   if (death) complain(fmt::format("the engine {} in mid-run; the end of its log:\n{}", *death, log));
   return written ? summary.exit_code : kExitInternal;
 }

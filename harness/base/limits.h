@@ -20,6 +20,9 @@ inline constexpr std::size_t variable_chain_max = 20;  // defaults that use vari
 inline constexpr std::size_t scenarios_max = 100;
 inline constexpr std::size_t steps_max = 1'000;  // of one flow, groups included
 inline constexpr std::size_t stages_max = 1'000;
+inline constexpr std::size_t custom_metrics_max = 100;
+inline constexpr std::size_t windows_max = 2'000;      // over all thresholds with over:, some 20 KiB each and thread
+inline constexpr std::size_t stage_results_max = 100;  // stages with results of their own, some 100 KiB each and thread
 inline constexpr std::uint32_t vus_max = 100'000;      // over all scenarios; files a process may open bound it further
 inline constexpr std::uint64_t rate_max = 10'000'000;  // arrivals a time_unit: more than a machine can begin a second
 inline constexpr std::size_t arrivals_waiting_max = 1'000'000;  // of a thread: a server so far behind does not recover
@@ -49,6 +52,9 @@ inline constexpr std::size_t conversation_bytes_max = 4u << 20;  // of one conve
 inline constexpr std::size_t data_file_bytes_max = 256u << 20;  // held in memory for the whole run
 inline constexpr std::size_t data_rows_max = 2'000'000;
 inline constexpr std::size_t data_fields_max = 256;
+inline constexpr std::size_t data_item_bytes_max = 16u
+                                                   << 20;  // of one item of a JSON file; conversations are under 1 MiB
+inline constexpr std::uint64_t generated_tokens_max = 32u << 20;  // of all generated prompts together, some 200 MB
 
 // ---- answers
 // -----------------------------------------------------------------------------------------------------------
@@ -73,6 +79,10 @@ inline constexpr std::size_t ws_message_bytes_max = 16u << 20;  // one message p
 inline constexpr std::size_t ws_head_bytes_max = 32u << 10;     // of the answer to the upgrade
 inline constexpr std::size_t ws_texts_max = 10'000;             // that one step sends
 inline constexpr std::uint64_t ws_messages_max = 10'000'000;    // that one step waits for
+// ---- samples
+// -----------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t sample_ring_bytes = 8u << 20;  // of one load thread: 0.4 s of 100,000 requests a second
+inline constexpr std::size_t sample_error_bytes_max = 200;  // of an error's text
 
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------

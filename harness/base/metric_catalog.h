@@ -120,6 +120,8 @@ std::span<const MetricInfo> metric_catalog();  // in the order of Metric
 const MetricInfo& info(Metric metric);
 /// Sampled beside the run, of the co-hosted engine and its GPU: no tags, and known only at the run's end.
 constexpr bool is_sampled(Metric metric) { return metric >= Metric::gpu_utilization && metric < Metric::count_; }
+/// Declared by a scenario file: what it is stands in the plan (harness/scenario/custom_metric.h), not in the catalogue.
+constexpr bool is_custom(Metric metric) { return metric >= Metric::count_; }
 std::optional<Metric> metric_named(std::string_view name);
 
 }  // namespace sluice

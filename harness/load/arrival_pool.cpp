@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "harness/base/limits.h"
+#include "harness/load/data_rows.h"
 #include "harness/load/schedule.h"
 
 namespace sluice {
@@ -36,6 +37,7 @@ Task<> ArrivalPool::dispatch() {
   std::uint64_t number = 0;
   int in_a_row = 0;
   for (auto offset = arrivals_.next(); offset && !around_.stopping; offset = arrivals_.next(), ++number) {
+    if (!has_rows(around_.plan, scenario_, number)) break;  // nor for any later one
     if (number % around_.threads != around_.thread) continue;
     const Instant due = origin + offset->count();
     const Instant at = now();
@@ -62,7 +64,7 @@ void ArrivalPool::arrive(std::uint64_t number, Instant due) {
   } else if (waits_ && waiting_.size() < limits::arrivals_waiting_max) {
     waiting_.emplace_back(number, due);
   } else {
-    around_.tally.add_dropped(scenario_, 1, due);
+    drop(due);
   }
 }
 
@@ -89,8 +91,14 @@ Task<> ArrivalPool::serve(OwnVu& vu, Turn turn) {
   one_less();
 }
 
+void ArrivalPool::drop(Instant due) {
+  around_.tally.add_dropped(scenario_, 1, due);
+  if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, due))
+    around_.samples->add_dropped(scenario_, 1, due);
+}
+
 void ArrivalPool::drop_waiting() {
-  for (const auto& [number, due] : waiting_) around_.tally.add_dropped(scenario_, 1, due);
+  for (const auto& [number, due] : waiting_) drop(due);
   waiting_.clear();
 }
 

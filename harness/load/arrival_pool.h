@@ -45,6 +45,7 @@ class ArrivalPool {
   Task<> serve(OwnVu& vu, Turn turn);
   void arrive(std::uint64_t number, Instant due);
   void begin(OwnVu& vu, std::uint64_t number, Instant due);
+  void drop(Instant due);
   void drop_waiting();
   void one_less();
 

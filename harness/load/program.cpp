@@ -209,6 +209,7 @@ StepProgram::Verb verb_of(const Step& step) {
   if (std::holds_alternative<ChooseStep>(step.verb)) return Verb::choose;
   if (std::holds_alternative<SetStep>(step.verb)) return Verb::set;
   if (std::holds_alternative<FailStep>(step.verb)) return Verb::fail;
+  if (std::holds_alternative<MetricStep>(step.verb)) return Verb::metric;
   return Verb::request;
 }
 
@@ -288,6 +289,7 @@ class Builder {
         if (!is_sse) made.redirects = http->redirects.value_or(plan_.target.redirects);
       } else {
         made.verb = StepProgram::Verb::websocket;
+        program_.sockets = true;
       }
       const std::string url = http != nullptr ? http->url.text() : std::get<WebSocketStep>(step.verb).url.text();
       if (is_absolute(url)) {

@@ -19,7 +19,7 @@
 namespace sluice {
 
 struct StepProgram {
-  enum class Verb : std::uint8_t { request, websocket, sleep, group, branch, repeat, choose, set, fail };
+  enum class Verb : std::uint8_t { request, websocket, sleep, group, branch, repeat, choose, set, fail, metric };
   Verb verb = Verb::request;
   StepId id = 0;
   const Step* step = nullptr;  // in the plan, which outlives the program
@@ -50,6 +50,7 @@ struct Program {
   std::string model;                // of chat steps that name none
   std::vector<Endpoint> endpoints;  // the target first; resolved
   std::vector<FlowProgram> flows;   // by scenario
+  bool sockets = false;             // some step is a websocket: its connection stands beside those that are kept
 };
 
 /// Fails when a URL cannot be read or a host cannot be found. `plan` must outlive the program.

@@ -22,6 +22,7 @@
 #include "harness/load/program.h"
 #include "harness/load/schedule.h"
 #include "harness/load/vu.h"
+#include "harness/scenario/timeline.h"
 #include "harness/verdict/judge.h"
 
 namespace sluice {
@@ -99,8 +100,8 @@ class Shard {
         Instant origin, std::uint32_t thread, std::uint32_t threads)
       : plan_(plan),
         order_(order),
-        tally_(layout, origin),
-        published_(layout, origin),
+        tally_(layout, origin + layout->measured_from().count()),
+        published_(layout, origin + layout->measured_from().count()),
         around_{{.plan = plan,
                  .program = program,
                  .loop = loop_,
@@ -109,7 +110,8 @@ class Shard {
                  .stamps = stamps ? &clock_ : nullptr,
                  .tls = std::move(tls),
                  .on_record = options.on_record,
-                 .setup = options.variables},
+                 .setup = options.variables,
+                 .samples = options.samples != nullptr ? &options.samples->sink(thread) : nullptr},
                 thread,
                 threads,
                 origin,
@@ -161,7 +163,7 @@ class Shard {
   };
 
   void tick(Instant at, Nanoseconds lateness) {
-    tally_.add_loop_lag(lateness);
+    tally_.add_loop_lag(lateness, at);
     clock_.refresh();
     const RunControl::State order = order_.load(std::memory_order_relaxed);
     if (order != obeyed_) obey(order, at);
@@ -321,7 +323,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   auto program = make_program(plan, *layout, *target, std::move(model));
   if (!program) return program.error();
   const std::uint32_t threads = std::max<std::uint32_t>(plan.threads, 1);
-  const auto vus = make_room_for_vus(plan, program->endpoints.size(), threads);
+  const auto vus = make_room_for_vus(plan, program->endpoints.size() + (program->sockets ? 1 : 0), threads);
   if (!vus) return vus.error();
 
   KernelClock probe;  // keeps the kernel stamping until the last shard has gone
@@ -341,8 +343,9 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
 
   std::atomic<RunControl::State> order{RunControl::State::running};
   const Instant origin = now() + kLeadTime.count();
-  facts.started_at =
-      std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(kLeadTime);
+  const Instant measured_from = origin + layout->measured_from().count();  // where the warm-up ends
+  facts.started_at = std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(
+                                                            kLeadTime + layout->measured_from());
   SharedState shared(plan.scenarios.size());
   std::vector<std::unique_ptr<Shard>> shards;
   for (std::uint32_t k = 0; k < threads; ++k) {
@@ -371,7 +374,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   };
   pass_on_vus();
 
-  const Nanoseconds cpu_before = cpu_time();
+  Nanoseconds cpu_before = cpu_time();
+  bool warm = layout->measured_from().count() == 0;
   std::mutex mutex;
   std::condition_variable ended;
   std::uint32_t running = threads;  // guarded by mutex
@@ -396,15 +400,21 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       if (!aborted_by) order.store(std::max(order.load(), control.state()));
       pass_on_vus();
       const Instant at = now();
+      if (!warm && at >= measured_from) {
+        warm = true;
+        cpu_before = cpu_time();
+      }
       if (at < next_second || running == 0) continue;
       // The threads publish at the second too; a thread that is late is not waited for long.
       const bool all_there = std::all_of(shards.begin(), shards.end(),
                                          [&](const auto& shard) { return shard->published_at() >= next_second; });
       if (!all_there && at < next_second + kPatience.count()) continue;
       lock.unlock();
-      Tally total(layout, origin);
+      Tally total(layout, measured_from);
+      if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
       for (const auto& shard : shards) shard->merge_published_into(total);
       total.advance_to(at);
+      if (options.samples != nullptr) options.samples->sink(threads).add_vus(total.vus().now, total.vus().peak, at);
       if (!aborted_by && order.load() == RunControl::State::running) {
         aborted_by = aborting_threshold(plan, total);
         if (aborted_by) order.store(RunControl::State::stopping_now);
@@ -419,16 +429,25 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     }
   }  // joined: the tallies belong to this thread again
 
-  Tally total(layout, origin);
+  Tally total(layout, measured_from);
+  if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
   for (const auto& shard : shards) total.merge(shard->tally());
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
     const auto* iterations = std::get_if<SharedIterations>(&plan.scenarios[scenario].shape);
     const std::uint64_t claimed = shared.claimed[scenario];
     if (iterations != nullptr && claimed < iterations->iterations && order.load() == RunControl::State::running) {
-      total.add_dropped(scenario, iterations->iterations - claimed, now());
+      const Instant at = now();
+      total.add_dropped(scenario, iterations->iterations - claimed, at);
+      if (options.samples != nullptr)
+        options.samples->sink(threads).add_dropped(scenario, iterations->iterations - claimed, at);
     }
   }
   facts.cpu_time = cpu_time() - cpu_before;
+  for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
+    if (!std::holds_alternative<ArrivalRate>(plan.scenarios[scenario].shape)) continue;
+    const Tally::ScenarioCount& count = total.scenarios()[scenario];  // an arrival is begun or dropped
+    facts.planned_iterations += count.iterations + count.interrupted + count.dropped;
+  }
   if (aborted_by) {
     facts.end = RunEnd::aborted_by_threshold;
   } else if (order.load() != RunControl::State::running) {

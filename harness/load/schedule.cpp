@@ -89,7 +89,9 @@ std::vector<ActiveInterval> active_intervals(const LoadShape& shape, Nanoseconds
                             return whole(controlled.max_vus,
                                          endless ? Nanoseconds(limits::duration_max) : controlled.duration);
                           },
-                          [](const ArrivalRate&) { return std::vector<ActiveInterval>{}; }},
+                          [](const ArrivalRate&) { return std::vector<ActiveInterval>{}; },
+                          // A search runs as trials of other shapes.
+                          [](const FindMax&) { return std::vector<ActiveInterval>{}; }},
                     shape);
 }
 
@@ -120,7 +122,8 @@ std::uint32_t most_vus(const LoadShape& shape) {
               return most;
             },
             [](const ExternallyControlled& controlled) { return controlled.max_vus; },
-            [](const ArrivalRate& rate) { return rate.max_vus; }, [](const auto& fixed) { return fixed.vus; }},
+            [](const ArrivalRate& rate) { return rate.max_vus; }, [](const FindMax& search) { return search.max_vus; },
+            [](const auto& fixed) { return fixed.vus; }},
       shape);
 }
 
@@ -133,6 +136,7 @@ Nanoseconds planned_duration(const LoadShape& shape) {
   return std::visit(Cases{[](const ConstantVus& constant) { return constant.duration; },
                           [](const ExternallyControlled& controlled) { return controlled.duration; },
                           [](const PerVuIterations& own) { return own.max_duration; },
+                          [](const FindMax& search) { return search.trial; },
                           [](const SharedIterations& shared) { return shared.max_duration; },
                           [&](const auto& staged) { return sum(staged.stages); }},
                     shape);

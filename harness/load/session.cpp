@@ -6,10 +6,13 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <string_view>
 
+#include "harness/base/duration.h"
 #include "harness/base/limits.h"
+#include "harness/load/data_rows.h"
 
 namespace sluice {
 namespace {
@@ -63,9 +66,10 @@ class Session::FlowScope final : public Scope {
       if (set.name != name.substr(0, dot) || set.rows.empty()) continue;
       const auto field = std::find(set.fields.begin(), set.fields.end(), name.substr(dot + 1));
       if (field == set.fields.end()) return {};
-      const std::uint64_t row =
-          set.order == DataSet::Order::random ? session_.random(mix(set.seed) + i) : session_.turn_.number;
-      const auto& values = set.rows[row % set.rows.size()];
+      const std::uint64_t chance = set.order == DataSet::Order::random ? session_.random(mix(set.seed) + i) : 0;
+      const auto row = row_of(set, session_.scenario_, session_.turn_.number, chance);
+      if (!row) return {};
+      const auto& values = set.rows[*row];
       const auto column = static_cast<std::size_t>(field - set.fields.begin());
       return column < values.size() ? Value(std::string_view(values[column])) : Value{};
     }
@@ -175,8 +179,10 @@ Task<> Session::run(Turn turn) {
   const Instant began = now();
   co_await run_steps(around_.program.flows[scenario_].steps);
   const Instant ended_at = now();
-  if (!failure_.empty()) around_.tally.add_failed_iteration(scenario_, failure_);
+  if (!failure_.empty()) around_.tally.add_failed_iteration(scenario_, failure_, began, ended_at);
   around_.tally.add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
+  if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, began))
+    around_.samples->add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
 }
 
 Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
@@ -197,7 +203,11 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
       case Verb::group: {
         const Instant began = now();
         co_await run_steps(step.blocks[0]);
-        if (!ended()) around_.tally.add_group(step.id, Nanoseconds(now() - began));
+        if (ended()) break;
+        const Instant ended_at = now();
+        around_.tally.add_group(step.id, Nanoseconds(ended_at - began), ended_at);
+        if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, began))
+          around_.samples->add_group(step.id, Nanoseconds(ended_at - began), ended_at);
         break;
       }
       case Verb::branch: {
@@ -213,6 +223,9 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
         break;
       case Verb::set:
         assign(std::get<SetStep>(step.step->verb));
+        break;
+      case Verb::metric:
+        add_samples(step);
         break;
       case Verb::fail:
         fail_iteration(std::get<FailStep>(step.step->verb).message);
@@ -358,8 +371,9 @@ Task<> Session::run_request(const StepProgram& step) {
 }
 
 void Session::tally(const StepProgram& step) {
-  around_.tally.add(record_, step.id);
-  for (std::size_t i = 0; i < record_.findings.size(); ++i) {
+  const bool counted = around_.tally.add(record_, step.id);
+  if (around_.samples != nullptr && counted) around_.samples->add(record_, step.id);
+  for (std::size_t i = 0; counted && i < record_.findings.size(); ++i) {
     around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
   }
   if (around_.on_record) around_.on_record(record_);
@@ -409,12 +423,29 @@ void Session::capture(const StepProgram& step) {
   }
 }
 
+void Session::add_samples(const StepProgram& step) {
+  for (const auto& [metric, value] : std::get<MetricStep>(step.step->verb).samples) {
+    body_.clear();
+    value.render(FlowScope(*this, answered_), body_);
+    double number = 0;
+    if (body_ == "true")
+      number = 1;
+    else if (body_ != "false" && !parse_decimal(body_, number))
+      number = std::numeric_limits<double>::quiet_NaN();
+    around_.tally.add_custom(step.id, metric, number, now());
+  }
+}
+
 void Session::check(const StepProgram& step) {
   const std::vector<Check>& checks = step.step->checks;
   if (checks.empty()) return;
   const FlowScope scope(*this, &step);
   for (std::size_t i = 0; i < checks.size(); ++i) {
-    around_.tally.add_check(step.first_check + static_cast<CheckId>(i), checks[i].condition.holds(scope));
+    const CheckId id = step.first_check + static_cast<CheckId>(i);
+    const bool passed = checks[i].condition.holds(scope);
+    around_.tally.add_check(id, passed, record_.scheduled_at, record_.ended_at);
+    if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, record_.scheduled_at))
+      around_.samples->add_check(id, passed, record_.ended_at);
   }
 }
 

@@ -20,6 +20,7 @@
 #include "harness/net/kernel_clock.h"
 #include "harness/net/task.h"
 #include "harness/net/websocket.h"
+#include "harness/output/sample_sink.h"
 
 namespace sluice {
 
@@ -36,6 +37,7 @@ struct SessionSurroundings {
   const FlowVariables* setup = nullptr;                 // what setup has found, for all; null: nothing
   FoundServers found_servers = {};                      // by redirects
   JsonFinder json = {};
+  SampleSink* samples = nullptr;  // this thread's; null: samples are not kept
 };
 
 /// Which iteration of a scenario this is.
@@ -89,6 +91,7 @@ class Session {
   std::string_view answer_text(const StepProgram& step) const;
   std::uint64_t draw();
   double draw_unit();
+  void add_samples(const StepProgram& step);
   std::uint64_t random(std::uint64_t stream) const;
   std::unique_ptr<Connection> make_connection(std::size_t endpoint);
   Connection& connection_to(std::size_t endpoint);

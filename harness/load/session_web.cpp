@@ -51,6 +51,7 @@ Task<> Session::run_websocket(const StepProgram& step) {
   WebSocketRecord session;
   co_await web_socket_->run(waiter_, *connection, request, record_, session);
   around_.tally.add_websocket(record_, session, step.id);
+  if (around_.samples != nullptr) around_.samples->add_websocket(record_, session, step.id);
   take_answer(step);
 }
 

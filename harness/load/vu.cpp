@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "harness/load/data_rows.h"
+
 namespace sluice {
 
 Vu::Vu(VuSurroundings& surroundings, std::uint32_t scenario, std::uint32_t number, std::uint32_t scenario_vus)
@@ -45,7 +47,12 @@ std::optional<Turn> Vu::next_turn() {
     if (claimed.load(std::memory_order_relaxed) >= shared->iterations) return std::nullopt;
     turn.number = turn.iteration = claimed.fetch_add(1, std::memory_order_relaxed);
     if (turn.number >= shared->iterations) return std::nullopt;
+    if (!has_rows(around_.plan, scenario_, turn.number)) {
+      claimed.fetch_sub(1, std::memory_order_relaxed);  // it is not begun
+      return std::nullopt;
+    }
   }
+  if (!has_rows(around_.plan, scenario_, turn.number)) return std::nullopt;
   ++iteration_;
   return turn;
 }
@@ -87,7 +94,7 @@ Task<> Vu::live() {
   // What its time did not suffice for; those of shared-iterations are nobody's, the run counts them.
   const auto* own = std::get_if<PerVuIterations>(&around_.plan.scenarios[scenario_].shape);
   if (own != nullptr && iteration_ < own->iterations && !around_.stopping) {
-    around_.tally.add_dropped(scenario_, own->iterations - iteration_, now());
+    around_.add_dropped(scenario_, own->iterations - iteration_, now());
   }
   end();
 }
@@ -111,6 +118,10 @@ Task<> Vu::live_controlled() {
     around_.change_active(scenario_, +1);
     while (!around_.stopping && !session_.waiter().interrupted() && now() < to && is_wanted()) {
       const std::optional<Turn> turn = next_turn();
+      if (!turn) {  // its rows of data have run out, and with them its life
+        around_.change_active(scenario_, -1);
+        co_return;
+      }
       co_await iterate(*turn);
     }
     around_.change_active(scenario_, -1);

@@ -34,6 +34,10 @@ struct VuSurroundings : SessionSurroundings {
     active[scenario] = static_cast<std::uint32_t>(static_cast<std::int64_t>(active[scenario]) + change);
     tally.set_vus(scenario, active[scenario], now());
   }
+  void add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at) {
+    tally.add_dropped(scenario, iterations, at);
+    if (samples != nullptr) samples->add_dropped(scenario, iterations, at);
+  }
 };
 
 class Vu {

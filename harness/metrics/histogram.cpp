@@ -100,6 +100,7 @@ bool BasicHistogram<SubBits, Count>::operator==(const BasicHistogram& other) con
 }
 
 template class BasicHistogram<10, std::uint64_t>;
+template class BasicHistogram<10, std::uint32_t>;
 template class BasicHistogram<5, std::uint32_t>;
 
 }  // namespace sluice

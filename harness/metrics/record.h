@@ -41,7 +41,8 @@ struct RequestRecord {
   Instant looked_up_at = kNever, connected_at = kNever, tls_at = kNever;  // only when the connection is new
   Instant send_began_at = kNever;                                         // connection in hand, first byte about to go
   Instant sent_at = kNever;                                               // t_sent
-  Instant first_byte_at = kNever;                                         // of the response, header included
+  Nanoseconds paced{};             // of sending, waited on purpose: the network of the scenario is slow
+  Instant first_byte_at = kNever;  // of the response, header included
   Instant first_body_at = kNever;
   Instant first_event_at = kNever;
   Instant first_answer_at = kNever;                   // first non-reasoning content

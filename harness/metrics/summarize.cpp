@@ -71,22 +71,33 @@ std::pair<double, double> vus_range(const Series& series) {
 
 std::optional<reports::MetricSummary> metric_summary(const Tally& tally, FigureId id) {
   const FigureInfo& about = tally.layout().figures()[id];
-  const MetricInfo& metric = info(about.metric);
+  const MetricInfo metric = tally.layout().info(about.metric);
   const Figure& figure = tally.figure(id);
   reports::MetricSummary result;
   result.name = about.name();
   result.kind = kind_name(metric.kind);
+  result.custom = is_custom(about.metric);
+  if (result.custom && about.selector.empty()) result.rejected = tally.rejected(about.metric);
   const bool is_share = about.metric == Metric::availability || about.metric == Metric::goodput_rate;
   result.unit = is_share ? "share" : unit_name(metric.unit);
+  // A metric of the file's own that was given nothing it could hold is shown, so that one sees why.
+  const auto rejected_only = [&]() -> std::optional<reports::MetricSummary> {
+    if (result.rejected == 0) return std::nullopt;
+    return result;
+  };
   switch (metric.kind) {
     case MetricKind::counter:
-      if (figure.samples == 0) return std::nullopt;
+      if (figure.samples == 0) return rejected_only();
       result.count = figure.sum;
+      if (result.custom) {  // may have fractions
+        result.sum = tally.aggregate(id, Aggregation::count);
+        result.count = static_cast<std::uint64_t>(std::llround(*result.sum));
+      }
       result.rate = tally.aggregate(id, Aggregation::rate);
       return result;
     case MetricKind::gauge:
       result.value = tally.aggregate(id, Aggregation::value);
-      if (!result.value) return std::nullopt;
+      if (!result.value) return rejected_only();
       if (about.metric == Metric::vus && about.selector.empty()) {
         result.min = vus_range(tally.series()).first;
         result.max = static_cast<double>(tally.vus().peak);
@@ -94,15 +105,15 @@ std::optional<reports::MetricSummary> metric_summary(const Tally& tally, FigureI
       return result;
     case MetricKind::rate:
       result.rate = tally.aggregate(id, Aggregation::rate);
-      if (!result.rate) return std::nullopt;
+      if (!result.rate) return rejected_only();
       result.passes = figure.passes;
       result.fails = figure.fails;
       result.count = figure.passes + figure.fails;
       return result;
     case MetricKind::trend: {
       const Histogram& histogram = figure.histogram;
-      if (histogram.count() == 0) return std::nullopt;
-      const double unit = ticks_per_unit(about.metric);
+      if (histogram.count() == 0) return rejected_only();
+      const double unit = ticks_per_unit(metric);
       result.count = histogram.count();
       result.sum = histogram.sum() / unit;
       result.avg = histogram.mean() / unit;
@@ -253,7 +264,7 @@ void add_system(std::vector<reports::SeriesPoint>& points, const SystemSamples& 
   const SystemSample* before = nullptr;
   for (const SystemSample& sample : system.samples) {
     if (!sample.engine_preemptions) continue;
-    if (before != nullptr) {
+    if (before != nullptr && sample.at >= tally.series().origin()) {
       const std::uint64_t earlier = std::min(*before->engine_preemptions, *sample.engine_preemptions);
       auto& count = points[interval_of(sample).value_or(before == &system.samples.front() ? 0 : points.size() - 1)]
                         .engine_preemptions;
@@ -324,6 +335,7 @@ bool is_latency(Metric metric) {
     case Metric::group_duration:
       return false;
     default:
+      if (is_custom(metric)) return false;
       return info(metric).kind == MetricKind::trend && info(metric).unit == Unit::milliseconds;
   }
 }
@@ -335,6 +347,11 @@ std::string client_limit(const Plan& plan, const Tally& tally, const RunFacts& f
   const double unstamped =
       trust.events == 0 ? 1 : 1 - static_cast<double>(trust.events_kernel_stamped) / static_cast<double>(trust.events);
   const bool kernel_stamps = unstamped <= 0.05;
+  if (facts.samples_dropped > 0)
+    return fmt::format(
+        "{} of {} samples were dropped: they came faster than they could be written. The figures of this report are "
+        "whole, the files of samples are not",
+        facts.samples_dropped, facts.samples);
   const auto send_lag = p99_ms(trust.own_send_lag);
   const auto client_lag = p99_ms(tally.figure(Metric::client_lag).histogram);
   const auto loop_lag = p99_ms(tally.figure(Metric::loop_lag).histogram);
@@ -382,6 +399,8 @@ reports::Instrument instrument(const Plan& plan, const Tally& tally, const RunFa
   if (tally.window_s() > 0)
     result.cpu_percent = std::chrono::duration<double>(facts.cpu_time).count() / tally.window_s() * 100;
   result.threads = facts.threads;
+  result.samples = facts.samples;
+  result.samples_dropped = facts.samples_dropped;
   result.reason = client_limit(plan, tally, facts);
   result.verdict = result.reason.empty() ? "trusted" : "client-limited";
   return result;
@@ -483,6 +502,11 @@ struct ShapeText {
     if (shape.max_vus > 0) text += fmt::format(", at most {}", plural(shape.max_vus, "VU"));
     return {name, text};
   }
+  std::pair<std::string, std::string> operator()(const FindMax& shape) const {
+    return {"find-max",
+            fmt::format("from {:g} to {:g} {}, trials of {}", shape.start, shape.max,
+                        shape.of == FindMax::Of::rate ? "iterations/s" : "VUs", duration_text(shape.trial))};
+  }
   std::pair<std::string, std::string> operator()(const ExternallyControlled& shape) const {
     const std::string until = shape.duration.count() == 0 ? "until stopped" : "for " + duration_text(shape.duration);
     return {"externally-controlled",
@@ -496,6 +520,65 @@ std::pair<std::string, std::string> shape_text(const ScenarioPlan& scenario) {
   return text;
 }
 
+template <class Values>
+void add_percentiles(const Values& histogram, std::optional<double>& p50, std::optional<double>& p95,
+                     std::optional<double>& p99) {
+  if (histogram.count() == 0) return;
+  p50 = histogram.quantile(0.5) / 1e6;
+  p95 = histogram.quantile(0.95) / 1e6;
+  p99 = histogram.quantile(0.99) / 1e6;
+}
+
+/// `seconds`: how long the load was measured; nothing of it: no rate.
+template <class Values>
+reports::LoadResult load_result(std::uint64_t requests, std::uint64_t failures, double seconds, const Values& duration,
+                                const Values& ttft) {
+  reports::LoadResult result{.requests = requests, .failures = failures};
+  if (seconds > 0) result.requests_per_s = static_cast<double>(requests) / seconds;
+  add_percentiles(duration, result.duration_p50_ms, result.duration_p95_ms, result.duration_p99_ms);
+  add_percentiles(ttft, result.ttft_p50_ms, result.ttft_p95_ms, result.ttft_p99_ms);
+  return result;
+}
+
+double seconds_of(Nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+void add_load(reports::ScenarioResult& result, const Tally& tally, std::uint32_t scenario) {
+  const TallyLayout& layout = tally.layout();
+  const Tally::ScenarioCount& count = tally.scenarios()[scenario];
+  const Nanoseconds until(static_cast<std::int64_t>(std::llround(tally.window_s() * 1e9)));
+  const Nanoseconds from = std::max({layout.starts_at(scenario), layout.counts_from(scenario), Nanoseconds{}});
+  const Nanoseconds to = count.last_at == kNever ? from : Nanoseconds(count.last_at - tally.origin());
+  if (layout.stage_slots() == 0) {  // the only scenario: its figures are the run's
+    std::uint64_t requests = 0, failures = 0;
+    for (const Tally::StepCount& step : tally.steps()) {
+      requests += step.requests;
+      failures += step.failures;
+    }
+    result.load = load_result(requests, failures, seconds_of(to - from),
+                              tally.figure(Metric::http_req_duration).histogram, tally.figure(Metric::ttft).histogram);
+    return;
+  }
+  Tally::StageCount all;
+  const auto& ends = layout.stage_ends(scenario);
+  const std::uint32_t slots = layout.slots_of(scenario);
+  Nanoseconds stage_from = layout.starts_at(scenario);
+  for (std::uint32_t i = 0; i < slots; ++i) {
+    const Tally::StageCount& stage = tally.stages()[layout.first_slot(scenario) + i];
+    all.requests += stage.requests;
+    all.failures += stage.failures;
+    all.duration.merge(stage.duration);
+    all.ttft.merge(stage.ttft);
+    if (slots < 2) continue;
+    const Nanoseconds measured = std::min(ends[i], until) - std::max(stage_from, from);
+    result.stages.push_back(
+        {.from_s = seconds_of(stage_from),
+         .to_s = seconds_of(ends[i]),
+         .load = load_result(stage.requests, stage.failures, seconds_of(measured), stage.duration, stage.ttft)});
+    stage_from = ends[i];
+  }
+  result.load = load_result(all.requests, all.failures, seconds_of(to - from), all.duration, all.ttft);
+}
+
 std::vector<reports::ScenarioResult> scenario_results(const Plan& plan, const Tally& tally) {
   std::vector<reports::ScenarioResult> results;
   for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
@@ -507,7 +590,9 @@ std::vector<reports::ScenarioResult> scenario_results(const Plan& plan, const Ta
                        .iterations = count.iterations,
                        .interrupted = count.interrupted,
                        .dropped = count.dropped,
-                       .vus_max = static_cast<std::uint32_t>(count.vus.peak)});
+                       .vus_max = static_cast<std::uint32_t>(count.vus.peak),
+                       .warmup_requests = count.warmup_requests});
+    add_load(results.back(), tally, static_cast<std::uint32_t>(i));
   }
   return results;
 }
@@ -654,6 +739,8 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.scenario_file = plan.file;
   summary.started_at = utc_text(facts.started_at);
   summary.duration_s = tally.window_s();
+  summary.warmup_s = seconds_of(tally.layout().measured_from());
+  for (const auto& scenario : tally.scenarios()) summary.warmup_requests += scenario.warmup_requests;
   summary.seed = plan.seed;
   summary.target = without_credentials(facts.target);
   summary.host = facts.host;

@@ -27,10 +27,12 @@ struct RunFacts {
   std::string target;  // URL without credentials, or "engine: tiny-coder (cpu ...)"
   std::string host, os, cpu;
   std::uint32_t threads = 1;
-  Nanoseconds cpu_time{};               // of the harness's own process in the measured window
-  std::string backend_wanted;           // of the co-hosted engine, as the scenario says: "auto"
-  std::optional<SystemSamples> system;  // none: no engine was started, or nothing was sampled
-  bool receive_window_stalled = false;  // the kernel's receive buffer was full at least once
+  Nanoseconds cpu_time{};                          // of the harness's own process in the measured window
+  std::string backend_wanted;                      // of the co-hosted engine, as the scenario says: "auto"
+  std::optional<SystemSamples> system;             // none: no engine was started, or nothing was sampled
+  std::uint64_t planned_iterations = 0;            // of open models in the measured window; 0: there is no open model
+  bool receive_window_stalled = false;             // the kernel's receive buffer was full at least once
+  std::uint64_t samples = 0, samples_dropped = 0;  // that were to be written to files; 0: none were asked for
 };
 
 reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts& facts);

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "harness/base/check.h"
+#include "harness/base/limits.h"
 #include "harness/base/stream_rule.h"
 
 namespace sluice {
@@ -112,19 +113,13 @@ std::string_view bounded(std::string_view text, std::size_t bytes_max) {
 
 }  // namespace
 
-double ticks_per_unit(Metric metric) {
-  const MetricInfo& about = info(metric);
+double ticks_per_unit(const MetricInfo& about) {
+  const Metric metric = about.id;
+  if (is_custom(metric))
+    return about.kind == MetricKind::trend && about.unit == Unit::milliseconds ? 1e6 : kThousandths;
   if (about.unit == Unit::milliseconds) return 1e6;
   if (about.unit == Unit::percent || about.unit == Unit::watts) return kThousandths;
   return metric == Metric::chunks_per_second || metric == Metric::events_per_read ? kThousandths : 1;
-}
-
-void Figure::merge(const Figure& other) {
-  samples += other.samples;
-  sum += other.sum;
-  passes += other.passes;
-  fails += other.fails;
-  histogram.merge(other.histogram);
 }
 
 struct Tally::Context {
@@ -135,6 +130,7 @@ struct Tally::Context {
   bool interrupted;
   bool http_failed;  // k6's http_req_failed
   bool failed;
+  std::int32_t stage;  // from 0; -1: the scenario has none
 };
 
 Tally::Tally(std::shared_ptr<const TallyLayout> layout, Instant origin)
@@ -142,24 +138,37 @@ Tally::Tally(std::shared_ptr<const TallyLayout> layout, Instant origin)
       origin_(origin),
       until_(origin),
       figures_(layout_->figures().size()),
+      stages_(layout_->stage_slots()),
       scenarios_(layout_->scenarios()),
       steps_(layout_->steps().size()),
       checks_(layout_->checks().size()),
+      rejected_(layout_->metrics() - kMetricCount),
       findings_(kStreamRuleCount),
-      series_(origin) {}
+      series_(origin) {
+  windows_.reserve(layout_->windows().size());
+  for (const WindowsInfo& about : layout_->windows()) windows_.emplace_back(about.over);
+}
 
 // ---- adding ---------------------------------------------------------------------------------------------------------
 
 template <class Apply>
+void Tally::apply_to(FigureId id, Instant at, Apply& apply) {
+  apply(figures_[id]);
+  if (windows_.empty()) return;
+  for (const std::uint32_t number : layout_->windows_of(id)) apply(windows_[number].at(Nanoseconds(at - origin_)));
+}
+
+template <class Apply>
 void Tally::feed(const Context& context, Metric metric, Apply apply) {
-  apply(figures_[static_cast<std::size_t>(metric)]);
+  const Instant at = context.record.ended_at;
+  apply_to(static_cast<FigureId>(metric), at, apply);
   for (const TallyLayout::Feed& wanted : layout_->feeds(context.step, metric)) {
     const bool matches =
         (wanted.status == TallyLayout::kAny || wanted.status == static_cast<std::int32_t>(context.record.status)) &&
         (wanted.expected_response == TallyLayout::kAny || wanted.expected_response == (context.http_failed ? 0 : 1)) &&
-        wanted.rule == TallyLayout::kAny;
+        (wanted.stage == TallyLayout::kAny || wanted.stage == context.stage) && wanted.rule == TallyLayout::kAny;
     if (matches)
-      apply(figures_[wanted.figure]);
+      apply_to(wanted.figure, at, apply);
     else
       ++figures_[wanted.figure].samples;  // of a counter: looked at, and found to be 0
   }
@@ -167,7 +176,7 @@ void Tally::feed(const Context& context, Metric metric, Apply apply) {
 
 void Tally::add_trend(const Context& context, Metric metric, std::int64_t ticks) {
   const auto value = static_cast<std::uint64_t>(std::max<std::int64_t>(ticks, 0));
-  feed(context, metric, [value](Figure& figure) { figure.histogram.add(value); });
+  feed(context, metric, [value](auto& figure) { figure.histogram.add(value); });
 }
 
 void Tally::add_time(const Context& context, Metric metric, Instant from, Instant to) {
@@ -175,25 +184,31 @@ void Tally::add_time(const Context& context, Metric metric, Instant from, Instan
 }
 
 void Tally::add_count(const Context& context, Metric metric, std::uint64_t amount) {
-  feed(context, metric, [amount](Figure& figure) {
+  feed(context, metric, [amount](auto& figure) {
     ++figure.samples;
     figure.sum += amount;
   });
 }
 
 void Tally::add_rate(const Context& context, Metric metric, bool passed) {
-  feed(context, metric, [passed](Figure& figure) { ++(passed ? figure.passes : figure.fails); });
+  feed(context, metric, [passed](auto& figure) { ++(passed ? figure.passes : figure.fails); });
 }
 
 template <class Apply>
-void Tally::feed_scenario(std::uint32_t scenario, Metric metric, Apply apply) {
-  apply(figures_[static_cast<std::size_t>(metric)]);
-  for (const TallyLayout::Feed& wanted : layout_->scenario_feeds(scenario, metric)) apply(figures_[wanted.figure]);
+void Tally::feed_scenario(std::uint32_t scenario, Metric metric, Instant scheduled_at, Instant at, Apply apply) {
+  apply_to(static_cast<FigureId>(metric), at, apply);
+  const std::int32_t stage = stage_at(scenario, scheduled_at);
+  for (const TallyLayout::Feed& wanted : layout_->scenario_feeds(scenario, metric))
+    if (wanted.stage == TallyLayout::kAny || wanted.stage == stage) apply_to(wanted.figure, at, apply);
 }
 
-void Tally::add(const RequestRecord& record, StepId step) {
+bool Tally::add(const RequestRecord& record, StepId step) {
   SLUICE_CHECK(step < layout_->steps().size());
   const StepInfo& about = layout_->steps()[step];
+  if (is_warmup(about.scenario, record.scheduled_at)) {
+    ++scenarios_[about.scenario].warmup_requests;
+    return false;
+  }
   const bool interrupted = record.outcome == Outcome::interrupted;
   const bool failed = record.outcome != Outcome::ok && !interrupted;
   const Context context{.record = record,
@@ -202,26 +217,37 @@ void Tally::add(const RequestRecord& record, StepId step) {
                         .stream = about.is_stream,
                         .interrupted = interrupted,
                         .http_failed = failed && record.outcome != Outcome::stream_invalid,
-                        .failed = failed};
+                        .failed = failed,
+                        .stage = stage_at(about.scenario, record.scheduled_at)};
   advance_to(record.ended_at);
+  Instant& last_at = scenarios_[about.scenario].last_at;
+  last_at = std::max(last_at, record.ended_at);
   add_http(context);
   add_tokens(context);
   if (context.stream) add_stream(context);
+  if (!stages_.empty()) add_to_stage(context);
   add_to_series(context);
   if (failed) add_error(record.outcome, record.error);
+  return true;
 }
 
-void Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session, StepId id) {
+bool Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session, StepId id) {
   SLUICE_CHECK(id < layout_->steps().size());
   const bool interrupted = r.outcome == Outcome::interrupted;
   const bool failed = r.outcome != Outcome::ok && !interrupted;
+  const std::uint32_t scenario = layout_->steps()[id].scenario;
+  if (is_warmup(scenario, r.scheduled_at)) {
+    ++scenarios_[scenario].warmup_requests;
+    return false;
+  }
   const Context context{.record = r,
                         .step = id,
-                        .scenario = layout_->steps()[id].scenario,
+                        .scenario = scenario,
                         .stream = false,
                         .interrupted = interrupted,
                         .http_failed = failed,
-                        .failed = failed};
+                        .failed = failed,
+                        .stage = stage_at(scenario, r.scheduled_at)};
   advance_to(r.ended_at);
   add_count(context, Metric::ws_sessions, 1);
   add_count(context, Metric::ws_msgs_sent, session.sent);
@@ -230,7 +256,10 @@ void Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session
   add_count(context, Metric::data_received, r.bytes_received);
   add_time(context, Metric::ws_connecting, r.started_at, session.opened_at);
   if (session.pong_time.count() >= 0) add_trend(context, Metric::ws_ping, session.pong_time.count());
-  if (interrupted) return;
+  Instant& last_at = scenarios_[scenario].last_at;
+  last_at = std::max(last_at, r.ended_at);
+  if (!stages_.empty()) add_to_stage(context);
+  if (interrupted) return true;
   add_time(context, Metric::ws_session_duration, r.started_at, r.ended_at);
   StepCount& step = steps_[id];
   ++step.requests;
@@ -240,6 +269,7 @@ void Tally::add_websocket(const RequestRecord& r, const WebSocketRecord& session
   add_rate(context, Metric::timed_out, r.outcome == Outcome::timed_out);
   add_rate(context, Metric::availability, !failed);
   if (failed) add_error(r.outcome, r.error);
+  return true;
 }
 
 void Tally::add_http(const Context& context) {
@@ -252,7 +282,7 @@ void Tally::add_http(const Context& context) {
   if (happened(r.sent_at)) {
     // Connecting is the network's time, not the harness's: it must not make a run look client-limited.
     const Instant connecting = r.new_connection ? between(r.started_at, r.send_began_at).value_or(0) : 0;
-    const Instant own = r.sent_at - r.scheduled_at - connecting;
+    const Instant own = r.sent_at - r.scheduled_at - connecting - r.paced.count();
     trust_.own_send_lag.add(static_cast<std::uint64_t>(std::max<Instant>(own, 0)));
   }
 
@@ -348,18 +378,18 @@ void Tally::add_stream(const Context& context) {
 
 void Tally::add_content(const Context& context) {
   const auto& content = context.record.content;
-  feed(context, Metric::client_lag, [&](Figure& figure) {
+  feed(context, Metric::client_lag, [&](auto& figure) {
     for (const ContentEvent& event : content)
       figure.histogram.add(static_cast<std::uint64_t>(std::max<Instant>(event.seen_at - event.received_at, 0)));
   });
-  feed(context, Metric::chunk_size, [&](Figure& figure) {
+  feed(context, Metric::chunk_size, [&](auto& figure) {
     for (const ContentEvent& event : content) figure.histogram.add(event.characters);
   });
   const auto large =
       static_cast<std::uint64_t>(std::count_if(content.begin(), content.end(), [&](const ContentEvent& event) {
         return event.characters >= layout_->large_chunk_chars();
       }));
-  feed(context, Metric::buffer_efficiency, [&](Figure& figure) {
+  feed(context, Metric::buffer_efficiency, [&](auto& figure) {
     figure.passes += large;
     figure.fails += content.size() - large;
   });
@@ -375,15 +405,15 @@ void Tally::add_content(const Context& context) {
   trust_.gaps += gaps_.size();
   std::uint64_t stalls = 0;
   if (!gaps_.empty()) {
-    feed(context, Metric::icl, [&](Figure& figure) {
+    feed(context, Metric::icl, [&](auto& figure) {
       for (const std::uint64_t gap : gaps_) figure.histogram.add(gap);
     });
-    feed(context, Metric::burst_gaps, [&](Figure& figure) {
+    feed(context, Metric::burst_gaps, [&](auto& figure) {
       figure.passes += bursts;
       figure.fails += gaps_.size() - bursts;
     });
     if (token_deltas_known(content))
-      feed(context, Metric::itl, [&](Figure& figure) {
+      feed(context, Metric::itl, [&](auto& figure) {
         for (std::size_t i = 1; i < content.size(); ++i)
           figure.histogram.add(gaps_[i - 1] / content[i].tokens, content[i].tokens);
       });
@@ -399,19 +429,23 @@ void Tally::add_findings(const Context& context) {
   const auto& found = context.record.findings;
   for (const std::uint8_t rule : found)
     if (rule < findings_.size()) ++findings_[rule];
-  const auto add_to = [](Figure& figure, std::uint64_t amount) {
-    ++figure.samples;
-    figure.sum += amount;
+  const auto add_to = [&](FigureId id, std::uint64_t amount) {
+    const auto apply = [amount](auto& figure) {
+      ++figure.samples;
+      figure.sum += amount;
+    };
+    apply_to(id, context.record.ended_at, apply);
   };
-  add_to(figures_[static_cast<std::size_t>(Metric::stream_findings)], found.size());
+  add_to(static_cast<FigureId>(Metric::stream_findings), found.size());
   for (const TallyLayout::Feed& wanted : layout_->feeds(context.step, Metric::stream_findings)) {
     const bool matches =
         (wanted.status == TallyLayout::kAny || wanted.status == static_cast<std::int32_t>(context.record.status)) &&
-        (wanted.expected_response == TallyLayout::kAny || wanted.expected_response == (context.http_failed ? 0 : 1));
+        (wanted.expected_response == TallyLayout::kAny || wanted.expected_response == (context.http_failed ? 0 : 1)) &&
+        (wanted.stage == TallyLayout::kAny || wanted.stage == context.stage);
     const auto amount = std::count_if(found.begin(), found.end(), [&](std::uint8_t rule) {
       return wanted.rule == TallyLayout::kAny || wanted.rule == static_cast<std::int32_t>(rule);
     });
-    add_to(figures_[wanted.figure], matches ? static_cast<std::uint64_t>(amount) : 0);
+    add_to(wanted.figure, matches ? static_cast<std::uint64_t>(amount) : 0);
   }
 }
 
@@ -441,6 +475,21 @@ void Tally::add_vllm(const Context& context) {
   vllm_.ttft.add(ticks(first - r.started_at));
   vllm_.e2el.add(ticks(last - r.started_at));
   if (r.output_tokens > 1) vllm_.tpot.add(ticks(last - first) / static_cast<std::uint64_t>(r.output_tokens - 1));
+}
+
+void Tally::add_to_stage(const Context& context) {
+  const RequestRecord& r = context.record;
+  const bool by_stage = layout_->slots_of(context.scenario) > 1;
+  const std::uint32_t slot = by_stage ? static_cast<std::uint32_t>(context.stage) : 0;
+  StageCount& stage = stages_[layout_->first_slot(context.scenario) + slot];
+  const auto add = [](CompactHistogram& histogram, std::optional<Instant> time) {
+    if (time) histogram.add(static_cast<std::uint64_t>(*time));
+  };
+  if (context.stream && r.status >= 200 && r.status < 300) add(stage.ttft, between(r.started_at, first_content(r)));
+  if (context.interrupted) return;
+  ++stage.requests;
+  if (context.failed) ++stage.failures;
+  add(stage.duration, between(r.send_began_at, r.ended_at));
 }
 
 void Tally::add_to_series(const Context& context) {
@@ -481,69 +530,120 @@ void Tally::add_error(Outcome outcome, std::string_view error) {
 }
 
 void Tally::add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted) {
+  const Instant began_at = ended_at - duration.count();
+  if (is_warmup(scenario, began_at)) return;
   advance_to(ended_at);
   ScenarioCount& count = scenarios_[scenario];
-  feed_scenario(scenario, Metric::dropped_iterations, [](Figure& figure) { ++figure.samples; });
-  feed_scenario(scenario, Metric::iterations_failed, [](Figure& figure) { ++figure.samples; });
+  if (began_at - origin_ <= layout_->load_ends(scenario).count()) ++count.begun_in_time;
+  feed_scenario(scenario, Metric::dropped_iterations, began_at, ended_at, [](auto& figure) { ++figure.samples; });
+  feed_scenario(scenario, Metric::iterations_failed, began_at, ended_at, [](auto& figure) { ++figure.samples; });
   if (interrupted) {
     ++count.interrupted;
     return;
   }
   ++count.iterations;
-  feed_scenario(scenario, Metric::iterations, [](Figure& figure) {
+  feed_scenario(scenario, Metric::iterations, began_at, ended_at, [](auto& figure) {
     ++figure.samples;
     ++figure.sum;
   });
   const auto ticks = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 0));
-  feed_scenario(scenario, Metric::iteration_duration, [ticks](Figure& figure) { figure.histogram.add(ticks); });
+  feed_scenario(scenario, Metric::iteration_duration, began_at, ended_at,
+                [ticks](auto& figure) { figure.histogram.add(ticks); });
 }
 
-void Tally::add_failed_iteration(std::uint32_t scenario, std::string_view message) {
-  feed_scenario(scenario, Metric::iterations_failed, [](Figure& figure) { ++figure.sum; });
+void Tally::add_failed_iteration(std::uint32_t scenario, std::string_view message, Instant began_at, Instant ended_at) {
+  if (is_warmup(scenario, began_at)) return;
+  feed_scenario(scenario, Metric::iterations_failed, began_at, ended_at, [](auto& figure) { ++figure.sum; });
   add_error(Outcome::flow_failed, message);
 }
 
 void Tally::add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at) {
+  if (is_warmup(scenario, at)) return;
   advance_to(at);
   scenarios_[scenario].dropped += iterations;
-  feed_scenario(scenario, Metric::dropped_iterations, [iterations](Figure& figure) {
+  feed_scenario(scenario, Metric::dropped_iterations, at, at, [iterations](auto& figure) {
     figure.samples += iterations;
     figure.sum += iterations;
   });
   // A dropped iteration is a request that was asked for and not answered.
-  const auto fail = [iterations](Figure& figure) {
+  const auto fail = [iterations](auto& figure) {
     figure.samples += iterations;
     figure.fails += iterations;
   };
-  feed_scenario(scenario, Metric::availability, fail);
-  if (!layout_->objectives(scenario).empty()) feed_scenario(scenario, Metric::goodput_rate, fail);
+  feed_scenario(scenario, Metric::availability, at, at, fail);
+  if (!layout_->objectives(scenario).empty()) feed_scenario(scenario, Metric::goodput_rate, at, at, fail);
 }
 
-void Tally::add_check(CheckId check, bool passed) {
+void Tally::add_check(CheckId check, bool passed, Instant scheduled_at, Instant ended_at) {
+  const std::uint32_t scenario = layout_->steps()[layout_->checks()[check].step].scenario;
+  if (is_warmup(scenario, scheduled_at)) return;
   ++(passed ? checks_[check].passes : checks_[check].fails);
-  const auto apply = [passed](Figure& figure) { ++(passed ? figure.passes : figure.fails); };
-  apply(figures_[static_cast<std::size_t>(Metric::checks)]);
-  for (const FigureId figure : layout_->check_feeds(check)) apply(figures_[figure]);
+  const auto apply = [passed](auto& figure) { ++(passed ? figure.passes : figure.fails); };
+  apply_to(static_cast<FigureId>(Metric::checks), ended_at, apply);
+  const auto& feeds = layout_->check_feeds(check);
+  if (feeds.empty()) return;
+  const std::int32_t stage = stage_at(scenario, scheduled_at);
+  for (const TallyLayout::Feed& wanted : feeds)
+    if (wanted.stage == TallyLayout::kAny || wanted.stage == stage) apply_to(wanted.figure, ended_at, apply);
 }
 
-void Tally::add_group(StepId group, Nanoseconds duration) {
+void Tally::add_custom(StepId step, Metric metric, double value, Instant at) {
+  const std::uint32_t scenario = layout_->steps()[step].scenario;
+  if (is_warmup(scenario, at)) return;
+  advance_to(at);
+  const MetricInfo about = layout_->info(metric);
+  const bool below_zero = value < 0 && (about.kind == MetricKind::trend || about.kind == MetricKind::counter);
+  constexpr double kMost = 1e15;  // what counters of thousandths can add up a few thousand times
+  if (!(std::abs(value) <= kMost) || below_zero) {
+    ++rejected_[static_cast<std::size_t>(metric) - kMetricCount];
+    return;
+  }
+  const auto ticks = static_cast<std::uint64_t>(std::llround(std::abs(value) * ticks_per_unit(about)));
+  const auto apply = [&](auto& figure) {
+    if (about.kind == MetricKind::trend) return figure.histogram.add(ticks);
+    if (about.kind == MetricKind::rate) {
+      ++(value != 0 ? figure.passes : figure.fails);
+      return;
+    }
+    ++figure.samples;
+    if (about.kind == MetricKind::counter)
+      figure.sum += ticks;
+    else
+      figure.set(value, at);
+  };
+  apply_to(static_cast<FigureId>(metric), at, apply);
+  const std::int32_t stage = stage_at(scenario, at);
+  for (const TallyLayout::Feed& wanted : layout_->feeds(step, metric))
+    if (wanted.status == TallyLayout::kAny && wanted.expected_response == TallyLayout::kAny &&
+        (wanted.stage == TallyLayout::kAny || wanted.stage == stage))
+      apply_to(wanted.figure, at, apply);
+}
+
+void Tally::add_group(StepId group, Nanoseconds duration, Instant ended_at) {
+  const std::uint32_t scenario = layout_->steps()[group].scenario;
+  const Instant began_at = ended_at - duration.count();
+  if (is_warmup(scenario, began_at)) return;
   const auto ticks = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 0));
-  figures_[static_cast<std::size_t>(Metric::group_duration)].histogram.add(ticks);
+  const auto apply = [ticks](auto& figure) { figure.histogram.add(ticks); };
+  apply_to(static_cast<FigureId>(Metric::group_duration), ended_at, apply);
+  const std::int32_t stage = stage_at(scenario, began_at);
   for (const TallyLayout::Feed& wanted : layout_->feeds(group, Metric::group_duration))
-    if (wanted.status == TallyLayout::kAny && wanted.expected_response == TallyLayout::kAny)
-      figures_[wanted.figure].histogram.add(ticks);
+    if (wanted.status == TallyLayout::kAny && wanted.expected_response == TallyLayout::kAny &&
+        (wanted.stage == TallyLayout::kAny || wanted.stage == stage))
+      apply_to(wanted.figure, ended_at, apply);
 }
 
 void Tally::set_vus(std::uint32_t scenario, std::uint32_t active, Instant at) {
   advance_to(at);
-  const auto set = [](Vus& vus, std::uint64_t now) {
+  // The peak is of the measured window: when it begins, as many as there are then.
+  const auto set = [](Vus& vus, std::uint64_t now, bool warmup) {
     vus.now = now;
-    vus.peak = std::max(vus.peak, now);
+    vus.peak = warmup ? now : std::max(vus.peak, now);
   };
   const std::uint64_t before = scenarios_[scenario].vus.now;
   series_.at(at).vus_change += static_cast<std::int64_t>(active) - static_cast<std::int64_t>(before);
-  set(scenarios_[scenario].vus, active);
-  set(vus_, vus_.now + active - before);
+  set(scenarios_[scenario].vus, active, is_warmup(scenario, at));
+  set(vus_, vus_.now + active - before, layout_->measured_from().count() > 0 && at < origin_);
   for (const Metric metric : {Metric::vus, Metric::vus_max}) {
     ++figures_[static_cast<std::size_t>(metric)].samples;
     for (const TallyLayout::Feed& wanted : layout_->scenario_feeds(scenario, metric)) ++figures_[wanted.figure].samples;
@@ -573,7 +673,7 @@ void Tally::add_system(const SystemSamples& system) {
     const SystemSample *first = nullptr, *last = nullptr;
     for (const SystemSample& sample : system.samples) {
       if (!(sample.*counter)) continue;
-      if (first == nullptr) first = &sample;
+      if (first == nullptr || sample.at < origin_) first = &sample;  // the last before the window, if there is one
       last = &sample;
     }
     if (first == last) return;  // a single one says nothing of the run
@@ -584,9 +684,11 @@ void Tally::add_system(const SystemSamples& system) {
   add_growth(Metric::engine_steps, &SystemSample::engine_steps);
 }
 
-void Tally::add_loop_lag(Nanoseconds lag) {
-  figures_[static_cast<std::size_t>(Metric::loop_lag)].histogram.add(
-      static_cast<std::uint64_t>(std::max<std::int64_t>(lag.count(), 0)));
+void Tally::add_loop_lag(Nanoseconds lag, Instant at) {
+  if (layout_->measured_from().count() > 0 && at < origin_) return;
+  const auto ticks = static_cast<std::uint64_t>(std::max<std::int64_t>(lag.count(), 0));
+  const auto apply = [ticks](auto& figure) { figure.histogram.add(ticks); };
+  apply_to(static_cast<FigureId>(Metric::loop_lag), at, apply);
 }
 
 void Tally::add_finding_example(std::uint8_t rule, std::string_view example, Instant at) {
@@ -601,6 +703,13 @@ void Tally::merge(const Tally& other) {
   SLUICE_CHECK(figures_.size() == other.figures_.size() && origin_ == other.origin_);
   advance_to(other.until_);
   for (std::size_t i = 0; i < figures_.size(); ++i) figures_[i].merge(other.figures_[i]);
+  for (std::size_t i = 0; i < windows_.size(); ++i) windows_[i].merge(other.windows_[i]);
+  for (std::size_t i = 0; i < stages_.size(); ++i) {
+    stages_[i].requests += other.stages_[i].requests;
+    stages_[i].failures += other.stages_[i].failures;
+    stages_[i].duration.merge(other.stages_[i].duration);
+    stages_[i].ttft.merge(other.stages_[i].ttft);
+  }
   const auto add_vus = [](Vus& mine, const Vus& theirs) {
     mine.now += theirs.now;
     mine.peak += theirs.peak;
@@ -608,6 +717,9 @@ void Tally::merge(const Tally& other) {
   for (std::size_t i = 0; i < scenarios_.size(); ++i) {
     scenarios_[i].iterations += other.scenarios_[i].iterations;
     scenarios_[i].interrupted += other.scenarios_[i].interrupted;
+    scenarios_[i].begun_in_time += other.scenarios_[i].begun_in_time;
+    scenarios_[i].warmup_requests += other.scenarios_[i].warmup_requests;
+    scenarios_[i].last_at = std::max(scenarios_[i].last_at, other.scenarios_[i].last_at);
     scenarios_[i].dropped += other.scenarios_[i].dropped;
     add_vus(scenarios_[i].vus, other.scenarios_[i].vus);
   }
@@ -621,6 +733,7 @@ void Tally::merge(const Tally& other) {
     checks_[i].passes += other.checks_[i].passes;
     checks_[i].fails += other.checks_[i].fails;
   }
+  for (std::size_t i = 0; i < rejected_.size(); ++i) rejected_[i] += other.rejected_[i];
   for (std::size_t i = 0; i < findings_.size(); ++i) findings_[i] += other.findings_[i];
   for (const auto& [rule, example] : other.examples_) add_finding_example(rule, example.text, example.at);
   for (const auto& [key, count] : other.errors_) {
@@ -647,9 +760,11 @@ void Tally::copy_figures(const Tally& other) {
   origin_ = other.origin_;
   until_ = other.until_;
   figures_ = other.figures_;
+  for (std::size_t i = 0; i < windows_.size(); ++i) windows_[i].copy_from(other.windows_[i]);
   scenarios_ = other.scenarios_;
   steps_ = other.steps_;
   checks_ = other.checks_;
+  rejected_ = other.rejected_;
   findings_ = other.findings_;
   examples_ = other.examples_;
   errors_ = other.errors_;
@@ -663,9 +778,44 @@ void Tally::copy_figures(const Tally& other) {
 double Tally::window_s() const { return static_cast<double>(until_ - origin_) / 1e9; }
 
 std::optional<double> Tally::aggregate(FigureId id, Aggregation aggregation, double percentile) const {
-  const FigureInfo& about = layout_->figures()[id];
+  return value_of(figures_[id], id, aggregation, percentile, window_s());
+}
+
+std::uint64_t Tally::samples(FigureId id) const {
   const Figure& figure = figures_[id];
-  const double window = window_s();
+  return std::max({figure.samples, figure.passes + figure.fails, figure.histogram.count()});
+}
+
+std::size_t Tally::whole_windows(std::size_t number, Nanoseconds slack) const {
+  const std::int64_t measured = std::max<std::int64_t>(until_ - origin_ - slack.count(), 0);
+  return std::min(static_cast<std::size_t>(measured / windows_[number].over().count()), limits::windows_max);
+}
+
+std::optional<double> Tally::aggregate_window(std::size_t number, std::size_t window, Aggregation aggregation,
+                                              double percentile) const {
+  const FigureId id = layout_->windows()[number].figure;
+  const Windows& windows = windows_[number];
+  const MetricInfo metric = layout_->info(layout_->figures()[id].metric);
+  const bool counts =
+      metric.kind == MetricKind::counter || (metric.kind == MetricKind::gauge && metric.unit == Unit::per_second);
+  const auto ends = static_cast<Instant>(window + 1) * windows.over().count();
+  if (counts && load_end_ != kNever && ends > load_end_ - origin_) return std::nullopt;
+  WindowFigure zero;
+  const WindowFigure& figure = window < windows.size() ? windows[window] : zero;
+  const double seconds = std::chrono::duration<double>(windows.over()).count();
+  if (counts && samples(id) > 0 && figure.samples == 0 && figure.passes + figure.fails == 0) {
+    // A counter that stood still.
+    zero.samples = 1;
+    zero.fails = 1;
+    return value_of(zero, id, aggregation, percentile, seconds);
+  }
+  return value_of(figure, id, aggregation, percentile, seconds);
+}
+
+template <class AnyFigure>
+std::optional<double> Tally::value_of(const AnyFigure& figure, FigureId id, Aggregation aggregation, double percentile,
+                                      double window) const {
+  const FigureInfo& about = layout_->figures()[id];
   const auto share = [&]() -> std::optional<double> {
     const std::uint64_t tries = figure.passes + figure.fails;
     if (tries == 0) return std::nullopt;
@@ -675,17 +825,21 @@ std::optional<double> Tally::aggregate(FigureId id, Aggregation aggregation, dou
     if (window <= 0) return std::nullopt;
     return static_cast<double>(amount) / window;
   };
-  switch (info(about.metric).kind) {
-    case MetricKind::counter:
+  const MetricInfo metric = layout_->info(about.metric);
+  switch (metric.kind) {
+    case MetricKind::counter: {
       if (figure.samples == 0) return std::nullopt;
-      if (aggregation == Aggregation::count) return static_cast<double>(figure.sum);
-      if (aggregation == Aggregation::rate) return per_second(figure.sum);
-      return std::nullopt;
+      const double unit = is_custom(about.metric) ? ticks_per_unit(metric) : 1;
+      if (aggregation == Aggregation::count) return static_cast<double>(figure.sum) / unit;
+      if (aggregation != Aggregation::rate || window <= 0) return std::nullopt;
+      return static_cast<double>(figure.sum) / unit / window;
+    }
     case MetricKind::rate:
       if (aggregation == Aggregation::rate) return share();
       return std::nullopt;
     case MetricKind::gauge: {
       if (aggregation != Aggregation::value) return std::nullopt;
+      if (is_custom(about.metric)) return figure.samples == 0 ? std::nullopt : std::optional(figure.last);
       switch (about.metric) {
         case Metric::availability:
         case Metric::goodput_rate:
@@ -710,9 +864,9 @@ std::optional<double> Tally::aggregate(FigureId id, Aggregation aggregation, dou
       }
     }
     case MetricKind::trend: {
-      const Histogram& histogram = figure.histogram;
+      const auto& histogram = figure.histogram;
       if (histogram.count() == 0) return std::nullopt;
-      const double unit = ticks_per_unit(about.metric);
+      const double unit = ticks_per_unit(metric);
       switch (aggregation) {
         case Aggregation::avg:
           return histogram.mean() / unit;

@@ -4,7 +4,9 @@
 #include <charconv>
 #include <optional>
 
+#include "harness/base/limits.h"
 #include "harness/base/stream_rule.h"
+#include "harness/scenario/timeline.h"
 
 namespace sluice {
 namespace {
@@ -65,6 +67,8 @@ std::optional<TallyLayout::Feed> feed_of(FigureId figure, const FigureInfo& want
       feed.status = number_or_none(value);
     else if (key == "expected_response")
       feed.expected_response = value == "true" ? 1 : value == "false" ? 0 : TallyLayout::kNone;
+    else if (key == "stage")
+      feed.stage = number_or_none(value);
     else if (key == "rule" && wanted.metric == Metric::stream_findings)
       feed.rule = rule_or_none(value);
     else
@@ -76,7 +80,7 @@ std::optional<TallyLayout::Feed> feed_of(FigureId figure, const FigureInfo& want
 }  // namespace
 
 std::string FigureInfo::name() const {
-  std::string text(info(metric).name);
+  std::string text = metric_name;
   if (selector.empty()) return text;
   text += '{';
   for (std::size_t i = 0; i < selector.size(); ++i)
@@ -89,7 +93,10 @@ class LayoutBuilder {
   explicit LayoutBuilder(const Plan& plan) {
     layout_.large_chunk_chars_ = plan.large_chunk_chars;
     layout_.stall_factor_ = plan.stall_factor;
+    layout_.custom_ = plan.metrics;
     add_figures(plan);
+    add_windows(plan);
+    add_timelines(plan);
     for (std::uint32_t i = 0; i < plan.scenarios.size(); ++i) add_scenario(plan.scenarios[i], i);
   }
 
@@ -97,7 +104,7 @@ class LayoutBuilder {
 
  private:
   void add_figures(const Plan& plan) {
-    for (std::size_t i = 0; i < kMetricCount; ++i)
+    for (std::size_t i = 0; i < layout_.metrics(); ++i)
       layout_.figures_.push_back({static_cast<Metric>(i), {}, {std::begin(kReported), std::end(kReported)}});
     for (const Threshold& threshold : plan.thresholds) {
       const auto found = std::find_if(layout_.figures_.begin(), layout_.figures_.end(), [&](const FigureInfo& figure) {
@@ -120,17 +127,62 @@ class LayoutBuilder {
     }
   }
 
+  void add_windows(const Plan& plan) {
+    for (FigureInfo& figure : layout_.figures_) figure.metric_name = layout_.info(figure.metric).name;
+    layout_.figure_windows_.resize(layout_.figures_.size());
+    for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
+      layout_.threshold_windows_.push_back(TallyLayout::kNoWindows);
+      const Nanoseconds over = plan.thresholds[i].over;
+      if (over.count() <= 0) continue;
+      const FigureId figure = layout_.threshold_figures_[i];
+      auto& windows = layout_.windows_;
+      const auto found = std::find_if(windows.begin(), windows.end(), [&](const WindowsInfo& known) {
+        return known.figure == figure && known.over == over;
+      });
+      layout_.threshold_windows_.back() = static_cast<std::uint32_t>(found - windows.begin());
+      if (found != windows.end()) continue;
+      windows.push_back({figure, over});
+      layout_.figure_windows_[figure].push_back(layout_.threshold_windows_.back());
+    }
+  }
+
+  void add_timelines(const Plan& plan) {
+    layout_.measured_from_ = measured_from(plan);
+    const Nanoseconds origin = layout_.measured_from_;
+    std::size_t stages = 0;
+    for (const ScenarioPlan& scenario : plan.scenarios) {
+      TallyLayout::Timeline timeline;
+      timeline.starts_at = scenario.start_time - origin;
+      const Nanoseconds counted = measured_from(plan, scenario);
+      timeline.counts_from = counted.count() == 0 ? Nanoseconds::min() : counted - origin;
+      const Nanoseconds length = longest_load(scenario.shape);
+      if (length.count() > 0) timeline.load_ends = timeline.starts_at + length;
+      Nanoseconds end = timeline.starts_at;
+      for (const Nanoseconds stage : stage_lengths(scenario.shape)) timeline.stage_ends.push_back(end += stage);
+      stages += std::max<std::size_t>(timeline.stage_ends.size(), 1);
+      layout_.timelines_.push_back(std::move(timeline));
+    }
+    if (stages < 2) return;
+    const bool by_stage = stages <= limits::stage_results_max;
+    for (TallyLayout::Timeline& timeline : layout_.timelines_) {
+      timeline.first_slot = static_cast<std::uint32_t>(layout_.stage_slots_);
+      timeline.slots = by_stage ? static_cast<std::uint32_t>(std::max<std::size_t>(timeline.stage_ends.size(), 1)) : 1;
+      layout_.stage_slots_ += timeline.slots;
+    }
+  }
+
   void add_scenario(const ScenarioPlan& scenario, std::uint32_t index) {
     const Tags tags = merged(scenario.tags, {{"scenario", scenario.name}});
     layout_.scenario_first_step_.push_back(static_cast<StepId>(layout_.steps_.size()));
+    layout_.scenario_tags_.push_back(tags);
     layout_.objectives_.push_back(scenario.objectives);
-    layout_.scenario_feeds_.resize(layout_.scenario_feeds_.size() + kMetricCount);
-    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+    layout_.scenario_feeds_.resize(layout_.scenario_feeds_.size() + layout_.metrics());
+    for (auto id = static_cast<FigureId>(layout_.metrics()); id < layout_.figures_.size(); ++id) {
       const FigureInfo& figure = layout_.figures_[id];
       if (!of_scenario(figure.metric) && !counts_dropped(figure.metric)) continue;
       const auto feed = feed_of(id, figure, tags);
       if (!feed || feed->status != TallyLayout::kAny || feed->expected_response != TallyLayout::kAny) continue;
-      layout_.scenario_feeds_[index * kMetricCount + static_cast<std::size_t>(figure.metric)].push_back(*feed);
+      layout_.scenario_feeds_[index * layout_.metrics() + static_cast<std::size_t>(figure.metric)].push_back(*feed);
     }
     for (const Step& step : scenario.flow) add_step(step, index, tags, "");
   }
@@ -161,11 +213,11 @@ class LayoutBuilder {
     } else if (const auto* http = std::get_if<HttpStep>(&step.verb)) {
       info.is_request = true;
       own.emplace_back("method", http->method);
-      own.emplace_back("url", http->url.text());
+      own.emplace_back("url", http->shown_url.empty() ? http->url.text() : http->shown_url);
     } else if (const auto* socket = std::get_if<WebSocketStep>(&step.verb)) {
       info.is_request = true;
       own.emplace_back("method", "GET");
-      own.emplace_back("url", socket->url.text());
+      own.emplace_back("url", socket->shown_url.empty() ? socket->url.text() : socket->shown_url);
     }
     own.emplace_back("group", info.group);
     std::sort(own.begin(), own.end());
@@ -182,8 +234,8 @@ class LayoutBuilder {
 
   void feed_step(const Tags& tags) {
     const std::size_t first = layout_.step_feeds_.size();
-    layout_.step_feeds_.resize(first + kMetricCount);
-    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+    layout_.step_feeds_.resize(first + layout_.metrics());
+    for (auto id = static_cast<FigureId>(layout_.metrics()); id < layout_.figures_.size(); ++id) {
       const FigureInfo& figure = layout_.figures_[id];
       if (of_scenario(figure.metric) || figure.metric == Metric::checks) continue;
       if (const auto feed = feed_of(id, figure, tags))
@@ -195,11 +247,12 @@ class LayoutBuilder {
     layout_.checks_.push_back({step, check.text});
     layout_.check_feeds_.emplace_back();
     const Tags tags = merged(step_tags, {{"check", check.text}});
-    for (auto id = static_cast<FigureId>(kMetricCount); id < layout_.figures_.size(); ++id) {
+    for (auto id = static_cast<FigureId>(layout_.metrics()); id < layout_.figures_.size(); ++id) {
       const FigureInfo& figure = layout_.figures_[id];
       if (figure.metric != Metric::checks) continue;
-      if (std::all_of(figure.selector.begin(), figure.selector.end(), [&](const auto& tag) { return has(tags, tag); }))
-        layout_.check_feeds_.back().push_back(id);
+      const auto feed = feed_of(id, figure, tags);
+      if (!feed || feed->status != TallyLayout::kAny || feed->expected_response != TallyLayout::kAny) continue;
+      layout_.check_feeds_.back().push_back(*feed);
     }
   }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <netdb.h>
 
+#include <algorithm>
 #include <boost/url.hpp>
 #include <cstring>
 #include <memory>
@@ -27,7 +28,15 @@ Result<RequestUrl> parse_url(std::string_view url) {
   if (view.has_fragment()) return fail(fmt::format("'{}': a fragment (#...) is never sent: leave it out", url));
   const auto host = view.host();
   if (host.empty()) return fail(fmt::format("'{}' names no host: {}", url, kWayOut));
-  const bool bracketed = host.front() == '[';
+  const bool bracketed = view.host_type() == boost::urls::host_type::ipv6;
+  // It is decoded by now, and goes into a header: %0d%0a must not begin another one.
+  const auto odd = [](char c) {
+    return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F ||
+           std::string_view("/?#@[]").find(c) != std::string_view::npos;
+  };
+  if (!bracketed && std::any_of(host.begin(), host.end(), odd)) {
+    return fail(fmt::format("the host of '{}' has characters that no host has: {}", url, kWayOut));
+  }
   endpoint.host = bracketed ? std::string(host.substr(1, host.size() - 2)) : std::string(host);
   endpoint.port = std::string(view.port());
   const std::string own_port = endpoint.tls ? "443" : "80";
@@ -38,6 +47,9 @@ Result<RequestUrl> parse_url(std::string_view url) {
   endpoint.host_header = bracketed ? std::string(host) : endpoint.host;
   if (endpoint.port != own_port) endpoint.host_header += ":" + endpoint.port;
   const auto path = view.encoded_path();
+  if (!path.empty() && path.front() != '/') {  // "h:80.c/x", which the library takes apart behind the digits
+    return fail(fmt::format("'{}' is not a URL: {}", url, kWayOut));
+  }
   result.target = path.empty() ? std::string("/") : std::string(path.data(), path.size());
   if (view.has_query()) {
     const auto query = view.encoded_query();

@@ -498,6 +498,7 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
     }
     if (broken != Outcome::ok) break;
     record.sent_at = now() - s.shift;
+    if (slow_up) record.paced = Nanoseconds(record.sent_at - record.send_began_at);
 
     int reads_in_a_row = 0;
     std::uint64_t waits = waiter.waits();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
 
@@ -75,14 +76,15 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   const auto *chat = section.take("chat"), *completion = section.take("completion"), *http = section.take("http"),
              *sse = section.take("sse"), *sleep = section.take("sleep"), *group = section.take("group"),
              *branch = section.take("if"), *repeat = section.take("repeat"), *choose = section.take("choose"),
-             *set = section.take("set"), *failure = section.take("fail"), *websocket = section.take("websocket");
+             *set = section.take("set"), *failure = section.take("fail"), *websocket = section.take("websocket"),
+             *metric = section.take("metric");
   const auto *children = section.take("steps"), *then = section.take("then"), *otherwise = section.take("else");
   const auto *check = section.take("check"), *capture = section.take("capture"), *abandon = section.take("abandon");
   const auto *name = section.take("name"), *tags = section.take("tags"), *timeout = section.take("timeout");
   const auto verbs =
-      std::array{chat, completion, http, sse, websocket, sleep, group, branch, repeat, choose, set, failure};
+      std::array{chat, completion, http, sse, websocket, sleep, group, branch, repeat, choose, set, failure, metric};
   constexpr std::string_view all_verbs =
-      "chat, completion, http, sse, websocket, sleep, group, if, repeat, choose, set and fail";
+      "chat, completion, http, sse, websocket, sleep, group, if, repeat, choose, set, metric and fail";
   const auto count = std::count_if(verbs.begin(), verbs.end(), [](const auto* verb) { return verb != nullptr; });
   if (count != 1) {
     const bool spelled = std::any_of(node.members.begin(), node.members.end(), [](const auto& member) {
@@ -125,7 +127,7 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     step.name = "completion";
   } else if (http) {
     auto read = read_http(*http);
-    step.name = fmt::format("{} {}", read.method, read.url.text());
+    step.name = fmt::format("{} {}", read.method, read.shown_url);
     step.verb = std::move(read);
   } else if (sse) {
     auto read = read_sse(*sse);
@@ -133,11 +135,14 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     step.verb = std::move(read);
   } else if (websocket) {
     auto read = http_.read_websocket(*websocket);
-    step.name = fmt::format("websocket {}", read.url.text());
+    step.name = fmt::format("websocket {}", read.shown_url);
     step.verb = std::move(read);
   } else if (sleep) {
     step.verb = read_sleep(*sleep);
     step.name = "sleep";
+  } else if (metric) {
+    step.verb = read_metric(*metric);
+    step.name = "metric";
   } else if (group) {
     GroupStep read;
     read.name = scalars_.text(group).value_or("");
@@ -181,6 +186,35 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   }
   step.tags = read_tags(tags, scalars_, problems_);
   step.timeout = scalars_.positive_duration(timeout);
+  return step;
+}
+
+MetricStep FlowReader::read_metric(const YamlMember& member) {
+  MetricStep step;
+  if (!member.value.is_mapping() || member.value.members.empty()) {
+    problems_.add(member.value.place, "metric: must be a mapping of names under metrics: to numbers");
+    return step;
+  }
+  for (const auto& entry : member.value.members) {
+    const auto& metrics = *metrics_;
+    const auto found =
+        std::find_if(metrics.begin(), metrics.end(), [&](const auto& known) { return known.name == entry.key; });
+    if (found == metrics.end()) {
+      std::vector<std::string_view> names;
+      for (const auto& known : metrics) names.push_back(known.name);
+      problems_.add(entry.place,
+                    fmt::format("metric: no '{}' stands under metrics:{}", entry.key, did_you_mean(entry.key, names)));
+      continue;
+    }
+    auto value = scalars_.pattern(entry.value, entry.key);
+    if (!value) continue;
+    double number = 0;
+    const std::string text = value->text();
+    const bool truth = found->kind == MetricKind::rate && (text == "true" || text == "false");
+    if (value->is_static() && !truth && !parse_decimal(text, number))
+      problems_.add(entry.value.place, fmt::format("{}: what is given is not a number", entry.key));
+    step.samples.emplace_back(custom_metric(static_cast<std::size_t>(found - metrics.begin())), std::move(*value));
+  }
   return step;
 }
 

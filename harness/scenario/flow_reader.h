@@ -19,6 +19,8 @@ class FlowReader {
   FlowReader(ScalarReader& scalars, ProblemList& problems, const ScenarioFiles& files)
       : scalars_(scalars), problems_(problems), http_(scalars, problems, files) {}
 
+  /// Those that metric steps may add to.
+  void set_metrics(const std::vector<CustomMetric>& metrics) { metrics_ = &metrics; }
   void read_flows(const YamlMember& member);
   void read_unused_flows();
   /// The flow of a scenario: its steps, or the name of one of the flows. `has_own_variables`: its env: is in force, so
@@ -39,6 +41,7 @@ class FlowReader {
   void read_messages(const YamlMember& member, ChatStep& chat);
   void read_stop(const YamlMember& member, ModelRequest& request);
   void read_body_members(const YamlMember& member, ModelRequest& request);
+  MetricStep read_metric(const YamlMember& member);
   HttpStep read_http(const YamlMember& member);
   SseStep read_sse(const YamlMember& member);
   std::vector<Check> read_checks(const YamlMember& member);
@@ -56,6 +59,7 @@ class FlowReader {
 
   ScalarReader& scalars_;
   ProblemList& problems_;
+  const std::vector<CustomMetric>* metrics_ = nullptr;
   HttpReader http_;
   std::map<std::string, const YamlNode*> flow_nodes_;  // of the file's tree
   std::set<std::string> used_flows_;

@@ -78,6 +78,13 @@ Template HttpReader::read_url(const YamlMember& member, bool websocket) {
   return std::move(*url);
 }
 
+/// The text with its secrets as they are written, once it has been read.
+std::string HttpReader::shown(const YamlMember& member, const Template& read) {
+  if (read.empty()) return {};
+  const auto filled = scalars_.filled(member.value, member.key);
+  return filled ? filled->shown : std::string();
+}
+
 bool HttpReader::read_address(Section& section, const YamlMember& member, HttpStep& http) {
   const YamlMember* address = nullptr;
   for (const std::string_view method : {"get", "post", "put", "patch", "delete", "head"}) {
@@ -111,6 +118,7 @@ bool HttpReader::read_address(Section& section, const YamlMember& member, HttpSt
     return false;
   }
   http.url = read_url(*address, false);
+  http.shown_url = shown(*address, http.url);
   return true;
 }
 
@@ -224,7 +232,10 @@ WebSocketStep HttpReader::read_websocket(const YamlMember& member) {
   WebSocketStep step;
   Section section(member.value, "websocket", "websocket", problems_);
   if (!section.is_mapping()) return step;
-  if (const auto* url = section.take("url")) step.url = read_url(*url, true);
+  if (const auto* url = section.take("url")) {
+    step.url = read_url(*url, true);
+    step.shown_url = shown(*url, step.url);
+  }
   if (const auto* headers = section.take("headers")) step.headers = read_headers(*headers, scalars_, problems_);
   if (const auto* send = section.take("send")) {
     const auto add = [&](const YamlNode& node) {

@@ -39,6 +39,7 @@ class HttpReader {
 
  private:
   using Pairs = std::vector<std::pair<std::string, Template>>;
+  std::string shown(const YamlMember& member, const Template& read);
   Pairs read_pairs(const YamlMember* member);
   void read_multipart(const YamlMember& member, HttpStep& http);
   std::optional<std::string> read_file(const YamlMember* member, std::size_t bytes_max);

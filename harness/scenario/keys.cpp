@@ -15,13 +15,16 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"threads", "whole", "Threads that drive the load; default 1."},
     {"env", "map:text", "Variables with their defaults. The environment overrides them, -e NAME=VALUE overrides both."},
     {"target", "section:target", "What is tested.", true},
-    {"data", "map:section:data", "Data files by name; ${name.field} reads a row's field, one row an iteration."},
+    {"warmup", "duration", "What is scheduled so soon after the start counts in no metric; default 0s."},
+    {"data", "map:section:data", "Data by name; ${name.field} reads a row's field, one row an iteration."},
     {"setup", "list:section:step", "Steps that run once before the load; what they capture is there for all."},
     {"teardown", "list:section:step", "Steps that run once after the load, also when a threshold has ended it."},
     {"flows", "map:list:section:step", "Flows by name, for scenarios that share one."},
     {"scenarios", "map:section:scenario", "Who does what: each runs beside the others.", true},
+    {"metrics", "map:section:metric", "Metrics of the file's own, by name; a flow's metric: adds samples."},
     {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
      "What must hold at the end, by metric: metric or metric{tag:value}."},
+    {"gates", "section:gates", "What fails a run though no threshold says so, to be turned off."},
     {"large_chunk_chars", "whole",
      "A content event of at least so many characters counts for buffer_efficiency; default 20."},
     {"stall_factor", "number", "A gap over so many times its stream's median (and 100 ms) is a stall; default 10."},
@@ -80,17 +83,30 @@ constexpr auto kNetwork = std::to_array<KeyInfo>({
 });
 
 constexpr auto kData = std::to_array<KeyInfo>({
-    {"file", "text", "Relative to the scenario file.", true},
-    {"format", "words:jsonl csv text",
-     "Default: by the file's ending (.jsonl, .ndjson, .csv, else text: a row a line, its field is text)."},
-    {"order", "words:sequential random", "Default sequential."},
+    {"file", "text", "Relative to the scenario file."},
+    {"format", "words:jsonl json csv text sharegpt",
+     "Default: by the file's ending (.jsonl, .ndjson, .json, .csv, else text: a row a line, its field is text)."},
+    {"limit", "whole", "Only the first so many rows are read."},
+    {"generate", "section:generate",
+     "Prompts of a wanted length, instead of a file; their fields are text and tokens."},
+    {"order", "words:sequential random unique",
+     "Default sequential. unique: each row once in the whole run, whoever reads it."},
+    {"at_end", "words:stop wrap",
+     "unique: when the rows have run out, no further iteration begins (stop, the default), or they start again."},
     {"seed", "whole", "Of a random order; default: the run's."},
+});
+
+constexpr auto kGenerate = std::to_array<KeyInfo>({
+    {"prompts", "whole", "How many.", true},
+    {"tokens", "text", "Of each: 512, or 100..500 for a length between; about one a word.", true},
+    {"prefix_tokens", "whole", "With how many of them all prompts begin alike; default 0."},
+    {"seed", "whole", "Default: the run's."},
 });
 
 constexpr auto kScenario = std::to_array<KeyInfo>({
     {"executor",
      "words:constant-vus ramping-vus shared-iterations per-vu-iterations constant-arrival-rate ramping-arrival-rate "
-     "poisson gamma externally-controlled",
+     "poisson gamma externally-controlled find-max",
      "How iterations begin, and on how many virtual users.", true},
     {"vus", "whole", "How many virtual users; default 1. externally-controlled: at first; default 0."},
     {"duration", "duration", "For how long. externally-controlled: 0s, the default, is until it is stopped."},
@@ -111,10 +127,17 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
      "late; "
      "times from the schedule then include its wait."},
     {"pre_allocated_vus", "whole", "k6's; not needed here: VUs are made when they are needed."},
+    {"find", "words:rate vus", "find-max: what is raised, iterations a second or VUs."},
+    {"start", "number", "find-max: the first load that is tried."},
+    {"max", "number", "find-max: the highest."},
+    {"precision", "number",
+     "find-max: how much the load that fails may be above the one that holds; default 0.05, 5 %."},
+    {"trial", "duration", "find-max: how long each load is tried; default 10s."},
     {"graceful_ramp_down", "duration",
      "ramping-vus: how long a VU that is ramped down may finish its iteration; default 30s."},
     {"scale_to", "section:scale_to", "ramping-vus: stretches the stages to a total duration and a peak."},
     {"start_time", "duration", "When it starts, counted from the run's start; default 0s."},
+    {"warmup", "duration", "What it schedules so soon after its start counts in no metric; default 0s."},
     {"graceful_stop", "duration", "How long iterations may go on after the end; default 30s."},
     {"tags", "map:text", "Tags of everything it measures, for selectors of thresholds."},
     {"objectives", "map:duration", "Limits by metric that a request must meet to count as good (goodput)."},
@@ -153,6 +176,7 @@ constexpr auto kStep = std::to_array<KeyInfo>({
     {"capture", "map:text|map:section:capture",
      "Variables from the answer: NAME: $.json.path, or how else to find it."},
     {"abandon", "section:abandon", "Drops the stream before its end, as a user does who has seen enough."},
+    {"metric", "map:text", "Adds a sample to each of these metrics of the file's own: {name: number}."},
     {"check", "text|list:text",
      "What must hold of the answer: status == 200, text contains \"print(\", chunks in 50..100."},
     {"name", "text", "The step's name in reports, and its tag `name`."},
@@ -286,6 +310,19 @@ constexpr auto kThreshold = std::to_array<KeyInfo>({
     {"threshold", "text", "The expression: p(95) < 2s, rate < 1%.", true},
     {"abort_on_fail", "truth", "Whether the run stops as soon as it fails; default false."},
     {"delay_abort_eval", "duration", "From when on it may stop the run; default 0s."},
+    {"over", "duration", "Every whole window of this length must hold, not only the whole time together."},
+    {"min_samples", "whole", "With fewer samples it fails; default 1."},
+});
+
+constexpr auto kMetric = std::to_array<KeyInfo>({
+    {"kind", "words:trend counter rate gauge", "k6's four: what thresholds and reports make of its samples.", true},
+    {"unit", "words:none ms bytes characters tokens percent", "Of a trend, a counter or a gauge; default none."},
+});
+
+constexpr auto kGates = std::to_array<KeyInfo>({
+    {"dropped_iterations", "words:on off", "Fails the run when an iteration was dropped; default on."},
+    {"achieved_rate", "words:on off",
+     "Fails the run when open models began less than 95 % of the iterations asked for; default on."},
 });
 
 constexpr auto kSections = std::to_array<SectionInfo>({
@@ -296,6 +333,7 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"tls", "How https is spoken.", kTls},
     {"network", "A slower network than the real one.", kNetwork},
     {"data", "Rows for the flows to read.", kData},
+    {"generate", "Prompts made of common words.", kGenerate},
     {"scenario", "Some virtual users and what they do.", kScenario},
     {"scale_to", "Stretches stages.", kScaleTo},
     {"stage", "One ramp.", kStage},
@@ -313,6 +351,8 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"part", "A file in a form.", kPart},
     {"websocket", "One session: connect, send, receive, close.", kWebSocket},
     {"threshold", "A threshold with its options.", kThreshold},
+    {"metric", "A metric of the file's own.", kMetric},
+    {"gates", "Thresholds that every run has.", kGates},
 });
 
 }  // namespace

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <numeric>
 #include <set>
 
@@ -17,12 +16,13 @@
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
-#include "harness/scenario/data_file.h"
+#include "harness/scenario/data_reader.h"
 #include "harness/scenario/flow_reader.h"
 #include "harness/scenario/http_reader.h"
 #include "harness/scenario/load_reader.h"
 #include "harness/scenario/plan_reader.h"
 #include "harness/scenario/threshold_reader.h"
+#include "harness/scenario/timeline.h"
 
 namespace sluice {
 
@@ -40,22 +40,6 @@ std::string base64(std::string_view bytes) {
   return out;
 }
 
-Result<std::string> read_whole_file(const std::string& path, std::size_t bytes_max) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return fail("this is a folder");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return fail(std::filesystem::exists(path, error) ? "cannot be opened" : "there is no such file");
-  std::string bytes;
-  std::array<char, 65536> block{};
-  while (file) {
-    file.read(block.data(), block.size());
-    bytes.append(block.data(), static_cast<std::size_t>(file.gcount()));
-    if (bytes.size() > bytes_max) return fail(fmt::format("is larger than {} bytes", bytes_max));
-  }
-  if (file.bad()) return fail("cannot be read");
-  return {boost::system::in_place_value, std::move(bytes)};  // both T and Error can be made of a string
-}
-
 /// The most at one time; 0 where the plan does not say.
 std::uint32_t vus_of(const LoadShape& shape) {
   if (const auto* ramping = std::get_if<RampingVus>(&shape)) {
@@ -65,6 +49,9 @@ std::uint32_t vus_of(const LoadShape& shape) {
   }
   if (const auto* rate = std::get_if<ArrivalRate>(&shape)) return rate->max_vus;
   if (const auto* controlled = std::get_if<ExternallyControlled>(&shape)) return controlled->max_vus;
+  if (const auto* search = std::get_if<FindMax>(&shape)) {
+    return search->of == FindMax::Of::vus ? static_cast<std::uint32_t>(search->max) : search->max_vus;
+  }
   return std::visit(
       [](const auto& fixed) -> std::uint32_t {
         if constexpr (requires { fixed.vus; }) return fixed.vus;
@@ -115,15 +102,22 @@ class Reader {
     plan_.large_chunk_chars =
         static_cast<std::uint32_t>(scalars.whole(section.take("large_chunk_chars"), 1, 1'000'000).value_or(20));
     plan_.stall_factor = scalars.number(section.take("stall_factor"), 1, 1e6).value_or(10);
+    const auto* warmup = section.take("warmup");
+    plan_.warmup = scalars.duration(warmup).value_or(Nanoseconds{});
     if (const auto* target = section.take("target")) read_target(*target);
-    if (const auto* data = section.take("data")) read_data_sets(*data);
+    if (const auto* data = section.take("data")) read_data_sets(*data, options_, plan_, scalars, problems_);
+    if (const auto* metrics = section.take("metrics")) read_metrics(*metrics);
+    flow_reader.set_metrics(plan_.metrics);
     if (const auto* setup = section.take("setup")) plan_.setup = flow_reader.read_setup(*setup);
     if (const auto* flows = section.take("flows")) flow_reader.read_flows(*flows);
     if (const auto* scenarios = section.take("scenarios")) read_scenarios(*scenarios);
     flow_reader.read_unused_flows();
     if (const auto* teardown = section.take("teardown")) plan_.teardown = flow_reader.read_teardown(*teardown);
+    if (warmup) check_warmup(warmup->place);
+    if (const auto* gates = section.take("gates")) read_gates(*gates);
     if (const auto* thresholds = section.take("thresholds"))
       ThresholdReader(plan_, scalars, problems_).read_thresholds(*thresholds);
+    deal_unique_rows(root, plan_);
     plan_.env = variables.shown();
     variables.report_unused_overrides();
     scalars_ = nullptr;
@@ -241,55 +235,6 @@ class Reader {
     plan_.target.headers.emplace_back("Authorization", Template(value));
   }
 
-  // ---- data
-  // -----------------------------------------------------------------------------------------------------------
-
-  void read_data_sets(const YamlMember& member) {
-    if (!member.value.is_mapping())
-      return problems_.add(member.value.place, "data: must be a mapping of names to files");
-    for (const auto& entry : member.value.members) {
-      if (!is_word(entry.key))
-        problems_.add(entry.place, fmt::format("'{}' is no name for data: letters, digits, _ and -", entry.key));
-      read_data_set(entry);
-    }
-  }
-
-  void read_data_set(const YamlMember& entry) {
-    scalars_->unknown_data.insert(entry.key);  // until it has been read
-    Section section(entry.value, "data", fmt::format("data '{}'", entry.key), problems_);
-    if (!section.is_mapping()) return;
-    DataSet set;
-    set.name = entry.key;
-    const auto* file = section.take("file");
-    const auto format_name = scalars_->word(section.take("format"), "data");
-    const auto order = scalars_->word(section.take("order"), "data");
-    set.order = order == "random" ? DataSet::Order::random : DataSet::Order::sequential;
-    set.seed = scalars_->whole(section.take("seed"), 0, kWholeMax).value_or(plan_.seed);
-    const auto path = scalars_->text(file);
-    if (!path) return;
-    if (path->empty()) return problems_.add(file->value.place, "file: names no file");
-
-    const auto full = (std::filesystem::path(file_).parent_path() / *path).string();
-    const auto bytes =
-        options_.read_file ? options_.read_file(full) : read_whole_file(full, limits::data_file_bytes_max);
-    if (!bytes) return problems_.add(file->value.place, fmt::format("file: {}: {}", full, bytes.error().message));
-    const auto format = !format_name              ? data_format_of(*path)
-                        : *format_name == "jsonl" ? DataFormat::jsonl
-                        : *format_name == "csv"   ? DataFormat::csv
-                                                  : DataFormat::text;
-    auto rows = read_data(*bytes, format, full, problems_);
-    if (rows.rows.empty() && problems_.empty())
-      problems_.add(file->value.place, fmt::format("file: {} has no rows", full));
-    if (!rows.rows.empty()) scalars_->unknown_data.erase(entry.key);
-    for (const auto& field : rows.fields) {
-      const auto lacking = rows.lacking.find(field);
-      scalars_->hole_names[set.name + "." + field] = lacking == rows.lacking.end() ? 0 : lacking->second;
-    }
-    set.fields = std::move(rows.fields);
-    set.rows = std::move(rows.rows);
-    plan_.data.push_back(std::move(set));
-  }
-
   // ---- scenarios
 
   void read_scenarios(const YamlMember& member) {
@@ -305,11 +250,13 @@ class Reader {
         problems_.add(entry.place, fmt::format("'{}' is no name for a scenario: letters, digits, _ and -", entry.key));
       read_scenario(entry);
     }
-    int controlled = 0;
+    int controlled = 0, searches = 0;
     for (const auto& scenario : plan_.scenarios) {
       vus += vus_of(scenario.shape);
       if (std::holds_alternative<ExternallyControlled>(scenario.shape) && ++controlled > 1)
         problems_.add(scenario.place, "executor: one scenario of a file can be externally-controlled");
+      if (std::holds_alternative<FindMax>(scenario.shape) && ++searches > 1)
+        problems_.add(scenario.place, "executor: one scenario of a file can be find-max");
     }
     if (vus > limits::vus_max)
       problems_.add(member.place, fmt::format("{} VUs together: at most {} are run", vus, limits::vus_max));
@@ -323,6 +270,8 @@ class Reader {
     scenario.place = entry.place;
     scenario.shape = read_load_shape(section, entry, *scalars_, problems_);
     scenario.start_time = scalars_->duration(section.take("start_time")).value_or(Nanoseconds{});
+    const auto* warmup = section.take("warmup");
+    scenario.warmup = scalars_->duration(warmup).value_or(Nanoseconds{});
     scenario.graceful_stop = scalars_->duration(section.take("graceful_stop")).value_or(scenario.graceful_stop);
     scenario.tags = read_tags(section.take("tags"), *scalars_, problems_);
     if (const auto* objectives = section.take("objectives")) scenario.objectives = read_objectives(*objectives);
@@ -333,6 +282,59 @@ class Reader {
     if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key, env != nullptr);
     scalars_->variables().pop();
     plan_.scenarios.push_back(std::move(scenario));
+    if (warmup) check_warmup(warmup->place);
+  }
+
+  /// Warm-ups must leave something of each scenario read so far.
+  void check_warmup(Place place) {
+    for (const auto& scenario : plan_.scenarios) {
+      const Nanoseconds length = longest_load(scenario.shape);
+      const Nanoseconds from = measured_from(plan_, scenario);
+      if (length.count() == 0 || from < scenario.start_time + length) continue;
+      return problems_.add(
+          place, fmt::format("warmup: ends {} after the run's start, and scenario '{}' after {}: "
+                             "nothing of it would be measured",
+                             format_duration(from), scenario.name, format_duration(scenario.start_time + length)));
+    }
+  }
+
+  void read_metrics(const YamlMember& member) {
+    if (!member.value.is_mapping())
+      return problems_.add(member.value.place, "metrics: must be a mapping of names to {kind: ...}");
+    for (const auto& entry : member.value.members) {
+      Section section(entry.value, "metric", fmt::format("metric '{}'", entry.key), problems_);
+      if (!section.is_mapping()) continue;
+      CustomMetric metric;
+      metric.name = entry.key;
+      const auto kind = scalars_->word(section.take("kind"), "metric");
+      const auto* unit_member = section.take("unit");
+      const auto unit = scalars_->word(unit_member, "metric");
+      const bool letters =
+          is_word(entry.key) && entry.key.find('-') == std::string::npos && (entry.key[0] < '0' || entry.key[0] > '9');
+      if (!letters)
+        problems_.add(entry.place, fmt::format("'{}' is no name for a metric: letters, digits and _", entry.key));
+      if (metric_named(entry.key))
+        problems_.add(entry.place, fmt::format("'{}' is a metric that Sluice measures itself", entry.key));
+      for (const MetricKind known : {MetricKind::trend, MetricKind::counter, MetricKind::rate, MetricKind::gauge})
+        if (kind == kind_name(known)) metric.kind = known;
+      for (const Unit known : {Unit::milliseconds, Unit::bytes, Unit::characters, Unit::tokens})
+        if (unit == unit_name(known)) metric.unit = known;
+      if (unit == "percent") metric.unit = Unit::percent;
+      if (kind == "rate" && unit && unit != "none")
+        problems_.add(unit_member->value.place, "unit: a rate is a share, without a unit");
+      plan_.metrics.push_back(std::move(metric));
+    }
+    if (plan_.metrics.size() > limits::custom_metrics_max) {
+      problems_.add(member.place, fmt::format("metrics: more than {}", limits::custom_metrics_max));
+      plan_.metrics.resize(limits::custom_metrics_max);
+    }
+  }
+
+  void read_gates(const YamlMember& member) {
+    Section section(member.value, "gates", "gates", problems_);
+    if (!section.is_mapping()) return;
+    plan_.gates.dropped_iterations = scalars_->word(section.take("dropped_iterations"), "gates") != "off";
+    plan_.gates.achieved_rate = scalars_->word(section.take("achieved_rate"), "gates") != "off";
   }
 
   std::vector<Objective> read_objectives(const YamlMember& member) {
@@ -428,6 +430,7 @@ void scale_times(Plan& plan, double factor) {
     std::visit(
         [factor](auto& shape) {
           if constexpr (requires { shape.duration; }) shape.duration = scaled(shape.duration, factor);
+          if constexpr (requires { shape.trial; }) shape.trial = scaled(shape.trial, factor);
           if constexpr (requires { shape.max_duration; }) shape.max_duration = scaled(shape.max_duration, factor);
           if constexpr (requires { shape.stages; }) {
             for (auto& stage : shape.stages) stage.duration = scaled(stage.duration, factor);
@@ -435,11 +438,16 @@ void scale_times(Plan& plan, double factor) {
         },
         scenario.shape);
     scenario.start_time = scaled(scenario.start_time, factor);
+    scenario.warmup = scaled(scenario.warmup, factor);
     scale_sleeps(scenario.flow, factor);
   }
   scale_sleeps(plan.setup, factor);
   scale_sleeps(plan.teardown, factor);
-  for (auto& threshold : plan.thresholds) threshold.delay_abort_eval = scaled(threshold.delay_abort_eval, factor);
+  for (auto& threshold : plan.thresholds) {
+    threshold.delay_abort_eval = scaled(threshold.delay_abort_eval, factor);
+    threshold.over = scaled(threshold.over, factor);
+  }
+  plan.warmup = scaled(plan.warmup, factor);
 }
 
 }  // namespace sluice

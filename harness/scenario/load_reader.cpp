@@ -35,6 +35,7 @@ const std::vector<ExecutorOptions>& executors() {
        {"burstiness"},
        {"rate", "duration", "stages", "start_rate", "time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
       {"externally-controlled", {}, {"vus", "max_vus", "duration"}},
+      {"find-max", {"find", "start", "max"}, {"precision", "trial", "max_vus"}},
   };
   return all;
 }
@@ -55,6 +56,7 @@ class LoadReader {
     if (*executor == "shared-iterations") return read_iterations<SharedIterations>();
     if (*executor == "per-vu-iterations") return read_iterations<PerVuIterations>();
     if (*executor == "externally-controlled") return read_controlled();
+    if (*executor == "find-max") return read_search();
     return read_rate(*executor);
   }
 
@@ -119,6 +121,31 @@ class LoadReader {
     if (shape.max_vus < shape.vus)
       problems_.add(option("max_vus")->value.place,
                     fmt::format("max_vus: {} are fewer than the {} to begin with", shape.max_vus, shape.vus));
+    return shape;
+  }
+
+  FindMax read_search() {
+    FindMax shape;
+    shape.of = scalars_.word(option("find"), "scenario") == "vus" ? FindMax::Of::vus : FindMax::Of::rate;
+    const bool vus = shape.of == FindMax::Of::vus;
+    const auto most = static_cast<double>(vus ? std::uint64_t{limits::vus_max} : limits::rate_max);
+    shape.start = scalars_.number(option("start"), vus ? 1 : 0.001, most).value_or(1);
+    shape.max = scalars_.number(option("max"), vus ? 1 : 0.001, most).value_or(shape.start);
+    shape.precision = scalars_.number(option("precision"), 0.001, 1).value_or(shape.precision);
+    shape.trial = time("trial").value_or(shape.trial);
+    shape.max_vus = read_vus(option("max_vus"), 1).value_or(0);
+    if (shape.max < shape.start)
+      problems_.add(option("max")->value.place,
+                    fmt::format("max: {:g} is below the start, {:g}", shape.max, shape.start));
+    if (vus) {
+      for (const std::string_view key : {"start", "max"}) {
+        const double value = key == "start" ? shape.start : shape.max;
+        if (value != std::floor(value) && option(key))
+          problems_.add(option(key)->value.place, fmt::format("{}: VUs are whole numbers", key));
+      }
+      if (const auto* cap = option("max_vus"))
+        problems_.add(cap->place, "max_vus: goes with find: rate; with find: vus it is max that bounds them");
+    }
     return shape;
   }
 

@@ -14,6 +14,7 @@
 
 #include "harness/base/metric_catalog.h"
 #include "harness/base/time.h"
+#include "harness/scenario/custom_metric.h"
 #include "harness/scenario/expression.h"
 #include "harness/scenario/json_path.h"
 #include "harness/scenario/regex.h"
@@ -114,7 +115,8 @@ struct HttpPart {
 
 struct HttpStep {
   std::string method = "GET";
-  Template url;  // absolute, or a path on the target
+  Template url;           // absolute, or a path on the target
+  std::string shown_url;  // for reports: secrets stand there as they are written; empty: as `url`
   std::vector<std::pair<std::string, Template>> headers;
   Template body;  // of json:, body: and file: alike, rendered as text
   std::string content_type;
@@ -127,7 +129,8 @@ struct HttpStep {
 };
 
 struct WebSocketStep {
-  Template url;  // ws:// or wss://, or a path on the target
+  Template url;                // ws:// or wss://, or a path on the target
+  std::string shown_url = {};  // as of HttpStep
   std::vector<std::pair<std::string, Template>> headers = {};
   std::vector<Template> texts = {};  // sent once it is open
   std::uint64_t receive = 1;         // messages to wait for
@@ -146,6 +149,11 @@ struct SleepStep {
   enum class Distribution : std::uint8_t { uniform, exponential, normal } distribution = Distribution::uniform;
   Nanoseconds mean{}, deviation{};  // not of uniform; deviation of normal only
   std::optional<Nanoseconds> max = std::nullopt;
+};
+
+/// Adds samples to metrics of the file's own.
+struct MetricStep {
+  std::vector<std::pair<Metric, Template>> samples;  // rendered, each is a number
 };
 
 struct Step;
@@ -209,7 +217,7 @@ struct Abandon {
 struct Step {
   std::string name;  // its `name` tag; default: the verb and what it addresses
   std::variant<ChatStep, HttpStep, SleepStep, GroupStep, IfStep, RepeatStep, ChooseStep, SetStep, FailStep,
-               CompletionStep, SseStep, WebSocketStep>
+               CompletionStep, SseStep, WebSocketStep, MetricStep>
       verb;
   std::vector<Check> checks;
   Tags tags;
@@ -284,8 +292,17 @@ struct ExternallyControlled {
   std::uint32_t vus = 0, max_vus = 1;
   Nanoseconds duration{};  // 0: until it is stopped
 };
-using LoadShape =
-    std::variant<ConstantVus, RampingVus, PerVuIterations, SharedIterations, ArrivalRate, ExternallyControlled>;
+/// Searches for the highest load that holds the run's thresholds, trial after trial (harness/load/find_max.h).
+struct FindMax {
+  enum class Of : std::uint8_t { rate, vus };
+  Of of = Of::rate;
+  double start = 1, max = 1;  // iterations a second, or VUs
+  double precision = 0.05;    // the search ends when the load that failed is at most so much above the one that held
+  Nanoseconds trial = std::chrono::seconds(10);  // of one trial
+  std::uint32_t max_vus = 0;                     // of a rate: as in ArrivalRate
+};
+using LoadShape = std::variant<ConstantVus, RampingVus, PerVuIterations, SharedIterations, ArrivalRate,
+                               ExternallyControlled, FindMax>;
 
 /// What one request must meet to count as good (goodput).
 struct Objective {
@@ -297,6 +314,7 @@ struct ScenarioPlan {
   std::string name;
   LoadShape shape;
   Nanoseconds start_time{};
+  Nanoseconds warmup{};  // from its start: what is scheduled within counts in nothing
   Nanoseconds graceful_stop = std::chrono::seconds(30);
   Tags tags;  // `scenario: <name>` is added by the run
   std::vector<Objective> objectives;
@@ -321,16 +339,31 @@ struct Threshold {
   double limit = 0;  // in the metric's unit (milliseconds for times, 0..1 for rates)
   bool abort_on_fail = false;
   Nanoseconds delay_abort_eval{};
+  Nanoseconds over{};             // every whole window of this length must hold; 0: the whole time together
+  std::uint64_t min_samples = 0;  // with fewer it fails
   Place place;
 };
 
-/// Rows of a data file; `${name.field}` reads the current row, one row an iteration.
+/// What fails a run though no threshold says so; each can be turned off.
+struct Gates {
+  bool dropped_iterations = true;  // none may be dropped
+  bool achieved_rate = true;       // open models: at least 95 % of the iterations asked for are begun
+};
+
+/// Rows of a data file, or generated ones; `${name.field}` reads the current row, one row an iteration.
 struct DataSet {
   std::string name;
   std::vector<std::string> fields;
   std::vector<std::vector<std::string>> rows;
-  enum class Order : std::uint8_t { sequential, random } order = Order::sequential;
+  enum class Order : std::uint8_t { sequential, random, unique } order = Order::sequential;
   std::uint64_t seed = 0;
+
+  // of Order::unique: each row is read by one iteration of one VU in the whole run
+  enum class AtEnd : std::uint8_t {
+    stop,
+    wrap
+  } at_end = AtEnd::stop;               // stop: whoever finds no row begins no iteration
+  std::vector<std::uint32_t> dealt_to;  // the scenarios that read it, ascending
 };
 
 struct Plan {
@@ -341,8 +374,11 @@ struct Plan {
   Target target;
   std::vector<DataSet> data;
   std::vector<Step> setup, teardown;  // each once, before and after the load
+  Nanoseconds warmup{};               // from the run's start, of all scenarios
   std::vector<ScenarioPlan> scenarios;
+  std::vector<CustomMetric> metrics;  // the file's own
   std::vector<Threshold> thresholds;
+  Gates gates;
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency
   double stall_factor = 10;              // stalls
   std::uint32_t threads = 1;             // load threads

@@ -492,8 +492,8 @@ std::optional<Nanoseconds> ScalarReader::positive_duration(const YamlMember* mem
 Tags read_tags(const YamlMember* member, ScalarReader& scalars, ProblemList& problems) {
   Tags tags;
   for (const auto& [entry, value] : scalars.text_map(member)) {
-    static constexpr std::string_view own[] = {"scenario",          "group", "method", "status",
-                                               "expected_response", "rule",  "url",    "name"};
+    static constexpr std::string_view own[] = {"scenario", "group", "method", "status", "expected_response",
+                                               "rule",     "url",   "name",   "stage"};
     const auto fits = [](std::string_view text) {
       return !text.empty() && text.size() <= 200 && text.find_first_of("{},\n\r\t") == std::string_view::npos;
     };

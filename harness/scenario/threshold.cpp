@@ -146,13 +146,12 @@ bool is_tag_text(std::string_view text, bool is_key) {
 
 }  // namespace
 
-Result<Threshold> parse_threshold(std::string_view text, Metric metric) {
-  const auto& about = info(metric);
+Result<Threshold> parse_threshold(std::string_view text, const MetricInfo& about) {
   text = trimmed(text);
   if (text.size() > kLongest) return fail(fmt::format("the threshold is longer than {} bytes", kLongest));
   Threshold threshold;
   threshold.text = text;
-  threshold.metric = metric;
+  threshold.metric = about.id;
 
   const auto operator_at = text.find_first_of("<>=!");
   if (operator_at == std::string_view::npos) {
@@ -181,14 +180,17 @@ Result<Threshold> parse_threshold(std::string_view text, Metric metric) {
   return threshold;
 }
 
-Result<Selection> parse_selection(std::string_view text) {
+Result<Selection> parse_selection(std::string_view text, const std::vector<CustomMetric>& own) {
   text = trimmed(text);
   const auto open = text.find('{');
   const auto name = trimmed(text.substr(0, open));
   Selection selection;
-  const auto metric = metric_named(name);
+  auto metric = metric_named(name);
+  for (std::size_t i = 0; i < own.size() && !metric; ++i)
+    if (own[i].name == name) metric = custom_metric(i);
   if (!metric) {
     std::vector<std::string_view> names;
+    for (const auto& known : own) names.push_back(known.name);
     for (const auto& known : metric_catalog()) names.push_back(known.name);
     return fail(fmt::format("unknown metric '{}'{}", name,
                             nearest(name, names) ? did_you_mean(name, names) : "; 'sluice metrics' lists them"));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 #include "harness/base/metric_catalog.h"
 #include "harness/base/result.h"
@@ -14,13 +15,16 @@
 namespace sluice {
 
 /// Fills aggregation, percentile, comparison, limit and text of a Threshold of `metric`.
-Result<Threshold> parse_threshold(std::string_view text, Metric metric);
+Result<Threshold> parse_threshold(std::string_view text, const MetricInfo& metric);
+inline Result<Threshold> parse_threshold(std::string_view text, Metric metric) {
+  return parse_threshold(text, info(metric));
+}
 
 struct Selection {
   Metric metric{};
   Tags tags;
 };
-/// "ttft" or "ttft{kind:chat,scenario:a}".
-Result<Selection> parse_selection(std::string_view text);
+/// "ttft" or "ttft{kind:chat,scenario:a}". `own`: metrics of the file beside the catalogue's.
+Result<Selection> parse_selection(std::string_view text, const std::vector<CustomMetric>& own = {});
 
 }  // namespace sluice

@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <iterator>
 
+#include "harness/base/duration.h"
+#include "harness/base/limits.h"
 #include "harness/base/nearest.h"
+#include "harness/scenario/timeline.h"
 
 namespace sluice {
 
@@ -13,7 +16,7 @@ void ThresholdReader::read_thresholds(const YamlMember& member) {
   if (!member.value.is_mapping())
     return problems_.add(member.value.place, "thresholds: must be a mapping of metrics to expressions");
   for (const auto& entry : member.value.members) {
-    const auto selection = parse_selection(entry.key);
+    const auto selection = parse_selection(entry.key, plan_.metrics);
     if (!selection) {
       problems_.add(entry.place, selection.error().message);
       continue;
@@ -31,7 +34,8 @@ void ThresholdReader::read_thresholds(const YamlMember& member) {
 void ThresholdReader::read_threshold(const YamlNode& node, const Selection& selection) {
   const YamlNode* expression = &node;
   bool abort = false;
-  Nanoseconds delay{};
+  Nanoseconds delay{}, over{};
+  std::uint64_t min_samples = 0;
   if (node.is_mapping()) {
     Section section(node, "threshold", "a threshold", problems_);
     const auto* inner = section.take("threshold");
@@ -39,24 +43,53 @@ void ThresholdReader::read_threshold(const YamlNode& node, const Selection& sele
     const auto* delay_member = section.take("delay_abort_eval");
     delay = scalars_.duration(delay_member).value_or(Nanoseconds{});
     if (abort && is_sampled(selection.metric))
-      problems_.add(node.place,
-                    fmt::format("abort_on_fail: {} is known only at the end of the run", info(selection.metric).name));
+      problems_.add(node.place, fmt::format("abort_on_fail: {} is known only at the end of the run",
+                                            info(plan_.metrics, selection.metric).name));
     if (delay_member && !abort)
       problems_.add(delay_member->place, "delay_abort_eval: has an effect only with abort_on_fail: true");
+    const auto* over_member = section.take("over");
+    over = scalars_.positive_duration(over_member).value_or(Nanoseconds{});
+    if (over.count() > 0) check_windows(selection, over, over_member->value.place);
+    min_samples = scalars_.whole(section.take("min_samples"), 1, kWholeMax).value_or(0);
     if (!inner) return;
     expression = &inner->value;
   }
-  const auto filled = scalars_.filled(*expression, info(selection.metric).name);
+  const auto filled = scalars_.filled(*expression, info(plan_.metrics, selection.metric).name);
   if (!filled) return;
   if (!filled->is_plain()) return problems_.add(node.place, "a threshold cannot change with each iteration");
-  auto threshold = parse_threshold(filled->plain(), selection.metric);
-  if (!threshold) return scalars_.refuse(*expression, *filled, info(selection.metric).name, threshold.error().message);
+  auto threshold = parse_threshold(filled->plain(), info(plan_.metrics, selection.metric));
+  if (!threshold)
+    return scalars_.refuse(*expression, *filled, info(plan_.metrics, selection.metric).name, threshold.error().message);
   if (filled->shown != filled->plain()) threshold->text = filled->shown;
   threshold->selector = selection.tags;
   threshold->abort_on_fail = abort;
   threshold->delay_abort_eval = delay;
+  threshold->over = over;
+  threshold->min_samples = min_samples;
   threshold->place = expression->place;
   plan_.thresholds.push_back(std::move(*threshold));
+}
+
+// Windows are kept in memory for the whole run, so their number has a bound; a run without a single one would fail at
+// its end.
+
+void ThresholdReader::check_windows(const Selection& selection, Nanoseconds over, Place place) {
+  const std::string_view name = info(plan_.metrics, selection.metric).name;
+  if (is_sampled(selection.metric) || selection.metric == Metric::vus || selection.metric == Metric::vus_max)
+    return problems_.add(place, fmt::format("over: {} is not kept by windows", name));
+  const Nanoseconds end = load_end(plan_);
+  if (end.count() == 0) return;
+  const Nanoseconds measured = end - measured_from(plan_);
+  if (over > measured)
+    return problems_.add(place, fmt::format("over: a window of {} is longer than the {} that the load is measured",
+                                            format_duration(over), format_duration(measured)));
+  Nanoseconds graceful{};
+  for (const auto& scenario : plan_.scenarios) graceful = std::max(graceful, scenario.graceful_stop);
+  windows_ += static_cast<std::uint64_t>((measured + graceful) / over) + 1;
+  if (windows_ > limits::windows_max)
+    problems_.add(place,
+                  fmt::format("over: {} makes {} windows with those before; at most {} are kept: take longer ones",
+                              format_duration(over), windows_, limits::windows_max));
 }
 
 // A selector that nothing can match would fail for want of samples, but only after the whole run.
@@ -64,21 +97,34 @@ void ThresholdReader::read_threshold(const YamlNode& node, const Selection& sele
 void ThresholdReader::check_selection(const Selection& selection, const YamlMember& entry) {
   if (is_sampled(selection.metric)) {
     if (!selection.tags.empty())
-      problems_.add(entry.place, fmt::format("{} is of the whole engine: it has no tags", info(selection.metric).name));
+      problems_.add(entry.place, fmt::format("{} is of the whole engine: it has no tags",
+                                             info(plan_.metrics, selection.metric).name));
     if (!plan_.target.engine && !plan_.target.url.empty())
       problems_.add(entry.place,
                     fmt::format("{} is sampled of an engine that the run starts (target.engine), not of a url",
-                                info(selection.metric).name));
+                                info(plan_.metrics, selection.metric).name));
     return;
   }
   std::map<std::string, std::set<std::string>> values;
   for (const auto& scenario : plan_.scenarios) {
     values["scenario"].insert(scenario.name);
+    for (std::size_t i = stage_lengths(scenario.shape).size(); i > 0; --i)
+      values["stage"].insert(std::to_string(i - 1));
     for (const auto& [key, value] : scenario.tags) values[key].insert(value);
     collect_tags(scenario.flow, "", values);
   }
   static constexpr std::string_view dynamic[] = {"status", "expected_response", "rule", "url"};
   for (const auto& [key, value] : selection.tags) {
+    if (is_custom(selection.metric) && (key == "status" || key == "expected_response" || key == "rule")) {
+      problems_.add(entry.place,
+                    fmt::format("'{}': {} belongs to requests, not to a metric of the file's own", entry.key, key));
+      continue;
+    }
+    if (key == "stage" && (selection.metric == Metric::vus || selection.metric == Metric::vus_max)) {
+      problems_.add(entry.place, fmt::format("'{}': {} is not kept by stage", entry.key,
+                                             info(plan_.metrics, selection.metric).name));
+      continue;
+    }
     if (std::find(std::begin(dynamic), std::end(dynamic), key) != std::end(dynamic)) continue;
     const auto known = values.find(key);
     if (known == values.end()) {

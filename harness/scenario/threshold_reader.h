@@ -22,6 +22,7 @@ class ThresholdReader {
 
  private:
   void read_threshold(const YamlNode& node, const Selection& selection);
+  void check_windows(const Selection& selection, Nanoseconds over, Place place);
   void check_selection(const Selection& selection, const YamlMember& entry);
   static void collect_tags(const std::vector<Step>& steps, const std::string& group,
                            std::map<std::string, std::set<std::string>>& values);
@@ -29,6 +30,7 @@ class ThresholdReader {
   Plan& plan_;
   ScalarReader& scalars_;
   ProblemList& problems_;
+  std::uint64_t windows_ = 0;  // over all thresholds
 };
 
 }  // namespace sluice

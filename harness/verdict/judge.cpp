@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -70,8 +71,7 @@ std::string aggregation_text(const Threshold& threshold) {
 
 /// The unit of the number a threshold compares, not always that of the metric: count has none, rate of a counter is
 /// 1/s.
-std::string unit_of(const Threshold& threshold) {
-  const MetricInfo& metric = info(threshold.metric);
+std::string unit_of(const Threshold& threshold, const MetricInfo& metric) {
   if (threshold.aggregation == Aggregation::count && metric.kind == MetricKind::trend) return "";
   if (metric.kind == MetricKind::rate) return "share";
   if (threshold.aggregation == Aggregation::rate) return metric.unit == Unit::bytes ? "bytes/s" : "1/s";
@@ -93,6 +93,68 @@ std::string reason_text(const Threshold& threshold, double actual, const std::st
   return fmt::format("{} {} {} {}", aggregation_text(threshold), value, against(threshold.comparison), limit);
 }
 
+/// The windows of a threshold that has such, as far as they are whole and have a value.
+struct Judged {
+  std::uint64_t windows = 0, failed = 0;
+  std::size_t worst = 0;
+  std::optional<double> value;  // the worst's
+};
+
+/// Is `a` further from holding than `b`? Of two that compare alike the earlier is the worse.
+bool is_worse(double a, double b, Comparison comparison, double limit) {
+  switch (comparison) {
+    case Comparison::less:
+    case Comparison::less_equal:
+      return a > b;
+    case Comparison::greater:
+    case Comparison::greater_equal:
+      return a < b;
+    case Comparison::equal:
+      return std::abs(a - limit) > std::abs(b - limit);
+    case Comparison::not_equal:
+      return std::abs(a - limit) < std::abs(b - limit);
+  }
+  return false;
+}
+
+Judged judge_windows(const Threshold& threshold, const Tally& tally, std::uint32_t number, Nanoseconds slack) {
+  Judged judged;
+  const std::size_t whole = tally.whole_windows(number, slack);
+  for (std::size_t i = 0; i < whole; ++i) {
+    const auto value = tally.aggregate_window(number, i, threshold.aggregation, threshold.percentile);
+    if (!value) continue;
+    ++judged.windows;
+    if (!holds(*value, threshold.comparison, threshold.limit)) ++judged.failed;
+    if (judged.value && !is_worse(*value, *judged.value, threshold.comparison, threshold.limit)) continue;
+    judged.value = value;
+    judged.worst = i;
+  }
+  return judged;
+}
+
+void add_windows(reports::ThresholdResult& result, const Threshold& threshold, const Tally& tally,
+                 std::uint32_t number) {
+  const Judged judged = judge_windows(threshold, tally, number, {});
+  const double over = std::chrono::duration<double>(threshold.over).count();
+  const double from = static_cast<double>(judged.worst) * over;
+  result.windows = {.over_s = over, .judged = judged.windows, .failed = judged.failed};
+  result.actual = judged.value;
+  if (!judged.value) {
+    result.verdict = "fail";
+    result.reason = tally.window_s() < over ? fmt::format("no whole window: {:.4g} s were measured, a window is {:g} s",
+                                                          tally.window_s(), over)
+                                            : "no samples in any whole window";
+    return;
+  }
+  result.windows->worst_from_s = from;
+  result.windows->worst_to_s = from + over;
+  result.verdict = judged.failed == 0 ? "pass" : "fail";
+  if (judged.failed == 0) return;
+  result.reason =
+      fmt::format("{} from {:g} s to {:g} s; {} of {} windows failed",
+                  reason_text(threshold, *judged.value, result.unit), from, from + over, judged.failed, judged.windows);
+}
+
 std::optional<double> actual_value(const Plan& plan, const Tally& tally, std::size_t index) {
   const Threshold& threshold = plan.thresholds[index];
   return tally.aggregate(tally.layout().figure_of_threshold(index), threshold.aggregation, threshold.percentile);
@@ -108,9 +170,19 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
     result.metric = tally.layout().figures()[tally.layout().figure_of_threshold(i)].name();
     result.expression = threshold.text;
     result.limit = threshold.limit;
-    result.unit = unit_of(threshold);
+    result.unit = unit_of(threshold, tally.layout().info(threshold.metric));
+    const FigureId figure = tally.layout().figure_of_threshold(i);
+    const std::uint32_t windows = tally.layout().windows_of_threshold(i);
+    if (threshold.min_samples > 0) result.min_samples = threshold.min_samples;
     result.actual = actual_value(plan, tally, i);
-    if (!result.actual) {
+    if (result.actual && windows != TallyLayout::kNoWindows) add_windows(result, threshold, tally, windows);
+    if (result.actual && tally.samples(figure) < threshold.min_samples) {
+      result.verdict = "fail";
+      result.reason =
+          fmt::format("not enough samples: {} of at least {}", tally.samples(figure), threshold.min_samples);
+    } else if (!result.verdict.empty()) {
+      // judged by its windows
+    } else if (!result.actual) {
       result.verdict = "fail";
       result.reason = "no samples";
     } else if (holds(*result.actual, threshold.comparison, threshold.limit)) {
@@ -124,11 +196,49 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
   return results;
 }
 
+std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts) {
+  std::vector<reports::ThresholdResult> results = judge(plan, tally);
+  if (facts.end != RunEnd::completed) return results;
+  constexpr double kShare = 0.95;
+  std::uint64_t dropped = 0, begun = 0;
+  for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
+    dropped += tally.scenarios()[i].dropped;
+    if (std::holds_alternative<ArrivalRate>(plan.scenarios[i].shape)) begun += tally.scenarios()[i].begun_in_time;
+  }
+  const auto add = [&](std::string metric, std::string expression, double actual, double limit, std::string unit,
+                       bool holds_now, std::string reason) {
+    results.push_back({.metric = std::move(metric),
+                       .expression = std::move(expression),
+                       .verdict = holds_now ? "pass" : "fail",
+                       .actual = actual,
+                       .limit = limit,
+                       .unit = std::move(unit),
+                       .reason = holds_now ? "" : std::move(reason),
+                       .source = "default gate"});
+  };
+  if (plan.gates.dropped_iterations && (dropped > 0 || facts.planned_iterations > 0))
+    add("dropped_iterations", "count == 0", static_cast<double>(dropped), 0, "", dropped == 0,
+        "too few VUs, or too little time; to allow it: gates: {dropped_iterations: off}");
+  if (plan.gates.achieved_rate && facts.planned_iterations > 0) {
+    const double share = static_cast<double>(begun) / static_cast<double>(facts.planned_iterations);
+    add("achieved_rate", "rate >= 95%", share, kShare, "share", share >= kShare,
+        fmt::format("{} of {} iterations begun in time; to allow it: gates: {{achieved_rate: off}}", begun,
+                    facts.planned_iterations));
+  }
+  return results;
+}
+
 std::optional<std::size_t> aborting_threshold(const Plan& plan, const Tally& tally) {
   for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
     const Threshold& threshold = plan.thresholds[i];
     if (!threshold.abort_on_fail) continue;
     if (tally.window_s() < std::chrono::duration<double>(threshold.delay_abort_eval).count()) continue;
+    if (tally.samples(tally.layout().figure_of_threshold(i)) < threshold.min_samples) continue;
+    const std::uint32_t windows = tally.layout().windows_of_threshold(i);
+    if (windows != TallyLayout::kNoWindows) {
+      if (judge_windows(threshold, tally, windows, std::chrono::seconds(1)).failed > 0) return i;
+      continue;
+    }
     const auto actual = actual_value(plan, tally, i);
     if (actual && !holds(*actual, threshold.comparison, threshold.limit)) return i;
   }

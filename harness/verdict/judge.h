@@ -1,7 +1,9 @@
 // Thresholds against a tally.
 //
-// Pure. Judged plainly: pass or fail; a figure without samples fails with the reason "no samples". Cheap enough to be
-// asked each second while the run goes on.
+// Pure. Judged plainly: pass or fail; a figure without samples fails with the reason "no samples", one with fewer than
+// min_samples with "not enough samples". With `over`, every whole window of the measured time must hold: one without
+// samples does not fail by itself (in one without requests counters are 0, and judged). Cheap enough to be asked each
+// second while the run goes on.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +20,13 @@ namespace sluice {
 /// One result a threshold, in the plan's order.
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally);
 
+/// Those, and after them the default gates that are on and have a say: dropped iterations, and of open models the share
+/// of the iterations asked for that were begun in time. Only of a run that was not cut short.
+std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts);
+
 /// The first threshold with abort_on_fail that fails now and whose delay has passed since the tally's origin. One
-/// without samples does not abort: they may still come.
+/// without samples, or with fewer than it needs, does not abort: they may still come. A window is judged a second after
+/// its end, when all threads have told what ended in it.
 std::optional<std::size_t> aborting_threshold(const Plan& plan, const Tally& tally);
 
 /// Exit codes of `sluice run`, spec: 0 passed, 99 a threshold failed, 98 client-limited and trust required, 105 aborted

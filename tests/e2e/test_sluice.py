@@ -3,11 +3,16 @@
 Run by ctest (one entry a test): python3 test_sluice.py SLUICE_BINARY TEST_NAME
 """
 
+import base64
+import csv
+import gzip
+import hashlib
 import http.server
 import json
 import os
 import pathlib
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -219,6 +224,15 @@ thresholds:
                 self.assertIn("teardown: the step 'GET /gone': HTTP status 404", done.stdout)
                 self.assertNotIn("hunter2", (self.out / "summary.json").read_text())
 
+    def test_find_max_reports_the_curve_of_its_search(self):
+        summary, output = self.check_scenario("find_max.yaml", "-e", "TRIAL=1s", "-e", "MAX_RATE=32", time_scale=1)
+        search = summary["search"]
+        self.assertEqual(search["unit"], "iterations/s")
+        self.assertGreaterEqual(search["best"], 4)
+        self.assertGreater(len(search["trials"]), 1)
+        self.assertIn("is the highest load that held", output)
+        self.assertIn('id="search"', (self.out / "report.html").read_text())
+
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
         engine = summary["engine"]
@@ -256,9 +270,117 @@ thresholds:
         for check in summary["checks"]:
             self.assertEqual(check["fails"], 0, check)
 
+    def test_service_levels_hold_in_every_window(self):
+        summary, output = self.check_scenario("service_levels.yaml", time_scale=1)
+        self.assertGreater(summary["warmup_requests"], 0)
+        self.assertAlmostEqual(summary["warmup_s"], 1)
+        self.assertIn(f"warm-up: {summary['warmup_requests']} requests", output)
+        results = {(result["metric"], result["expression"]): result for result in summary["thresholds"]}
+        windows = results["ttft", "p(95) < 2s"]["windows"]
+        self.assertGreaterEqual(windows["judged"], 4)
+        self.assertEqual(windows["failed"], 0)
+        rush = summary["scenarios"][0]
+        self.assertEqual(len(rush["stages"]), 3)
+        self.assertEqual(sum(stage["requests"] for stage in rush["stages"]), rush["requests"])
+        self.assertEqual((rush["stages"][0]["from_s"], rush["stages"][0]["to_s"]), (-1, 2))
+        asked = summary["metrics"]["asked"]
+        self.assertTrue(asked["custom"])
+        self.assertGreater(asked["count"], rush["requests"] * 0.8)
+        self.assertIn("SCENARIOS AND STAGES", output)
+
+    def test_an_open_model_that_drops_iterations_fails_by_a_default_gate(self):
+        file = self.out / "busy.yaml"
+        self.out.mkdir(parents=True, exist_ok=True)
+        text = ("name: busy\ntarget: {engine: {model: tiny-coder, backend: scripted}}\nscenarios:\n  a:\n    executor: constant-arrival-rate\n"
+                "    rate: 50\n    duration: 1s\n    max_vus: 1\n    flow: [{chat: {prompt: a, max_tokens: 2}}, {sleep: 100ms}]\n")
+        file.write_text(text)
+        done = run("run", str(file), "--out-dir", str(self.out / "gated"))
+        self.assertEqual(done.returncode, 99, done.stdout + done.stderr)
+        self.assertIn("default gate", done.stdout)
+        file.write_text(text + "gates: {dropped_iterations: off, achieved_rate: off}\n")
+        done = run("run", str(file), "--out-dir", str(self.out / "open"))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_data_runs_and_leaves_every_sample(self):
+        """Also what --out and --summary-export write, against the summary of the same run."""
+        ndjson, table, export = (self.out.parent / name for name in ("a.ndjson.gz", "a.csv", "k6.json"))
+        summary, _ = self.check_scenario("data.yaml", "--out", f"ndjson={ndjson}", "--out", f"csv={table}",
+                                         "--summary-export", str(export), time_scale=1)
+        self.assertGreater(summary["instrument"]["samples"], 0)
+        self.assertEqual(summary["instrument"]["samples_dropped"], 0)
+        requests = summary["metrics"]["http_reqs"]["count"]
+        points = [json.loads(line) for line in gzip.open(ndjson, "rt")]
+        self.assertEqual(sum(1 for p in points if p["type"] == "Point" and p["metric"] == "http_reqs"), requests)
+        described = [p["metric"] for p in points if p["type"] == "Metric"]
+        self.assertEqual(len(described), len(set(described)))
+        gaps = [p["data"]["value"] for p in points if p["type"] == "Point" and p["metric"] == "icl"]
+        self.assertEqual(len(gaps), summary["metrics"]["icl"]["count"])
+        with table.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual(sum(1 for row in rows if row["metric_name"] == "http_reqs"), requests)
+        self.assertEqual({row["scenario"] for row in rows if row["metric_name"] == "http_reqs"},
+                         {"random_prompts", "each_conversation_once", "tasks_in_turn"})
+        k6 = json.loads(export.read_text())
+        self.assertEqual(k6["metrics"]["http_reqs"]["count"], requests)
+        self.assertEqual(k6["metrics"]["checks"]["thresholds"], {"rate == 100%": False}, "true would mean failed")
+        self.assertIn("status == 200", k6["root_group"]["checks"])
+
+    def test_samples_on_stdout_are_alone_there(self):
+        done = subprocess.run([SLUICE, "run", "scenarios/data.yaml", "--out", "csv=-", "-q", "--out-dir", str(self.out), "--time-scale", "0.5"],
+                              cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(all(len(row) == 19 for row in csv.reader(done.stdout.splitlines())))
+        self.assertIn("THRESHOLDS", done.stderr)
+
+    def test_http_runs_on_the_scripted_engine(self):
+        summary, _ = self.check_scenario("http.yaml", time_scale=1)
+        self.assertGreaterEqual(summary["metrics"]["http_reqs"]["count"], 2 * 5 * 4 + 2 * 3)
+
+    def test_websocket_talks_with_an_echo_server(self):
+        def read(stream, size):
+            data = stream.read(size)
+            if len(data) < size:
+                raise ConnectionError
+            return data
+
+        class Echo(socketserver.StreamRequestHandler):
+            def handle(self):
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    line = self.rfile.readline()
+                    if not line:
+                        return
+                    head += line
+                key = [line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:")][0].split(b": ")[1]
+                accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+                self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+                answers = {1: 0x81, 8: 0x88, 9: 0x8A}  # echo, close, pong; short ones only
+                try:
+                    while True:
+                        first, size = read(self.rfile, 2)
+                        mask = read(self.rfile, 4)
+                        text = bytes(byte ^ mask[i % 4] for i, byte in enumerate(read(self.rfile, size & 0x7F)))
+                        self.wfile.write(bytes([answers[first & 0x0F], len(text)]) + text)
+                except ConnectionError:
+                    pass
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+        server = Server(("127.0.0.1", 0), Echo)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(lambda: (server.shutdown(), server.server_close()))
+        summary, output = self.check_scenario("websocket.yaml", "-e", f"WS_URL=ws://127.0.0.1:{server.server_address[1]}/chat", time_scale=1)
+        self.assertEqual(summary["metrics"]["ws_sessions"]["count"], 12)
+        self.assertEqual(summary["metrics"]["ws_msgs_sent"]["count"], 24)
+        self.assertEqual(summary["metrics"]["ws_ping"]["count"], 12)
+        self.assertNotIn("http_reqs", [name for name, metric in summary["metrics"].items() if metric["count"]])
+        self.assertIn("ws_connecting", output)
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"quickstart.yaml", "load.yaml", "streaming.yaml", "gpu_load.yaml", "gpu_streaming.yaml", "gpu_memory_stress.yaml", "executors.yaml", "controlled.yaml",
-                 "conversation.yaml"}
+        named = {"controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

@@ -70,8 +70,57 @@ Summary sample_summary() {
   s.variables = {{"API_TOKEN", "********"}, {"BASE_URL", "http://127.0.0.1:8000"}, {"TTFT_THRESHOLD", "60ms"}};
   s.outcome = "failed";
   s.exit_code = 99;
-  s.scenarios = {{"chat", "ramping-vus", "3 stages over 1m30s, up to 8 VUs", 1894, 3, 8},
-                 {"health", "constant-vus", "1 VU for 1m30s", 430, 0, 1}};
+  s.scenarios = {{"chat", "ramping-vus", "3 stages over 1m30s, up to 8 VUs", 1894, 3, {}, 8},
+                 {"health", "constant-vus", "1 VU for 1m30s", 430, 0, {}, 1}};
+  s.warmup_s = 10;
+  s.warmup_requests = 96;
+  s.scenarios[0].warmup_requests = 96;
+  s.scenarios[0].load = {.requests = 1894,
+                         .failures = 10,
+                         .requests_per_s = 20.95,
+                         .duration_p50_ms = 292.4,
+                         .duration_p95_ms = 618.2,
+                         .duration_p99_ms = 830.1,
+                         .ttft_p50_ms = 24.1,
+                         .ttft_p95_ms = 74.83,
+                         .ttft_p99_ms = 119.9};
+  s.scenarios[0].stages = {{.from_s = -10,
+                            .to_s = 20,
+                            .load = {.requests = 240,
+                                     .requests_per_s = 12,
+                                     .duration_p50_ms = 214.7,
+                                     .duration_p95_ms = 401.3,
+                                     .duration_p99_ms = 512.0,
+                                     .ttft_p50_ms = 17.9,
+                                     .ttft_p95_ms = 41.2,
+                                     .ttft_p99_ms = 66.6}},
+                           {.from_s = 20,
+                            .to_s = 70,
+                            .load = {.requests = 1391,
+                                     .failures = 10,
+                                     .requests_per_s = 27.82,
+                                     .duration_p50_ms = 311.5,
+                                     .duration_p95_ms = 655.8,
+                                     .duration_p99_ms = 861.4,
+                                     .ttft_p50_ms = 26.3,
+                                     .ttft_p95_ms = 80.4,
+                                     .ttft_p99_ms = 124.0}},
+                           {.from_s = 70,
+                            .to_s = 90,
+                            .load = {.requests = 263,
+                                     .requests_per_s = 13.15,
+                                     .duration_p50_ms = 227.0,
+                                     .duration_p95_ms = 448.9,
+                                     .duration_p99_ms = 590.3,
+                                     .ttft_p50_ms = 19.4,
+                                     .ttft_p95_ms = 48.8,
+                                     .ttft_p99_ms = 71.5}}};
+  s.scenarios[1].load = {.requests = 430,
+                         .failures = 2,
+                         .requests_per_s = 4.76,
+                         .duration_p50_ms = 0.4,
+                         .duration_p95_ms = 1.1,
+                         .duration_p99_ms = 2.2};
   s.steps = {{"chat", "::ask", "chat", 1894, 3, 292.4, 618.2, 1204.0},
              {"health", "", "http.get /health", 430, 0, 0.4, 1.1, 3.0}};
   s.thresholds = {
@@ -81,6 +130,43 @@ Summary sample_summary() {
       {"http_req_failed", "rate < 1%", "pass", 0.0052, 0.01, "share", "", false},
       {"checks", "rate > 0.99", "pass", 0.9978, 0.99, "share", "", false},
       {"itl", "p(99) < 50ms", "fail", {}, 50, "ms", "no samples", false},
+      {.metric = "ttft",
+       .expression = "p(95) < 90ms",
+       .verdict = "fail",
+       .actual = 97.1,
+       .limit = 90,
+       .unit = "ms",
+       .reason = "p(95) 97.1 ms is not below 90 ms from 40 s to 50 s; 2 of 9 windows failed",
+       .windows = WindowsResult{.over_s = 10, .judged = 9, .failed = 2, .worst_from_s = 40, .worst_to_s = 50}},
+      {.metric = "http_reqs",
+       .expression = "rate > 5",
+       .verdict = "pass",
+       .actual = 6.2,
+       .limit = 5,
+       .unit = "1/s",
+       .windows = WindowsResult{.over_s = 30, .judged = 3, .worst_from_s = 0, .worst_to_s = 30}},
+      {.metric = "tpot",
+       .expression = "p(99) < 90ms",
+       .verdict = "fail",
+       .actual = 12.1,
+       .limit = 90,
+       .unit = "ms",
+       .reason = "not enough samples: 1 884 of at least 5000",
+       .min_samples = 5000},
+      {.metric = "dropped_iterations",
+       .expression = "count == 0",
+       .verdict = "fail",
+       .actual = 12,
+       .limit = 0,
+       .reason = "too few VUs, or too little time; to allow it: gates: {dropped_iterations: off}",
+       .source = "default gate"},
+      {.metric = "achieved_rate",
+       .expression = "rate >= 95%",
+       .verdict = "pass",
+       .actual = 0.9934,
+       .limit = 0.95,
+       .unit = "share",
+       .source = "default gate"},
       {"icl", "p(99) < 30ms", "inconclusive", 29.1, 30, "ms", "the 99 % bounds 27.9 ms to 31.2 ms straddle the limit",
        false},
   };
@@ -233,7 +319,7 @@ Summary small_summary() {
   s.duration_s = 3;
   s.target = "http://127.0.0.1:8000";
   s.outcome = "passed";
-  s.scenarios = {{"one", "constant-vus", "1 VU for 3s", 6, 0, 1}};
+  s.scenarios = {{"one", "constant-vus", "1 VU for 3s", 6, 0, {}, 1}};
   MetricSummary duration = trend("http_req_duration", "ms", 4.2, 0.2, 6);
   duration.unsure = {50, 75, 90, 95, 99, 99.9};
   s.metrics = {counter("http_reqs", "", 6, 3), duration, rate("http_req_failed", 0, 6)};

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <chrono>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -11,6 +14,7 @@
 #include "harness/load/run.h"
 #include "harness/net/compression.h"
 #include "tests/support/scripted_server.h"
+#include "tests/support/tls_server.h"
 #include "tests/support/websocket_server.h"
 
 namespace sluice {
@@ -285,6 +289,30 @@ TEST(Browser, CountsAFailedSession) {
   EXPECT_EQ(tally.figure(Metric::availability).fails, 1u);
   ASSERT_EQ(tally.errors().size(), 1u);
   EXPECT_EQ(tally.errors().begin()->first.first, Outcome::http_error);
+}
+
+// ---- TLS ----------------------------------------------------------------------------------------------------------
+
+TEST(Browser, SpeaksTlsAsTheTargetAsks) {
+  TlsServerOptions options;
+  options.names = "DNS:inside.example";
+  options.wants_client_certificate = true;
+  TlsServer server({{await_request(), send(answer("hello"))}}, options);
+  Plan plan = plan_of(server.url(), {step_of(http("/"))});
+  TlsSettings& tls = plan.target.tls;
+  const auto write = [](const char* name, const std::string& pem) {
+    std::string path = testing::TempDir() + "sluice_browser_" + std::to_string(::getpid()) + "_" + name;
+    std::ofstream(path) << pem;
+    return path;
+  };
+  tls.ca = write("ca", server.certificate());
+  tls.certificate = write("certificate", server.client_certificate());
+  tls.key = write("key", server.client_key());
+  tls.server_name = "inside.example";
+  const Tally tally = ran(plan);
+  EXPECT_EQ(requests(tally), 1u);
+  EXPECT_EQ(failures(tally), 0u) << (tally.errors().empty() ? "" : tally.errors().begin()->first.second);
+  for (const std::string& path : {tls.ca, tls.certificate, tls.key}) ::unlink(path.c_str());
 }
 
 // ---- slow networks ------------------------------------------------------------------------------------------------

@@ -154,9 +154,9 @@ TEST(Summarize, JoinsChecksOfTheSameNameInTheSameGroup) {
   Plan plan = small_plan();
   plan.scenarios.push_back(plan.scenarios.front());
   Tally tally(TallyLayout::from(plan), kOrigin);
-  tally.add_check(0, true);   // chat's "status == 200"
-  tally.add_check(3, false);  // the second scenario's
-  tally.add_check(2, true);   // that of the group
+  tally.add_check(0, true, at_ms(1), at_ms(2));   // chat's "status == 200"
+  tally.add_check(3, false, at_ms(1), at_ms(2));  // the second scenario's
+  tally.add_check(2, true, at_ms(1), at_ms(2));   // that of the group
   const reports::Summary summary = summarize(plan, tally, {});
   ASSERT_EQ(summary.checks.size(), 3u);
   EXPECT_EQ(summary.checks[0], (reports::CheckResult{"status == 200", "", 1, 1}));
@@ -401,7 +401,7 @@ TEST(Summarize, TellsAClientLimitedRunFromATrustedOne) {
       if (!c.kernel_stamps) r.events_kernel_stamped = 0;
       tally.add(r, kChat);
     }
-    tally.add_loop_lag(std::chrono::microseconds(static_cast<int>(c.lag_us)));
+    tally.add_loop_lag(std::chrono::microseconds(static_cast<int>(c.lag_us)), at_ms(1));
     RunFacts facts;
     facts.receive_window_stalled = c.stalled;
     const reports::Instrument instrument = summarize(plan, tally, facts).instrument;

@@ -330,14 +330,14 @@ TEST(Tally, CountsIterationsGroupsChecksAndVus) {
   tally.add_iteration(0, std::chrono::milliseconds(250), at_ms(300), false);
   tally.add_iteration(0, std::chrono::milliseconds(150), at_ms(500), false);
   tally.add_iteration(0, std::chrono::milliseconds(10), at_ms(510), true);
-  tally.add_group(kGroup, std::chrono::milliseconds(40));
-  tally.add_check(0, true);
-  tally.add_check(1, false);
-  tally.add_check(2, false);
+  tally.add_group(kGroup, std::chrono::milliseconds(40), at_ms(400));
+  tally.add_check(0, true, at_ms(1), at_ms(2));
+  tally.add_check(1, false, at_ms(1), at_ms(2));
+  tally.add_check(2, false, at_ms(1), at_ms(2));
   tally.set_vus(0, 3, at_ms(0));
   tally.set_vus(0, 5, at_ms(100));
   tally.set_vus(0, 2, at_ms(2000));
-  tally.add_loop_lag(std::chrono::microseconds(70));
+  tally.add_loop_lag(std::chrono::microseconds(70), at_ms(1));
   const auto selected = [&](std::size_t i, Aggregation aggregation) {
     return tally.aggregate(tally.layout().figure_of_threshold(i), aggregation);
   };
@@ -462,7 +462,7 @@ TEST(Tally, GivesTheSameSummaryHoweverARunIsSplitAndMerged) {
     Tally whole(layout, kOrigin);
     for (const Event& event : run) {
       whole.add(event.record, event.step);
-      whole.add_check(0, event.record.status == 200);
+      whole.add_check(0, event.record.status == 200, event.record.scheduled_at, event.record.ended_at);
       whole.add_iteration(0, std::chrono::milliseconds(event.record.bytes_received), event.record.ended_at, false);
     }
     const reports::Summary expected = summarize(plan, whole, {});
@@ -475,7 +475,7 @@ TEST(Tally, GivesTheSameSummaryHoweverARunIsSplitAndMerged) {
       for (const Event& event : shuffled) {
         Tally& part = parts[random() % parts.size()];
         part.add(event.record, event.step);
-        part.add_check(0, event.record.status == 200);
+        part.add_check(0, event.record.status == 200, event.record.scheduled_at, event.record.ended_at);
         part.add_iteration(0, std::chrono::milliseconds(event.record.bytes_received), event.record.ended_at, false);
       }
       std::shuffle(parts.begin(), parts.end(), random);

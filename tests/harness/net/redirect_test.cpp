@@ -34,6 +34,8 @@ TEST(Redirect, LeadsWhereTheLocationSays) {
       {"#part", "error: a redirect without a Location"},
       {"ftp://other/x", "error: a redirect to where http does not lead"},
       {"http:// no/", "error: a redirect to what is not a URL"},
+      {"http://other:44.c/x", "error: a redirect to where http does not lead"},
+      {"http://other%0d%0aX:y/", "error: a redirect to where http does not lead"},
       {"http://other:99999/", "error: a redirect to where http does not lead"},
   };
   for (const Case& one : cases) EXPECT_EQ(located(one.location), one.to) << one.location;

@@ -627,6 +627,101 @@ TEST(Variables, StandWhereverAScalarStands) {
   EXPECT_EQ(plan.thresholds[1].limit, 0.7);
 }
 
+// ---- windows, warm-up, gates ----------------------------------------------------------------------------------------
+
+const std::string kMinute = "executor: constant-vus\n    duration: 1m";
+
+TEST(Thresholds, TakeWindowsAndANumberOfSamples) {
+  const auto plan = plan_of(around(kStep,
+                                   "executor: ramping-vus\n    stages: [{duration: 40s, target: 2}, {duration: "
+                                   "20s, target: 0}]\n    warmup: 5s",
+                                   "warmup: 10s\nthresholds:\n  ttft{stage:1}: {threshold: p(95) < 2s, over: 10s, "
+                                   "min_samples: 30}\n  http_reqs: count > 1"));
+  EXPECT_EQ(plan.warmup, seconds(10));
+  EXPECT_EQ(plan.scenarios[0].warmup, seconds(5));
+  EXPECT_EQ(plan.thresholds[0].over, seconds(10));
+  EXPECT_EQ(plan.thresholds[0].min_samples, 30u);
+  EXPECT_THAT(plan.thresholds[0].selector, ElementsAre(Pair("stage", "1")));
+  EXPECT_EQ(plan.thresholds[1].over, seconds(0));
+  EXPECT_EQ(plan.thresholds[1].min_samples, 0u);
+}
+
+TEST(Thresholds, RefuseWindowsThatCannotBeJudged) {
+  struct Row {
+    const char* top;
+    const char* problem;
+  };
+  const Row rows[] = {
+      {"thresholds: {ttft: {threshold: max < 1s, over: 61s}}",
+       "over: a window of 1m1s is longer than the 1m that the load is measured"},
+      {"warmup: 30s\nthresholds: {ttft: {threshold: max < 1s, over: 31s}}", "longer than the 30s"},
+      {"thresholds: {ttft: {threshold: max < 1s, over: 0s}}", "over: must be longer than 0s"},
+      {"thresholds: {ttft: {threshold: max < 1s, over: 10}}", "over: "},
+      {"thresholds: {ttft: {threshold: max < 1s, over: 10ms}}", "makes 9001 windows with those before; at most 2000"},
+      {"thresholds: {ttft: [{threshold: max < 1s, over: 50ms}, {threshold: max < 2s, over: 100ms}]}", "makes 2702"},
+      {"thresholds: {vus: {threshold: value < 10, over: 10s}}", "over: vus is not kept by windows"},
+      {"thresholds: {ttft: {threshold: max < 1s, min_samples: 0}}", "min_samples: 0 is out of bounds"},
+      {"thresholds: {'ttft{stage:0}': max < 1s}", "nothing has the tag 'stage'"},
+      {"warmup: 60s", "warmup: ends 1m after the run's start, and scenario 'a' after 1m: nothing"},
+      {"gates: {achieved_rate: 'no'}", "achieved_rate: unknown 'no'"},
+      {"gates: {rate: off}", "unknown key 'rate'"},
+  };
+  for (const auto& [top, problem] : rows)
+    EXPECT_THAT(problems_of(around(kStep, kMinute, top)), HasSubstr(problem)) << top;
+  EXPECT_THAT(problems_of(around(kStep, kMinute + "\n    warmup: 2m")), HasSubstr("warmup: ends 2m after"));
+  EXPECT_THAT(problems_of(around(kStep, "executor: ramping-vus\n    stages: [{duration: 1m, target: 5}]",
+                                 "thresholds: {'vus{stage:0}': value < 1, 'ttft{stage:1}': max < 1s}")),
+              AllOf(HasSubstr("vus is not kept by stage"), HasSubstr("nothing has the tag stage:1; there is 0")));
+}
+
+TEST(CustomMetrics, AreDeclaredAndGivenSamplesByAStep) {
+  const std::string declared = "metrics: {queue: {kind: trend, unit: ms}, good: {kind: rate}}\n";
+  const auto plan = plan_of(around("- chat: {prompt: a}\n- metric: {queue: \"${iteration}\", good: true}", kMinute,
+                                   declared + "thresholds: {queue: p(95) < 2s, 'good{scenario:a}': rate > 90%}"));
+  ASSERT_EQ(plan.metrics.size(), 2u);
+  EXPECT_EQ(plan.metrics[0].name, "queue");
+  EXPECT_EQ(plan.metrics[0].unit, Unit::milliseconds);
+  EXPECT_EQ(plan.metrics[1].kind, MetricKind::rate);
+  const auto& step = std::get<MetricStep>(plan.scenarios[0].flow[1].verb);
+  ASSERT_EQ(step.samples.size(), 2u);
+  EXPECT_EQ(step.samples[1].first, custom_metric(1));
+  EXPECT_EQ(plan.thresholds[0].metric, custom_metric(0));
+  EXPECT_EQ(plan.thresholds[0].limit, 2000);
+  EXPECT_EQ(plan.thresholds[1].limit, 0.9);
+
+  struct Row {
+    const char *steps, *top, *problem;
+  };
+  const Row rows[] = {
+      {"- chat: {prompt: a}", "metrics: {ttft: {kind: trend}}", "'ttft' is a metric that Sluice measures itself"},
+      {"- chat: {prompt: a}", "metrics: {a-b: {kind: trend}}", "'a-b' is no name for a metric"},
+      {"- chat: {prompt: a}", "metrics: {m: {kind: sum}}", "kind: unknown 'sum'"},
+      {"- chat: {prompt: a}", "metrics: {m: {unit: ms}}", "needs kind:"},
+      {"- chat: {prompt: a}", "metrics: {m: {kind: rate, unit: ms}}", "unit: a rate is a share"},
+      {"- chat: {prompt: a}", "metrics: [m]", "metrics: must be a mapping"},
+      {"- metric: {quue: 1}", "metrics: {queue: {kind: trend}}",
+       "metric: no 'quue' stands under metrics:; did you mean 'queue'?"},
+      {"- metric: {queue: many}", "metrics: {queue: {kind: trend}}", "queue: what is given is not a number"},
+      {"- metric: {queue: true}", "metrics: {queue: {kind: trend}}", "queue: what is given is not a number"},
+      {"- metric: queue", "metrics: {queue: {kind: trend}}", "metric: must be a mapping"},
+      {"- metric: {m: 1}\n  check: status == 200", "metrics: {m: {kind: trend}}", "check: belongs to"},
+      {"- metric: {m: 1}", "metrics: {m: {kind: trend}}\nthresholds: {m: rate < 1}", "'rate' does not fit m, a trend"},
+      {"- metric: {m: 1}", "metrics: {m: {kind: trend}}\nthresholds: {'m{status:200}': max < 1}",
+       "status belongs to requests"},
+      {"- metric: {m: 1}", "metrics: {m: {kind: counter}}\nthresholds: {mm: count < 1}", "did you mean 'm'"},
+  };
+  for (const auto& [steps, top, problem] : rows)
+    EXPECT_THAT(problems_of(around(steps, kMinute, top)), HasSubstr(problem)) << steps << " " << top;
+}
+
+TEST(Gates, AreOnUnlessTheFileSaysOff) {
+  const auto plan = plan_of(around(kStep));
+  EXPECT_TRUE(plan.gates.dropped_iterations && plan.gates.achieved_rate);
+  const auto off = plan_of(around(kStep, kMinute, "gates: {dropped_iterations: off, achieved_rate: on}"));
+  EXPECT_FALSE(off.gates.dropped_iterations);
+  EXPECT_TRUE(off.gates.achieved_rate);
+}
+
 // ---- data
 // -------------------------------------------------------------------------------------------------------------
 
@@ -641,6 +736,83 @@ TEST(LoadPlan, HolesNameFieldsThatEveryRowHas) {
   EXPECT_THAT(with("${d.b}"), HasSubstr("prompt: line 3 of the data file has no 'd.b'"));
   EXPECT_THAT(with("${d.c}"), HasSubstr("prompt: no data has 'd.c'; did you mean 'd.a'?"));
   EXPECT_THAT(with("${e.a}"), HasSubstr("no data has 'e.a'"));
+}
+
+const std::string kOneSecond = "executor: constant-vus\n    duration: 1s";
+
+TEST(LoadPlan, DataComesFromFilesOfAllFormats) {
+  const auto options = quiet_options({
+      {"dir/a.json", R"([{"q": {"text": "hi", "n": 2}}])"},
+      {"dir/b.json", R"([{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}])"},
+      {"dir/c.json", R"(["one", "two", "three"])"},
+  });
+  const auto plan = plan_of(around("- chat: {prompt: \"${a.q.text} ${b.prompt} ${c.text}\"}", kOneSecond,
+                                   "data:\n  a: {file: a.json}\n  b: {file: b.json, format: sharegpt}\n"
+                                   "  c: {file: c.json, limit: 2}"),
+                            options);
+  ASSERT_EQ(plan.data.size(), 3u);
+  EXPECT_THAT(plan.data[0].fields, ElementsAre("q", "q.text", "q.n"));
+  EXPECT_THAT(plan.data[1].rows, ElementsAre(ElementsAre("q", "a")));
+  EXPECT_EQ(plan.data[2].rows.size(), 2u);
+}
+
+TEST(LoadPlan, DataIsGenerated) {
+  const auto with = [](const std::string& generate) {
+    return around("- chat: {prompt: \"${g.text} ${g.tokens}\"}", kOneSecond,
+                  "data: {g: {generate: {" + generate + "}}}");
+  };
+  const auto plan = plan_of(with("prompts: 4, tokens: 20..30, seed: 3, prefix_tokens: 5"), quiet_options());
+  ASSERT_EQ(plan.data.size(), 1u);
+  EXPECT_THAT(plan.data[0].fields, ElementsAre("text", "tokens"));
+  EXPECT_EQ(plan.data[0].rows.size(), 4u);
+  const auto problems = [&](const std::string& generate) { return problems_of(with(generate), quiet_options()); };
+  EXPECT_THAT(problems("prompts: 4"), HasSubstr("tokens"));
+  EXPECT_THAT(problems("prompts: 4, tokens: 9..3"), HasSubstr("'9..3' is no number of tokens: write 512, or 100..500"));
+  EXPECT_THAT(problems("prompts: 4, tokens: 0"), HasSubstr("'0' is no number of tokens"));
+  EXPECT_THAT(problems("prompts: 4, tokens: 10, prefix_tokens: 11"),
+              HasSubstr("prefix_tokens: 11 are more than the 10 of the shortest prompt"));
+  EXPECT_THAT(problems("prompts: 2000000, tokens: 1000"), HasSubstr("at most 33554432 tokens together"));
+}
+
+TEST(LoadPlan, DataIsAFileOrGenerated) {
+  const auto problems = [](const std::string& data) {
+    return problems_of(around("- chat: {prompt: a}", kOneSecond, "data: {d: {" + data + "}}"),
+                       quiet_options({{"d.txt", "a\n"}, {"e.json", "[{\"conversations\": []}]"}}));
+  };
+  EXPECT_EQ(problems("file: d.txt, order: unique, at_end: wrap"), "");
+  EXPECT_THAT(problems("order: random"), HasSubstr("data 'd': needs file: or generate:"));
+  EXPECT_THAT(problems("file: d.txt, generate: {prompts: 1, tokens: 1}"), HasSubstr("has file and generate"));
+  EXPECT_THAT(problems("generate: {prompts: 1, tokens: 1}, limit: 3"), HasSubstr("limit: is for files"));
+  EXPECT_THAT(problems("file: d.txt, at_end: wrap"), HasSubstr("at_end: is for order: unique"));
+  EXPECT_THAT(problems("file: e.json, format: sharegpt"),
+              HasSubstr("e.json has no conversation with a human turn and an answer"));
+}
+
+TEST(LoadPlan, UniqueRowsAreDealtToTheScenariosThatReadThem) {
+  const auto plan = plan_of(
+      "name: n\ntarget: {url: http://h}\n"
+      "data:\n  d: {file: d.txt, order: unique}\n  dd: {file: d.txt, order: unique}\n"
+      "flows:\n  shared: [{chat: {prompt: \"${d.text}\"}}]\n"
+      "scenarios:\n"
+      "  a: {executor: constant-vus, duration: 1s, flow: [{chat: {prompt: \"${dd.text}\"}}]}\n"
+      "  b: {executor: constant-vus, duration: 1s, flow: shared}\n"
+      "  c: {executor: constant-vus, duration: 1s, flow: [{chat: {prompt: no d. here}}]}\n"
+      "  e: {executor: constant-vus, duration: 1s, flow: [{http: {get: \"/${d.text}\"}}]}\n",
+      quiet_options({{"dir/d.txt", "a\n"}}));
+  EXPECT_THAT(plan.data[0].dealt_to, ElementsAre(1u, 3u));
+  EXPECT_THAT(plan.data[1].dealt_to, ElementsAre(0u));
+}
+
+TEST(LoadPlan, ASecretInAUrlIsShownAsWritten) {
+  auto options = quiet_options();
+  options.overrides["API_TOKEN"] = "hunter2";
+  const auto plan =
+      plan_of(around("- http: {get: \"/a?key=${API_TOKEN}\"}", kOneSecond, "env: {API_TOKEN: \"\"}"), options);
+  const auto& step = plan.scenarios[0].flow[0];
+  const auto& http = std::get<HttpStep>(step.verb);
+  EXPECT_EQ(http.url.text(), "/a?key=hunter2");
+  EXPECT_EQ(http.shown_url, "/a?key=${API_TOKEN}");
+  EXPECT_EQ(step.name, "GET /a?key=${API_TOKEN}");
 }
 
 // ---- times
@@ -740,8 +912,8 @@ TEST(Scenarios, TheExamplesOfTheDocumentsAreValid) {
         example = around(example, "executor: constant-vus\n    duration: 1s", "data: {prompts: {file: p.jsonl}}");
       if (example.starts_with("data:")) example = around(kStep) + example;
       if (example.starts_with("thresholds:")) {
-        example = around("- chat: {prompt: a}\n  tags: {kind: long}") +
-                  "  rush: {executor: constant-vus, duration: 1s, flow: [{sleep: 1s}]}\n" + example;
+        example = around("- chat: {prompt: a}\n  tags: {kind: long}", kMinute) +
+                  "  rush: {executor: constant-vus, duration: 1m, flow: [{sleep: 1s}]}\n" + example;
       }
       ++examples;
       EXPECT_EQ(problems_of(example, quiet_options({{"p.jsonl", "{\"text\":\"a\"}"},

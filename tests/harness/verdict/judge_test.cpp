@@ -16,8 +16,8 @@ constexpr StepId kChat = 0, kLogin = 2;
 Tally ten_logins(const Plan& plan) {
   Tally tally(TallyLayout::from(plan), kOrigin);
   for (int i = 1; i <= 10; ++i) tally.add(plain_record(0, 10 * i, i == 10 ? 503 : 200), kLogin);
-  tally.add_check(0, true);
-  tally.add_check(0, false);
+  tally.add_check(0, true, at_ms(1), at_ms(2));
+  tally.add_check(0, false, at_ms(1), at_ms(2));
   tally.set_vus(0, 4, at_ms(0));
   tally.advance_to(at_ms(2000));
   return tally;
@@ -134,6 +134,165 @@ TEST(AbortingThreshold, WaitsForItsDelayAndForSamples) {
   EXPECT_EQ(aborting_threshold(plan, tally), 2u);
   plan.thresholds[1].abort_on_fail = true;
   EXPECT_EQ(aborting_threshold(plan, tally), 1u) << "the first in the file";
+}
+
+/// 20 requests a second of 100 ms; those of the fourth second take 300 ms, in the sixth there are none; 8 s.
+Tally eight_seconds(const Plan& plan) {
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  for (int i = 0; i < 160; ++i) {
+    const double start = 50 * i;
+    if (start >= 5000 && start < 6000) continue;
+    tally.add(plain_record(start, start + 40, start >= 3000 && start < 4000 ? 503 : 200), kLogin);
+  }
+  for (int i = 0; i < 5; ++i) tally.add(plain_record(3000, 3300), kLogin);
+  tally.advance_to(at_ms(8000));
+  return tally;
+}
+
+Threshold over(Nanoseconds length, Threshold windowed) {
+  windowed.over = length;
+  return windowed;
+}
+
+TEST(Judge, EveryWholeWindowMustHold) {
+  using std::chrono::seconds;
+  struct Case {
+    Threshold threshold;
+    const char* verdict;
+    std::optional<double> actual;
+    reports::WindowsResult windows;
+    const char* reason;
+  };
+  const Case cases[] = {
+      {over(seconds(1), threshold(Metric::http_req_duration, {}, max, 0, less, 301)), "pass", 300, {1, 7, 0, 3, 4}, ""},
+      {over(seconds(1), threshold(Metric::http_req_duration, {}, max, 0, less, 200)),
+       "fail",
+       300,
+       {1, 7, 1, 3, 4},
+       "max 300 ms is not below 200 ms from 3 s to 4 s; 1 of 7 windows failed"},
+      {over(seconds(1), threshold(Metric::http_req_failed, {}, rate, 0, less_equal, 0.5)),
+       "fail",
+       0.8,
+       {1, 7, 1, 3, 4},
+       "rate 80 % is over 50 % from 3 s to 4 s; 1 of 7 windows failed"},
+      {over(seconds(8), threshold(Metric::http_req_failed, {}, rate, 0, less_equal, 0.5)),
+       "pass",
+       20. / 145,
+       {8, 1, 0, 0, 8},
+       ""},
+      {over(seconds(1), threshold(Metric::http_reqs, {}, rate, 0, greater, 10)),
+       "fail",
+       0,
+       {1, 8, 1, 5, 6},
+       "rate 0 1/s is not above 10 1/s from 5 s to 6 s; 1 of 8 windows failed"},
+      {over(seconds(3), threshold(Metric::http_reqs, {}, rate, 0, greater, 10)),
+       "pass",
+       40. / 3 + 5. / 3,
+       {3, 2, 0, 3, 6},
+       ""},
+      {over(seconds(9), threshold(Metric::http_reqs, {}, rate, 0, greater, 10)),
+       "fail",
+       {},
+       {9, 0, 0, 0, 0},
+       "no whole window: 8 s were measured, a window is 9 s"},
+      {over(seconds(1), threshold(Metric::ttft, {}, max, 0, less, 1)), "fail", {}, {}, "no samples"},
+  };
+  for (const Case& c : cases) {
+    Plan plan = small_plan();
+    plan.thresholds = {c.threshold};
+    const auto result = judge(plan, eight_seconds(plan))[0];
+    EXPECT_EQ(result.verdict, c.verdict) << c.reason;
+    EXPECT_EQ(result.reason, c.reason);
+    EXPECT_EQ(result.actual.has_value(), c.actual.has_value()) << c.reason;
+    EXPECT_NEAR(result.actual.value_or(0), c.actual.value_or(0), c.actual.value_or(0) * 1e-3) << c.reason;
+    EXPECT_EQ(result.windows.value_or(reports::WindowsResult{}), c.windows) << c.reason;
+  }
+}
+
+TEST(Judge, FewerSamplesThanAskedForFail) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::http_req_duration, {}, max, 0, less, 1000),
+                     threshold(Metric::http_req_duration, {}, max, 0, less, 1000),
+                     threshold(Metric::http_req_failed, {}, rate, 0, less, 0.9),
+                     threshold(Metric::ttft, {}, max, 0, less, 1000)};
+  plan.thresholds[0].min_samples = 10;
+  for (std::size_t i = 1; i < 4; ++i) plan.thresholds[i].min_samples = 11;
+  const auto results = judge(plan, ten_logins(plan));
+  EXPECT_EQ(results[0].verdict, "pass");
+  EXPECT_EQ(results[1].verdict, "fail");
+  EXPECT_EQ(results[1].reason, "not enough samples: 10 of at least 11");
+  EXPECT_EQ(results[1].actual, 100);
+  EXPECT_EQ(results[1].min_samples, 11u);
+  EXPECT_EQ(results[2].reason, "not enough samples: 10 of at least 11");
+  EXPECT_EQ(results[3].reason, "no samples");
+}
+
+TEST(Gates, DroppedIterationsAndAnUnachievedRateFailARun) {
+  struct Case {
+    std::uint64_t begun, late, dropped;
+    RunEnd end;
+    Gates gates;
+    std::vector<std::string> verdicts;  // of dropped_iterations, achieved_rate
+  };
+  const Case cases[] = {
+      {100, 0, 0, RunEnd::completed, {}, {"pass", "pass"}},
+      {99, 0, 1, RunEnd::completed, {}, {"fail", "pass"}},
+      {94, 0, 6, RunEnd::completed, {}, {"fail", "fail"}},
+      {94, 6, 0, RunEnd::completed, {}, {"pass", "fail"}},  // begun after the load's end
+      {95, 5, 0, RunEnd::completed, {}, {"pass", "pass"}},
+      {94, 0, 6, RunEnd::completed, {.dropped_iterations = false}, {"fail"}},
+      {94, 0, 6, RunEnd::completed, {.dropped_iterations = false, .achieved_rate = false}, {}},
+      {50, 0, 50, RunEnd::interrupted_by_user, {}, {}},
+  };
+  for (const Case& c : cases) {
+    Plan plan = small_plan();
+    ArrivalRate rate;
+    rate.stages = {{std::chrono::seconds(10), 10'000'000}};
+    plan.scenarios[0].shape = rate;
+    plan.gates = c.gates;
+    Tally tally(TallyLayout::from(plan), kOrigin);
+    const Nanoseconds second = std::chrono::seconds(1);
+    for (std::uint64_t i = 0; i < c.begun; ++i) tally.add_iteration(0, second, at_ms(5000), i % 10 == 0);
+    for (std::uint64_t i = 0; i < c.late; ++i) tally.add_iteration(0, second, at_ms(12'000), false);
+    if (c.dropped > 0) tally.add_dropped(0, c.dropped, at_ms(3000));
+    RunFacts facts;
+    facts.end = c.end;
+    facts.planned_iterations = c.begun + c.late + c.dropped;
+    std::vector<std::string> verdicts;
+    for (const auto& result : judge(plan, tally, facts)) {
+      verdicts.push_back(result.verdict);
+      EXPECT_EQ(result.source, "default gate");
+      EXPECT_EQ(result.reason.empty(), result.verdict == "pass");
+    }
+    EXPECT_EQ(verdicts, c.verdicts) << c.begun << " " << c.late << " " << c.dropped;
+  }
+}
+
+TEST(Gates, ClosedModelsHaveOneOnlyWhenSomethingWasDropped) {
+  const Plan plan = small_plan();
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  EXPECT_TRUE(judge(plan, tally, RunFacts{}).empty());
+  tally.add_dropped(0, 3, at_ms(3000));
+  const auto results = judge(plan, tally, RunFacts{});
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].metric, "dropped_iterations");
+  EXPECT_EQ(results[0].actual, 3);
+}
+
+TEST(AbortingThreshold, LooksAtAWindowASecondAfterItsEnd) {
+  Plan plan = small_plan();
+  plan.thresholds = {over(std::chrono::seconds(2), threshold(Metric::http_req_duration, {}, max, 0, less, 200))};
+  plan.thresholds[0].abort_on_fail = true;
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  tally.add(plain_record(100, 400), kLogin);
+  tally.advance_to(at_ms(2999));
+  EXPECT_EQ(aborting_threshold(plan, tally), std::nullopt);
+  tally.advance_to(at_ms(3000));
+  EXPECT_EQ(aborting_threshold(plan, tally), 0u);
+  plan.thresholds[0].min_samples = 2;
+  EXPECT_EQ(aborting_threshold(plan, tally), std::nullopt) << "more may come";
+  tally.add(plain_record(3100, 3110), kLogin);
+  EXPECT_EQ(aborting_threshold(plan, tally), 0u) << "a window that failed stays failed";
 }
 
 TEST(Conclude, GivesOutcomeAndExitCode) {

@@ -1,0 +1,86 @@
+#include "harness/app/find_max_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "harness/load/find_max.h"
+#include "harness/verdict/judge.h"
+
+namespace sluice {
+namespace {
+
+/// Below this share of what was asked for, a server has not held the load, however quick its answers were.
+constexpr double kServedShare = 0.95;
+
+/// Why the load did not hold; empty: it did.
+std::string failure_of(const FindMax& wanted, double load, const Plan& plan, const RunResult& result,
+                       double iterations_per_s) {
+  for (const reports::ThresholdResult& threshold : judge(plan, result.tally, result.facts)) {
+    if (threshold.verdict == "fail") return fmt::format("{}: {}", threshold.metric, threshold.reason);
+  }
+  if (wanted.of == FindMax::Of::rate && iterations_per_s < load * kServedShare) {
+    return fmt::format("{:.4g} iterations/s were served", iterations_per_s);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Driven> drive(const Plan& plan, const RunOptions& options, RunControl& control,
+                     const std::function<void(const Progress&)>& every_second,
+                     const std::function<void(const std::string&)>& say) {
+  const FindMax* const wanted = find_max_of(plan);
+  if (wanted == nullptr) {
+    auto result = run(plan, options, control, every_second);
+    if (!result) return result.error();
+    return {boost::system::in_place_value, Driven{plan, std::move(*result), std::nullopt}};
+  }
+  reports::SearchResult found;
+  found.unit = wanted->of == FindMax::Of::rate ? "iterations/s" : "VUs";
+  found.precision = wanted->precision;
+  std::size_t searched = 0;
+  while (&std::get<FindMax>(plan.scenarios[searched].shape) != wanted) ++searched;
+  found.scenario = plan.scenarios[searched].name;
+
+  MaxSearch search(*wanted);
+  std::optional<Driven> kept;  // the best, else the lowest that was tried
+  double kept_load = 0;
+  for (auto load = search.next(); load; load = search.next()) {
+    Plan trial_of_plan = trial_plan(plan, *load);
+    auto result = run(trial_of_plan, options, control, every_second);
+    if (!result) return result.error();
+    const bool stopped = result->facts.end == RunEnd::interrupted_by_user;
+    const Tally& tally = result->tally;
+    reports::SearchTrial trial;
+    trial.load = *load;
+    trial.iterations = tally.scenarios()[searched].iterations;
+    // The drain counts too: a server that was left with a queue has not served the rate.
+    const double seconds = std::max(tally.window_s(), std::chrono::duration<double>(wanted->trial).count());
+    trial.iterations_per_s = static_cast<double>(trial.iterations) / seconds;
+    trial.duration_p95_ms = tally.aggregate(Metric::http_req_duration, Aggregation::percentile, 95);
+    trial.ttft_p95_ms = tally.aggregate(Metric::ttft, Aggregation::percentile, 95);
+    if (!stopped) trial.reason = failure_of(*wanted, *load, trial_of_plan, *result, trial.iterations_per_s);
+    trial.held = !stopped && trial.reason.empty();
+    const bool better =
+        !kept || (trial.held ? !search.best() || *load > *search.best() : !search.best() && *load < kept_load);
+    if (better) {
+      kept = Driven{std::move(trial_of_plan), std::move(*result), std::nullopt};
+      kept_load = *load;
+    }
+    if (stopped) {
+      kept->result.facts.end = RunEnd::interrupted_by_user;
+      break;
+    }
+    search.add(*load, trial.held);
+    say(fmt::format("{:.6g} {} {}{}", *load, found.unit, trial.held ? "held" : "failed: ", trial.reason));
+    found.trials.push_back(std::move(trial));
+  }
+  found.best = search.best();
+  kept->search = std::move(found);
+  return {boost::system::in_place_value, std::move(*kept)};
+}
+
+}  // namespace sluice

@@ -1,0 +1,144 @@
+#include "harness/output/sample.h"
+
+#include <algorithm>
+
+namespace sluice::samples {
+namespace {
+
+bool happened(Instant at) { return at != kNever; }
+
+class PointList {
+ public:
+  PointList(Instant at, std::vector<Point>& out) : at_(at), out_(out) { out_.clear(); }
+
+  void value(Metric metric, double value) { out_.push_back({metric, at_, value}); }
+  void count(Metric metric, std::uint64_t amount) { value(metric, static_cast<double>(amount)); }
+  void rate(Metric metric, bool passed) { value(metric, passed ? 1 : 0); }
+  void finding(std::uint8_t rule) { out_.push_back({Metric::stream_findings, at_, 1, rule}); }
+  void duration(Metric metric, Instant time) { duration_at(metric, time, at_); }
+  void duration_at(Metric metric, Instant time, Instant at) {
+    out_.push_back({metric, at, static_cast<double>(std::max<Instant>(time, 0)) / 1e6});
+  }
+  /// Where both happened.
+  void between(Metric metric, Instant from, Instant to) {
+    if (happened(from) && happened(to)) duration(metric, to - from);
+  }
+
+ private:
+  Instant at_;
+  std::vector<Point>& out_;
+};
+
+Instant span(Instant from, Instant to) { return happened(from) && happened(to) ? to - from : 0; }
+
+void add_http(const Request& r, bool interrupted, bool failed, PointList& list) {
+  list.count(Metric::http_reqs, 1);
+  const bool connected = happened(r.send_began_at);
+  if (connected && !interrupted) {
+    list.between(Metric::http_req_duration, r.send_began_at, r.ended_at);
+    list.between(Metric::http_req_duration_sched, r.scheduled_at, r.ended_at);
+  }
+  if (connected) {
+    list.between(Metric::http_req_blocked, r.started_at, r.send_began_at);
+    const Instant looked_up_at = happened(r.looked_up_at) ? r.looked_up_at : r.started_at;
+    list.duration(Metric::http_req_looking_up, r.new_connection ? looked_up_at - r.started_at : 0);
+    list.duration(Metric::http_req_connecting, r.new_connection ? span(looked_up_at, r.connected_at) : 0);
+    list.duration(Metric::http_req_tls_handshaking, r.new_connection ? span(r.connected_at, r.tls_at) : 0);
+    list.between(Metric::http_req_sending, r.send_began_at, r.sent_at);
+    list.between(Metric::http_req_waiting, r.sent_at, r.first_byte_at);
+    if (!interrupted) list.between(Metric::http_req_receiving, r.first_byte_at, r.ended_at);
+  }
+  if (!interrupted) {
+    list.rate(Metric::http_req_failed, failed && r.outcome != Outcome::stream_invalid);
+    list.rate(Metric::connect_failed, r.outcome == Outcome::connect_failed);
+    list.rate(Metric::timed_out, r.outcome == Outcome::timed_out);
+  }
+  list.count(Metric::data_sent, r.bytes_sent);
+  list.count(Metric::data_received, r.bytes_received);
+  const auto tokens = [&](Metric metric, std::int64_t count) {
+    if (count >= 0) list.value(metric, static_cast<double>(count));
+  };
+  tokens(Metric::output_tokens, r.output_tokens);
+  tokens(Metric::prompt_tokens, r.prompt_tokens);
+  tokens(Metric::cached_tokens, r.cached_tokens);
+}
+
+void add_gaps(std::span<const ContentStamp> content, PointList& list) {
+  const bool token_deltas_known =
+      std::all_of(content.begin(), content.end(), [](const ContentStamp& stamp) { return stamp.tokens > 0; });
+  for (std::size_t i = 1; i < content.size(); ++i) {
+    const Instant gap = std::max<Instant>(content[i].at - content[i - 1].at, 0);
+    list.duration_at(Metric::icl, gap, content[i].at);
+    // A point each token: so that whoever averages the points weighs them as the tally does.
+    for (std::uint32_t token = 0; token_deltas_known && token < content[i].tokens; ++token)
+      list.duration_at(Metric::itl, gap / content[i].tokens, content[i].at);
+  }
+}
+
+void add_stream(const RequestView& view, bool interrupted, bool failed, PointList& list) {
+  const Request& r = view.request;
+  const auto& content = view.content;
+  const Instant first = content.empty() ? kNever : content.front().at;
+  const Instant last = content.empty() ? kNever : content.back().at;
+  if (r.status >= 200 && r.status < 300) {
+    list.between(Metric::ttfb, r.started_at, r.first_body_at);
+    list.between(Metric::ttfe, r.started_at, r.first_event_at);
+    list.between(Metric::ttft, r.started_at, first);
+    list.between(Metric::ttft_sched, r.scheduled_at, first);
+    list.between(Metric::ttfa, r.started_at, r.first_answer_at);
+    if (!content.empty()) add_gaps(content, list);
+  }
+  for (const std::uint8_t rule : view.findings) list.finding(rule);
+  if (interrupted) return;
+  list.rate(Metric::stream_failed, failed);
+  if (failed) return;
+  list.count(Metric::stream_chunks, content.size());
+  list.count(Metric::stream_events, r.events);
+  list.between(Metric::e2e_done, r.started_at, r.done_at);
+  if (content.empty()) return;
+  list.between(Metric::e2e, r.started_at, last);
+  list.between(Metric::e2e_sched, r.scheduled_at, last);
+  const std::int64_t first_tokens = std::max<std::int64_t>(content.front().tokens, 1);
+  if (r.output_tokens > first_tokens)
+    list.duration(Metric::tpot, std::max<Instant>(last - first, 0) / (r.output_tokens - first_tokens));
+}
+
+}  // namespace
+
+bool http_failed(Outcome outcome) {
+  return outcome != Outcome::ok && outcome != Outcome::interrupted && outcome != Outcome::stream_invalid;
+}
+
+RequestView::RequestView(std::span<const std::byte> bytes) : request(*reinterpret_cast<const Request*>(bytes.data())) {
+  const std::byte* at = bytes.data() + sizeof(Request);
+  content = {reinterpret_cast<const ContentStamp*>(at), request.content};
+  at += content.size_bytes();
+  findings = {reinterpret_cast<const std::uint8_t*>(at), request.findings};
+  error = {reinterpret_cast<const char*>(at + findings.size()), request.error_bytes};
+}
+
+void points_of(const RequestView& view, bool step_streams, std::vector<Point>& out) {
+  const Request& r = view.request;
+  const bool interrupted = r.outcome == Outcome::interrupted;
+  const bool failed = r.outcome != Outcome::ok && !interrupted;
+  PointList list(r.ended_at, out);
+  add_http(r, interrupted, failed, list);
+  if (step_streams) add_stream(view, interrupted, failed, list);
+}
+
+void points_of(const WebSocket& w, std::vector<Point>& out) {
+  PointList list(w.ended_at, out);
+  list.count(Metric::ws_sessions, 1);
+  list.between(Metric::ws_connecting, w.started_at, w.opened_at);
+  if (w.outcome != Outcome::interrupted) list.between(Metric::ws_session_duration, w.started_at, w.ended_at);
+  list.count(Metric::ws_msgs_sent, w.sent);
+  list.count(Metric::ws_msgs_received, w.received);
+  if (w.pong_time.count() >= 0) list.duration(Metric::ws_ping, w.pong_time.count());
+  list.count(Metric::data_sent, w.bytes_sent);
+  list.count(Metric::data_received, w.bytes_received);
+  if (w.outcome == Outcome::interrupted) return;
+  list.rate(Metric::connect_failed, w.outcome == Outcome::connect_failed);
+  list.rate(Metric::timed_out, w.outcome == Outcome::timed_out);
+}
+
+}  // namespace sluice::samples

@@ -1,0 +1,105 @@
+// What a sample is on its way from a load thread to the files, and the points that are made of it there. Used by
+// harness/output only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "harness/base/metric_catalog.h"
+#include "harness/metrics/record.h"
+#include "harness/metrics/tally_layout.h"
+
+namespace sluice::samples {
+
+enum class Kind : std::uint8_t { request, websocket, check, group, iteration, dropped, vus };
+
+struct ContentStamp {
+  Instant at = kNever;
+  std::uint32_t tokens = 0;
+};
+
+/// Followed by the content's stamps, the rules of the findings, and the error's text.
+struct Request {
+  Kind kind = Kind::request;
+  Outcome outcome = Outcome::ok;
+  bool new_connection = false;
+  StepId step = 0;
+  Instant scheduled_at, started_at, looked_up_at, connected_at, tls_at, send_began_at, sent_at, first_byte_at,
+      first_body_at, first_event_at, first_answer_at, done_at, ended_at;
+  std::uint64_t bytes_sent, bytes_received;
+  std::int64_t prompt_tokens, output_tokens, cached_tokens;
+  std::uint32_t status, events, content, findings, error_bytes;
+};
+/// Followed by the error's text.
+struct WebSocket {
+  Kind kind = Kind::websocket;
+  Outcome outcome = Outcome::ok;
+  StepId step = 0;
+  Instant started_at, opened_at, ended_at;
+  std::uint64_t sent, received, bytes_sent, bytes_received;
+  Nanoseconds pong_time;
+  std::uint32_t status, error_bytes;
+};
+struct CheckDone {
+  Kind kind = Kind::check;
+  bool passed;
+  CheckId check;
+  Instant at;
+};
+struct GroupDone {
+  Kind kind = Kind::group;
+  StepId group;
+  Nanoseconds duration;
+  Instant ended_at;
+};
+struct IterationDone {
+  Kind kind = Kind::iteration;
+  bool interrupted;
+  std::uint32_t scenario;
+  Nanoseconds duration;
+  Instant ended_at;
+};
+struct IterationsDropped {
+  Kind kind = Kind::dropped;
+  std::uint32_t scenario;
+  std::uint64_t iterations;
+  Instant at;
+};
+struct VusNow {
+  Kind kind = Kind::vus;
+  std::uint64_t now, peak;
+  Instant at;
+};
+
+/// A request as it lies in the ring. REQUIRES: `bytes` was left by SampleSink::add.
+struct RequestView {
+  explicit RequestView(std::span<const std::byte> bytes);
+  const Request& request;
+  std::span<const ContentStamp> content;
+  std::span<const std::uint8_t> findings;
+  std::string_view error;
+};
+
+/// One line of a file.
+struct Point {
+  static constexpr std::uint8_t kNoRule = 0xFF;
+  Metric metric;
+  Instant at;
+  double value;                 // in the metric's unit; of a rate: 1 or 0
+  std::uint8_t rule = kNoRule;  // of stream_findings
+  bool operator==(const Point&) const = default;
+};
+
+void points_of(const WebSocket& session, std::vector<Point>& out);
+
+/// k6's http_req_failed.
+bool http_failed(Outcome outcome);
+
+/// Replaces `out`. Metric by metric the points say what the tally counts of the same request; what is left out, because
+/// it follows from others or is about the harness: see docs/cli.md.
+void points_of(const RequestView& view, bool step_streams, std::vector<Point>& out);
+
+}  // namespace sluice::samples
