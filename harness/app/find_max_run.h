@@ -18,7 +18,7 @@ struct Driven {
 };
 
 /// Where a scenario's executor is find-max: trial after trial until the search has ended or the control says stop; a
-/// trial holds when every threshold does and, of a rate, when at least 95 % of it was served. Otherwise one run.
+/// trial holds when every threshold does, the default gates included. Otherwise one run.
 /// `say` gets a sentence after each trial.
 Result<Driven> drive(const Plan& plan, const RunOptions& options, RunControl& control,
                      const std::function<void(const Progress&)>& every_second,
