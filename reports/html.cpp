@@ -748,6 +748,7 @@ std::string to_html(const Summary& summary) {
   out += "</head>\n<body>\n<main class=\"page\">\n";
   out += header(summary);
   out += thresholds(summary);
+  out += search(summary);
   out += key_figures(summary);
   const std::string figures = charts(summary);
   if (!figures.empty()) out += figures + chart_tables(summary) + "</section>\n";
@@ -757,7 +758,6 @@ std::string to_html(const Summary& summary) {
   out += checks(summary);
   out += failures(summary);
   out += scenarios(summary);
-  out += search(summary);
   out += engine(summary);
   out += instrument(summary);
   out += fmt::format("<footer>Sluice {}. All figures of this page are also in summary.json.</footer>\n",

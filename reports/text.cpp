@@ -523,11 +523,11 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   Page page(options);
   print_head(page, summary);
   print_thresholds(page, summary);
+  print_search(page, summary);
   print_checks(page, summary);
   print_loads(page, summary);
   print_steps(page, summary);
   print_metrics(page, summary);
-  print_search(page, summary);
   print_engine(page, summary);
   print_failures(page, summary);
   print_instrument(page, summary);
