@@ -44,7 +44,6 @@ constexpr auto kHints = std::to_array<Hint>({
     {"file", "conformance", "this version has no conformance section: threshold stream_findings{rule:...} instead"},
     {"scenario", "exec", "name a flow instead: flow: NAME, with the steps under flows:"},
     {"scenario", "steps", "the steps of a scenario stand under flow:"},
-    {"scenario", "max_vus", "this version has no arrival rates; scale_to: {vus: N} scales ramping-vus to a peak"},
     {"scenario", "options", "write its members here directly"},
     {"step", "parallel", "this version has no parallel steps"},
     {"step", "checks", "write check:"},
