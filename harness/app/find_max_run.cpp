@@ -35,7 +35,7 @@ Result<Driven> drive(const Plan& plan, const RunOptions& options, RunControl& co
   found.unit = wanted->of == FindMax::Of::rate ? "iterations/s" : "VUs";
   found.precision = wanted->precision;
   std::size_t searched = 0;
-  while (&std::get<FindMax>(plan.scenarios[searched].shape) != wanted) ++searched;
+  while (std::get_if<FindMax>(&plan.scenarios[searched].shape) != wanted) ++searched;
   found.scenario = plan.scenarios[searched].name;
 
   MaxSearch search(*wanted);
@@ -44,18 +44,25 @@ Result<Driven> drive(const Plan& plan, const RunOptions& options, RunControl& co
   for (auto load = search.next(); load; load = search.next()) {
     Plan trial_of_plan = trial_plan(plan, *load);
     auto result = run(trial_of_plan, options, control, every_second);
-    if (!result) return result.error();
+    if (!result && !kept) return result.error();
+    if (!result) {  // the load has been too much for it even to be begun
+      search.add(*load, false);
+      say(fmt::format("{:.6g} {} failed: {}", *load, found.unit, result.error().message));
+      found.trials.push_back({.load = *load, .reason = result.error().message});
+      continue;
+    }
     const bool stopped = result->facts.end == RunEnd::interrupted_by_user;
     const Tally& tally = result->tally;
     reports::SearchTrial trial;
     trial.load = *load;
     trial.iterations = tally.scenarios()[searched].iterations;
     // Over the whole trial, what was still under way at its end included.
-    const double seconds = std::max(tally.window_s(), std::chrono::duration<double>(wanted->trial).count());
-    trial.iterations_per_s = static_cast<double>(trial.iterations) / seconds;
+    const double seconds = tally.window_s();
+    trial.iterations_per_s = seconds > 0 ? static_cast<double>(trial.iterations) / seconds : 0;
     trial.duration_p95_ms = tally.aggregate(Metric::http_req_duration, Aggregation::percentile, 95);
     trial.ttft_p95_ms = tally.aggregate(Metric::ttft, Aggregation::percentile, 95);
     if (!stopped) trial.reason = failure_of(trial_of_plan, *result);
+    if (trial.reason.empty() && result->aborted_by) trial.reason = "a threshold ended it early";
     trial.held = !stopped && trial.reason.empty();
     const bool better =
         !kept || (trial.held ? !search.best() || *load > *search.best() : !search.best() && *load < kept_load);

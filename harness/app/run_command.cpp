@@ -283,6 +283,11 @@ int run_command(const RunCommandOptions& options) {
   if (system) {
     if (system->engine.model.empty()) system->engine.model = target->identity.model;
     result->facts.backend_wanted = plan->target.engine->backend;
+    if (driven->search) {  // the report is of one trial
+      const Instant from = result->tally.origin();
+      const auto to = from + static_cast<Instant>(result->tally.window_s() * 1e9) + system->period.count();
+      std::erase_if(system->samples, [&](const SystemSample& sample) { return sample.at < from || sample.at > to; });
+    }
     result->tally.add_system(*system);
     result->facts.system = std::move(system);
   }

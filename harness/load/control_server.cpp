@@ -9,6 +9,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -31,7 +32,8 @@ using ErrorCode = boost::system::error_code;
 namespace {
 
 constexpr std::uint32_t kHeadBytes = 8u << 10, kBodyBytes = 16u << 10;
-constexpr std::chrono::seconds kPatience{5};
+constexpr std::chrono::seconds kPatience{2};
+constexpr std::chrono::milliseconds kPauseAfterError{100};
 
 using Request = http::request<http::string_body>;
 using Response = http::response<http::string_body>;
@@ -135,7 +137,12 @@ asio::awaitable<void> ControlServer::State::accept() {
     ErrorCode error;
     auto into_error = asio::redirect_error(asio::use_awaitable, error);
     tcp::socket socket = co_await acceptor.async_accept(into_error);
-    if (error) co_return;
+    if (error == asio::error::operation_aborted) co_return;
+    if (error) {  // out of descriptors, or a client that has gone: not for ever
+      asio::steady_timer pause(io, kPauseAfterError);
+      co_await pause.async_wait(into_error);
+      continue;
+    }
     beast::tcp_stream stream(std::move(socket));
     beast::flat_buffer buffer(kHeadBytes + kBodyBytes);
     http::request_parser<http::string_body> parser;

@@ -357,8 +357,9 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     const LoadShape& shape = plan.scenarios[scenario].shape;
     const std::uint32_t count = (*vus)[scenario];
     if (std::holds_alternative<ArrivalRate>(shape)) {
+      // A thread has at least one VU: arrivals are dealt to all threads alike.
       for (std::uint32_t k = 0; k < threads; ++k) {
-        shards[k]->add_pool(scenario, count / threads + (k < count % threads ? 1 : 0));
+        shards[k]->add_pool(scenario, std::max<std::uint32_t>(count / threads + (k < count % threads ? 1 : 0), 1));
       }
       continue;
     }
@@ -414,7 +415,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
       for (const auto& shard : shards) shard->merge_published_into(total);
       total.advance_to(at);
-      if (options.samples != nullptr) options.samples->sink(threads).add_vus(total.vus().now, total.vus().peak, at);
+      if (options.samples != nullptr && at >= measured_from)
+        options.samples->sink(threads).add_vus(total.vus().now, total.vus().peak, at);
       if (!aborted_by && order.load() == RunControl::State::running) {
         aborted_by = aborting_threshold(plan, total);
         if (aborted_by) order.store(RunControl::State::stopping_now);

@@ -196,8 +196,10 @@ Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
         co_await run_websocket(step);
         break;
       case Verb::sleep: {
-        const Instant until = now() + sleep_time(std::get<SleepStep>(step.step->verb)).count();
-        co_await around_.loop.sleep_until(waiter_, until);
+        const Nanoseconds length = sleep_time(std::get<SleepStep>(step.step->verb));
+        // The first request of an iteration that begins with a pause is due after it.
+        if (turn_.scheduled_at != kNever) turn_.scheduled_at += length.count();
+        co_await around_.loop.sleep_until(waiter_, now() + length.count());
         break;
       }
       case Verb::group: {
@@ -321,8 +323,11 @@ std::string_view Session::render(const StepProgram& step) {
   if (talks) {
     messages_ = conversations_.messages(chat->conversation);
     const bool begins = messages_.empty();
+    const std::size_t before = messages_.size();
     if (!begins) messages_ += ',';
+    const std::size_t after_comma = messages_.size();
     render_messages(*chat, scope, begins, messages_);
+    if (messages_.size() == after_comma) messages_.resize(before);  // system messages only: they stand there already
   }
   if (render_request(around_.program, step, scope, request_, body_, talks ? &messages_ : nullptr)) return request_;
   fail_iteration(fmt::format("'{}': its address is neither a path nor one on its server", step.step->name));

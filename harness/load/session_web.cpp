@@ -50,8 +50,8 @@ Task<> Session::run_websocket(const StepProgram& step) {
   start_clock();
   WebSocketRecord session;
   co_await web_socket_->run(waiter_, *connection, request, record_, session);
-  around_.tally.add_websocket(record_, session, step.id);
-  if (around_.samples != nullptr) around_.samples->add_websocket(record_, session, step.id);
+  const bool counted = around_.tally.add_websocket(record_, session, step.id);
+  if (around_.samples != nullptr && counted) around_.samples->add_websocket(record_, session, step.id);
   take_answer(step);
 }
 

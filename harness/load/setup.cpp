@@ -48,6 +48,7 @@ Result<FlowVariables> run_once(const Plan& plan, const std::vector<Step>& flow, 
   own.seed = plan.seed;
   own.target = plan.target;
   own.data = plan.data;
+  own.metrics = plan.metrics;  // a metric: step may add to them; what it adds is no part of the load's
   ScenarioPlan scenario;
   scenario.name = what;
   scenario.flow = flow;

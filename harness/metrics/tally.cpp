@@ -598,7 +598,9 @@ void Tally::add_custom(StepId step, Metric metric, double value, Instant at) {
     ++rejected_[static_cast<std::size_t>(metric) - kMetricCount];
     return;
   }
-  const auto ticks = static_cast<std::uint64_t>(std::llround(std::abs(value) * ticks_per_unit(about)));
+  constexpr double kMostTicks = 9e18;  // of a 64-bit number
+  const auto ticks =
+      static_cast<std::uint64_t>(std::llround(std::min(std::abs(value) * ticks_per_unit(about), kMostTicks)));
   const auto apply = [&](auto& figure) {
     if (about.kind == MetricKind::trend) return figure.histogram.add(ticks);
     if (about.kind == MetricKind::rate) {
@@ -783,7 +785,14 @@ std::optional<double> Tally::aggregate(FigureId id, Aggregation aggregation, dou
 
 std::uint64_t Tally::samples(FigureId id) const {
   const Figure& figure = figures_[id];
-  return std::max({figure.samples, figure.passes + figure.fails, figure.histogram.count()});
+  switch (layout_->info(layout_->figures()[id].metric).kind) {
+    case MetricKind::trend:
+      return figure.histogram.count();
+    case MetricKind::rate:
+      return figure.passes + figure.fails;
+    default:
+      return std::max(figure.samples, figure.passes + figure.fails);
+  }
 }
 
 std::size_t Tally::whole_windows(std::size_t number, Nanoseconds slack) const {

@@ -209,7 +209,7 @@ class LayoutBuilder {
       info.is_request = true;
       info.is_stream = true;
       own.emplace_back("method", sse->request.method);
-      own.emplace_back("url", sse->request.url.text());
+      own.emplace_back("url", sse->request.shown_url.empty() ? sse->request.url.text() : sse->request.shown_url);
     } else if (const auto* http = std::get_if<HttpStep>(&step.verb)) {
       info.is_request = true;
       own.emplace_back("method", http->method);

@@ -249,7 +249,7 @@ void Exchange::State::take_plain_event(const SseEvent& raw) {
   if (raw.data.empty()) return;
   ContentEvent content;
   content.received_at = received_at;
-  content.seen_at = now();
+  content.seen_at = now() + shift;
   content.kernel_stamp = kernel_stamp;
   content.coalesced = true;  // until the read has turned out to end with it
   content.characters = count_code_points(raw.data);

@@ -19,6 +19,7 @@ constexpr int kReadsInARow = 16;
 /// How long the server may take to answer our close.
 constexpr Nanoseconds kCloseTime = std::chrono::seconds(1);
 
+constexpr std::size_t kPongsUnsentMax = std::size_t{64} << 10;
 constexpr std::uint16_t kNormal = 1000, kProtocolError = 1002;
 
 std::uint64_t mix(std::uint64_t& state) {  // splitmix64
@@ -147,7 +148,8 @@ void WebSocketSession::State::take_message(const WsMessage& message, Instant at)
       }
       break;
     case WsOpcode::ping:
-      if (phase == Phase::open) send(WsOpcode::pong, message.payload);
+      // A server that asks faster than it reads gets no more: our memory is not its queue.
+      if (phase == Phase::open && out.size() < kPongsUnsentMax) send(WsOpcode::pong, message.payload);
       break;
     case WsOpcode::pong:
       if (pinged_at != kNever && session->pong_time.count() < 0) session->pong_time = Nanoseconds(at - pinged_at);

@@ -131,7 +131,7 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
     step.verb = std::move(read);
   } else if (sse) {
     auto read = read_sse(*sse);
-    step.name = fmt::format("sse {}", read.request.url.text());
+    step.name = fmt::format("sse {}", read.request.shown_url);
     step.verb = std::move(read);
   } else if (websocket) {
     auto read = http_.read_websocket(*websocket);
@@ -384,6 +384,7 @@ SseStep FlowReader::read_sse(const YamlMember& member) {
     const auto* address = get ? get : post;
     request.method = get ? "GET" : "POST";
     request.url = http_.read_url(*address, false);
+    request.shown_url = http_.shown(*address, request.url);
   }
   if (headers) request.headers = read_headers(*headers, scalars_, problems_);
   if (json && body) problems_.add(body->place, "sse: has json and body: one of them is wanted");

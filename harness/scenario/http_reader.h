@@ -31,6 +31,8 @@ class HttpReader {
   /// The body, and all the rest.
   void read_options(Section& section, HttpStep& http);
   Template read_url(const YamlMember& member, bool websocket);
+  /// A URL as reports may show it: secrets as they are written.
+  std::string shown(const YamlMember& member, const Template& read);
   WebSocketStep read_websocket(const YamlMember& member);
 
   TlsSettings read_tls(const YamlMember& member);
@@ -39,7 +41,6 @@ class HttpReader {
 
  private:
   using Pairs = std::vector<std::pair<std::string, Template>>;
-  std::string shown(const YamlMember& member, const Template& read);
   Pairs read_pairs(const YamlMember* member);
   void read_multipart(const YamlMember& member, HttpStep& http);
   std::optional<std::string> read_file(const YamlMember* member, std::size_t bytes_max);

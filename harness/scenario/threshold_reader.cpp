@@ -96,6 +96,11 @@ void ThresholdReader::check_windows(const Selection& selection, Nanoseconds over
 
 void ThresholdReader::check_selection(const Selection& selection, const YamlMember& entry) {
   if (is_sampled(selection.metric)) {
+    for (const auto& scenario : plan_.scenarios)
+      if (std::holds_alternative<FindMax>(scenario.shape))
+        problems_.add(entry.place,
+                      fmt::format("{} is sampled over the whole run: a trial of find-max cannot be judged by it",
+                                  info(plan_.metrics, selection.metric).name));
     if (!selection.tags.empty())
       problems_.add(entry.place, fmt::format("{} is of the whole engine: it has no tags",
                                              info(plan_.metrics, selection.metric).name));
