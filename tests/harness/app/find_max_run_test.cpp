@@ -140,13 +140,17 @@ TEST(FindMax, FindsHowManyUsersAServerHolds) {
 
 TEST(FindMax, SaysThatNothingHeldAndReportsTheLowestLoad) {
   OneAtATime server(50ms);
-  const Plan plan = search_plan(
-      server.url(), {.of = FindMax::Of::vus, .start = 4, .max = 100, .precision = 0.05, .trial = 200ms}, 10);
+  Plan plan = search_plan(server.url(),
+                          {.of = FindMax::Of::vus, .start = 4, .max = 100, .precision = 0.05, .trial = 200ms}, 10);
+  ScenarioPlan beside = plan.scenarios[0];  // the search is not the first of the file's scenarios
+  beside.name = "beside";
+  beside.shape = ConstantVus{1, 50ms};
+  plan.scenarios.insert(plan.scenarios.begin(), beside);
   RunControl control;
   const auto driven = drive(plan, {}, control, {}, [](const std::string&) {});
   ASSERT_TRUE(driven) << driven.error().message;
   EXPECT_EQ(driven->search->best, std::nullopt);
-  EXPECT_EQ(std::get<ConstantVus>(driven->plan.scenarios[0].shape).vus, 1u);
+  EXPECT_EQ(std::get<ConstantVus>(driven->plan.scenarios[1].shape).vus, 1u);
   for (const auto& trial : driven->search->trials) EXPECT_NE(trial.reason, "");
 }
 

@@ -184,6 +184,15 @@ TEST(ArrivalRate, DropsWhatFindsNoVuAndSaysHowMany) {
   EXPECT_EQ(availability.fails, sum(result, Metric::dropped_iterations)) << "who was turned away was not served";
 }
 
+TEST(ArrivalRate, ServesItsArrivalsAlsoWithFewerVusThanThreads) {
+  ScriptedServer server({answering(1000)});
+  Plan plan = plan_of(server.url(), at_rate(50, 400ms, 1));
+  plan.threads = 3;
+  const RunResult result = ran(plan);
+  EXPECT_EQ(sum(result, Metric::iterations) + sum(result, Metric::dropped_iterations), 20u);
+  EXPECT_GE(sum(result, Metric::iterations), 15u) << "a server that answers at once keeps nobody busy";
+}
+
 TEST(ArrivalRate, WaitsForNobodyWhileTheServerIsSlow) {
   // Each answer takes 200 ms, and yet the requests leave every 20 ms: on as many VUs as that takes.
   ScriptedServer server({answering(1000, 200ms)});

@@ -336,6 +336,21 @@ TEST(Steering, SleepsFollowTheirDistribution) {
 
 // ---- setup --------------------------------------------------------------------------------------------------------
 
+TEST(Steering, APauseBeforeTheFirstRequestIsNoLateness) {
+  ScriptedServer server({repeated(answer("ok"), 100)});
+  const Plan plan = plan_of(server.url(), "- sleep: 200ms\n- http: {get: /}", "",
+                            "executor: constant-arrival-rate\n    rate: 20\n    duration: 300ms");
+  const RunResult result = ran(plan);
+  EXPECT_EQ(result.tally.figure(Metric::http_reqs).sum, 6u);
+  EXPECT_LT(*result.tally.aggregate(Metric::http_req_duration_sched, Aggregation::max), 150);
+}
+
+TEST(Setup, MayAddToMetricsOfTheFilesOwn) {
+  ScriptedServer server({repeated(answer("ok"), 10)});
+  const Plan plan = plan_of(server.url(), "- metric: {size: 3}\n- http: {get: /}", "metrics: {size: {kind: trend}}");
+  EXPECT_TRUE(once(plan));
+}
+
 TEST(Setup, WhatItCapturesIsSeenByEveryVu) {
   ScriptedServer server({repeated(answer(R"({"token": "t-1"})"), 40)});
   const Plan plan = plan_of(server.url(), "- http: {get: \"/${token}/${setup.token}/${vu}\"}\n- sleep: 400ms",

@@ -812,6 +812,8 @@ TEST(LoadPlan, ASecretInAUrlIsShownAsWritten) {
   const auto& http = std::get<HttpStep>(step.verb);
   EXPECT_EQ(http.url.text(), "/a?key=hunter2");
   EXPECT_EQ(http.shown_url, "/a?key=${API_TOKEN}");
+  const auto events = plan_of(around("- sse: {get: \"/a?key=${API_TOKEN}\"}"), options).scenarios.at(0).flow.at(0);
+  EXPECT_EQ(events.name, "sse /a?key=${API_TOKEN}");
   EXPECT_EQ(step.name, "GET /a?key=${API_TOKEN}");
 }
 
