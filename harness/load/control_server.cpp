@@ -1,16 +1,10 @@
 #include "harness/load/control_server.h"
 
 #include <fmt/format.h>
-#include <simdjson.h>
 
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
@@ -31,8 +25,9 @@ using ErrorCode = boost::system::error_code;
 
 namespace {
 
-constexpr std::uint32_t kHeadBytes = 8u << 10, kBodyBytes = 16u << 10;
+constexpr std::uint32_t kHeadBytes = 8u << 10, kBodyBytes = kStatusChangeBytesMax;
 constexpr std::chrono::seconds kPatience{2};
+constexpr int kClientsMax = 16;
 constexpr std::chrono::milliseconds kPauseAfterError{100};
 
 using Request = http::request<http::string_body>;
@@ -47,34 +42,21 @@ std::string json_text(std::string_view text) {
   return out + '"';
 }
 
-}  // namespace
+/// One request of one client, which its handlers own together until the last has run.
+struct Client {
+  Client(tcp::socket socket, int& count_in) : stream(std::move(socket)), count(count_in) { ++count; }
+  ~Client() { --count; }
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
 
-Result<StatusChange> parse_status_change(std::string_view json) {
-  simdjson::dom::parser parser;
-  simdjson::dom::object object;
-  if (json.size() > kBodyBytes) return fail("the body is too long");
-  if (parser.parse(json.data(), json.size()).get(object) != simdjson::SUCCESS) {
-    return fail("a JSON object is wanted, as in {\"vus\": 20}");
-  }
-  simdjson::dom::object inner;
-  if (object["data"]["attributes"].get(inner) == simdjson::SUCCESS) object = inner;  // k6's document
-  StatusChange change;
-  for (const auto& [key, value] : object) {
-    std::uint64_t number = 0;
-    bool truth = false;
-    if (key == "vus") {
-      if (value.get(number) != simdjson::SUCCESS || number > limits::vus_max)
-        return fail(fmt::format("vus: a whole number of at most {} is wanted", limits::vus_max));
-      change.vus = static_cast<std::uint32_t>(number);
-    } else if (key == "paused" || key == "stopped") {
-      if (value.get(truth) != simdjson::SUCCESS) return fail(fmt::format("{}: true or false is wanted", key));
-      (key == "paused" ? change.paused : change.stopped) = truth;
-    } else if (key != "vus-max" && key != "status" && key != "running" && key != "tainted") {  // k6 sends them too
-      return fail("there is vus, paused and stopped to change");
-    }
-  }
-  return change;
-}
+  beast::tcp_stream stream;
+  int& count;
+  beast::flat_buffer buffer{kHeadBytes + kBodyBytes};
+  http::request_parser<http::string_body> parser;
+  Response response;
+};
+
+}  // namespace
 
 struct ControlServer::State {
   State(RunControl& control_in, std::uint32_t vus_max_in, std::function<std::uint32_t()> vus_now_in)
@@ -83,11 +65,15 @@ struct ControlServer::State {
   RunControl& control;
   const std::uint32_t vus_max;
   const std::function<std::uint32_t()> vus_now;
+  int clients = 0;  // before io, whose handlers count down when they end with it
   asio::io_context io{1};
   tcp::acceptor acceptor{io};
   std::thread thread;
 
-  asio::awaitable<void> accept();
+  asio::steady_timer pause{io};
+
+  void accept();
+  void serve(tcp::socket socket);
   Response answer(const Request& request);
   std::string status() const;
 };
@@ -132,29 +118,34 @@ Response ControlServer::State::answer(const Request& request) {
   return response;
 }
 
-asio::awaitable<void> ControlServer::State::accept() {
-  for (;;) {
-    ErrorCode error;
-    auto into_error = asio::redirect_error(asio::use_awaitable, error);
-    tcp::socket socket = co_await acceptor.async_accept(into_error);
-    if (error == asio::error::operation_aborted) co_return;
+void ControlServer::State::accept() {
+  acceptor.async_accept([this](const ErrorCode& error, tcp::socket socket) {
+    if (error == asio::error::operation_aborted) return;
     if (error) {  // out of descriptors, or a client that has gone: not for ever
-      asio::steady_timer pause(io, kPauseAfterError);
-      co_await pause.async_wait(into_error);
-      continue;
+      pause.expires_after(kPauseAfterError);
+      pause.async_wait([this](const ErrorCode& stopped) {
+        if (!stopped) accept();
+      });
+      return;
     }
-    beast::tcp_stream stream(std::move(socket));
-    beast::flat_buffer buffer(kHeadBytes + kBodyBytes);
-    http::request_parser<http::string_body> parser;
-    parser.header_limit(kHeadBytes);
-    parser.body_limit(kBodyBytes);
-    stream.expires_after(kPatience);
-    co_await http::async_read(stream, buffer, parser, into_error);
-    if (error) continue;
-    Response response = answer(parser.get());
-    co_await http::async_write(stream, response, into_error);
-    stream.socket().shutdown(tcp::socket::shutdown_both, error);
-  }
+    if (clients < kClientsMax) serve(std::move(socket));
+    accept();
+  });
+}
+
+void ControlServer::State::serve(tcp::socket socket) {
+  auto client = std::make_shared<Client>(std::move(socket), clients);
+  client->parser.header_limit(kHeadBytes);
+  client->parser.body_limit(kBodyBytes);
+  client->stream.expires_after(kPatience);
+  http::async_read(client->stream, client->buffer, client->parser, [this, client](const ErrorCode& error, std::size_t) {
+    if (error) return;
+    client->response = answer(client->parser.get());
+    http::async_write(client->stream, client->response, [client](ErrorCode, std::size_t) {
+      ErrorCode ignored;
+      client->stream.socket().shutdown(tcp::socket::shutdown_both, ignored);
+    });
+  });
 }
 
 ControlServer::ControlServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -187,7 +178,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& a
   if (!error) state->acceptor.bind(endpoint, error);
   if (!error) state->acceptor.listen(16, error);
   if (error) return fail(fmt::format("cannot listen on {} to control the run: {}", address, error.message()));
-  asio::co_spawn(state->io, state->accept(), asio::detached);
+  state->accept();
   State* const raw = state.get();
   state->thread = std::thread([raw] {
     sigset_t all;

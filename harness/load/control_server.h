@@ -4,8 +4,8 @@
 //     PATCH /v1/status {"vus": 20, "paused": false}      changes what it names; "stopped": true ends the run gracefully
 //
 // k6's documents ({"data": {"attributes": {...}}}) are taken and given as well, so that its tools work. An own thread;
-// requests are small and answered one at a time. Whoever reaches the address may steer the run, so it is a loopback one
-// unless the caller asks otherwise. What a client does wrong is answered with 4xx and a sentence.
+// requests are small, one a connection, from few clients at a time. Whoever reaches the address may steer the run, so
+// it is a loopback one unless the caller asks otherwise. What a client does wrong is answered with 4xx and a sentence.
 #pragma once
 
 #include <cstdint>
@@ -17,16 +17,9 @@
 
 #include "harness/base/result.h"
 #include "harness/load/run.h"
+#include "harness/load/status_change.h"
 
 namespace sluice {
-
-struct StatusChange {
-  std::optional<std::uint32_t> vus;
-  std::optional<bool> paused, stopped;
-};
-
-/// Of a PATCH's body. Fails on what is not JSON, on members that do not exist and on values that do not fit.
-Result<StatusChange> parse_status_change(std::string_view json);
 
 class ControlServer {
  public:

@@ -15,6 +15,8 @@ template <class... Case>
 struct Cases : Case... {
   using Case::operator()...;
 };
+template <class... Case>
+Cases(Case...) -> Cases<Case...>;
 
 /// When, within a stage of this length from `from` to `to` VUs, the line crosses `count`.
 Nanoseconds crossing(Nanoseconds length, std::uint32_t from, std::uint32_t to, std::uint32_t count) {

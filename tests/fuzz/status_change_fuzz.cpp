@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "harness/base/limits.h"
-#include "harness/load/control_server.h"
+#include "harness/load/status_change.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto change = sluice::parse_status_change({reinterpret_cast<const char*>(data), size});
