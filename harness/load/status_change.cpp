@@ -11,7 +11,7 @@ Result<StatusChange> parse_status_change(std::string_view json) {
   simdjson::dom::parser parser;
   simdjson::dom::object object;
   if (json.size() > kStatusChangeBytesMax) return fail("the body is too long");
-  if (parser.parse(json.data(), json.size()).get(object) != simdjson::SUCCESS) {
+  if (json.empty() || parser.parse(json.data(), json.size()).get(object) != simdjson::SUCCESS) {
     return fail("a JSON object is wanted, as in {\"vus\": 20}");
   }
   simdjson::dom::object inner;

@@ -141,6 +141,7 @@ JsonFinder::JsonFinder() = default;
 JsonFinder::~JsonFinder() = default;
 
 OwnValue JsonFinder::find(std::string_view json, const JsonPath& path) {
+  if (json.empty()) return {};  // simdjson would copy from a null pointer
   if (state_ == nullptr) state_ = std::make_unique<State>();
   simdjson::dom::element root;
   if (state_->parser.parse(json.data(), json.size(), true).get(root)) return {};
