@@ -637,7 +637,8 @@ TEST(SlowNetwork, LatencyDelaysTheRequestAndTheAnswerAndNotTheirOrder) {
   EXPECT_GE(now() - began, Nanoseconds(120ms).count()) << "connecting is a round trip, and so is the request";
   EXPECT_GE(first.ended_at - first.send_began_at, Nanoseconds(60ms).count());
   EXPECT_GE(first.connected_at - first.looked_up_at, Nanoseconds(60ms).count());
-  EXPECT_GE(first.first_byte_at - first.sent_at, Nanoseconds(60ms).count());
+  // sent_at is looked at a little after the request has left.
+  EXPECT_GE(first.first_byte_at - first.sent_at, Nanoseconds(59ms).count());
   const std::vector<Instant> order{first.looked_up_at,  first.connected_at,  first.send_began_at, first.sent_at,
                                    first.first_byte_at, first.first_body_at, first.ended_at};
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end())) << testing::PrintToString(order);
@@ -650,14 +651,14 @@ TEST(SlowNetwork, LatencyLeavesTheGapsOfAStreamAsTheyAre) {
   ScriptedServer server({{await_request(), send(stream_head() + chunk(kRole)), send(chunk(kA)), send(chunk(kB), 60ms),
                           send(chunk(kStop + kUsage + kDone) + chunk(""))}});
   NetworkShape shape;
-  shape.latency = 100ms;  // more than the gap
+  shape.latency = 250ms;  // more than the gap
   Client client(server.url(), true, shape);
   const RequestRecord r = client.stream(5s);
   ASSERT_EQ(r.outcome, Outcome::ok) << r.error;
   ASSERT_EQ(r.content.size(), 2u);
-  EXPECT_GE(r.content[0].received_at - r.started_at, Nanoseconds(400ms).count());
+  EXPECT_GE(r.content[0].received_at - r.started_at, Nanoseconds(1000ms).count());
   EXPECT_GE(r.content[1].received_at - r.content[0].received_at, Nanoseconds(50ms).count());
-  EXPECT_LT(r.content[1].received_at - r.content[0].received_at, Nanoseconds(100ms).count());
+  EXPECT_LT(r.content[1].received_at - r.content[0].received_at, Nanoseconds(250ms).count());
   for (const ContentEvent& event : r.content) EXPECT_GE(event.seen_at, event.received_at);
 }
 
