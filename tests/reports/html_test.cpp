@@ -145,7 +145,7 @@ TEST(Html, TextOfARunIsNeverMarkup) {
 TEST(Html, SaysTheVerdictInWordsAndPutsServiceLevelsFirst) {
   const std::string failed = to_html(sample_summary());
   EXPECT_THAT(failed, HasSubstr("✗ Failed"));
-  EXPECT_THAT(failed, HasSubstr("2 of 7 thresholds failed; 1 inconclusive."));
+  EXPECT_THAT(failed, HasSubstr("5 of 12 thresholds failed; 1 inconclusive."));
   EXPECT_LT(failed.find("Service levels"), failed.find("Key figures"));
   EXPECT_LT(failed.find("Key figures"), failed.find("id=\"chart-latency\""));
   EXPECT_LT(failed.find("id=\"chart-latency\""), failed.find("<h2 id=\"metrics\""));
