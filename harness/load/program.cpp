@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "harness/base/letters.h"
 #include "harness/load/http_body.h"
 #include "harness/net/websocket_frames.h"
 
@@ -34,12 +35,6 @@ void append_json_string(std::string_view text, std::string& out) {
   out += '"';
 }
 
-bool same_name(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
-}
-
 bool is_absolute(std::string_view url) {
   return url.starts_with("http://") || url.starts_with("https://") || url.starts_with("ws://") ||
          url.starts_with("wss://");
@@ -67,7 +62,7 @@ class HeadWriter {
   bool has(std::string_view name) const {
     std::string_view rest = std::string_view(out_).substr(headers_from_);
     while (!rest.empty()) {
-      if (same_name(rest.substr(0, rest.find(':')), name)) return true;
+      if (same_letters(rest.substr(0, rest.find(':')), name)) return true;
       rest.remove_prefix(rest.find('\n') + 1);
     }
     return false;

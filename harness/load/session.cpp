@@ -12,18 +12,11 @@
 
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
+#include "harness/base/mix.h"
 #include "harness/load/data_rows.h"
 
 namespace sluice {
 namespace {
-
-/// splitmix64's finisher: a well mixed function of its argument.
-std::uint64_t mix(std::uint64_t x) {
-  x += 0x9E3779B97F4A7C15ULL;
-  x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9ULL;
-  x = (x ^ (x >> 27U)) * 0x94D049BB133111EBULL;
-  return x ^ (x >> 31U);
-}
 
 constexpr std::uint64_t kDrawStream = 1ULL << 32U;  // apart from those of the data sets
 constexpr std::uint64_t kRoundsWithoutWait = 64;    // of a repeat, after which others have their turn

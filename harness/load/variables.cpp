@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "harness/base/letters.h"
 #include "harness/base/limits.h"
 
 namespace sluice {
@@ -11,11 +12,6 @@ template <class List>
 auto* find_in(List& list, std::string_view name) {
   const auto found = std::find_if(list.begin(), list.end(), [name](const auto& entry) { return entry.first == name; });
   return found == list.end() ? nullptr : &found->second;
-}
-
-bool same_letters(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 OwnValue text_or_nothing(std::optional<std::string_view> text) {

@@ -8,6 +8,7 @@
 #include "harness/base/check.h"
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
+#include "harness/base/mix.h"
 #include "harness/net/websocket_frames.h"
 
 namespace sluice {
@@ -21,13 +22,6 @@ constexpr Nanoseconds kCloseTime = std::chrono::seconds(1);
 
 constexpr std::size_t kPongsUnsentMax = std::size_t{64} << 10;
 constexpr std::uint16_t kNormal = 1000, kProtocolError = 1002;
-
-std::uint64_t mix(std::uint64_t& state) {  // splitmix64
-  std::uint64_t x = state += 0x9E3779B97F4A7C15ULL;
-  x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9ULL;
-  x = (x ^ (x >> 27U)) * 0x94D049BB133111EBULL;
-  return x ^ (x >> 31U);
-}
 
 std::string close_payload(std::uint16_t code) {
   return {static_cast<char>(code >> 8U), static_cast<char>(code & 0xFFU)};
@@ -55,9 +49,14 @@ struct WebSocketSession::State {
 
   void begin(WebSocketRequest wanted, RequestRecord& into, WebSocketRecord& into_session);
   void send(WsOpcode opcode, std::string_view payload) {
-    append_frame(opcode, payload, static_cast<std::uint32_t>(mix(random)), out);
+    append_frame(opcode, payload, static_cast<std::uint32_t>(draw()), out);
   }
   void give_up(Wake wake);
+  std::uint64_t draw() {
+    const std::uint64_t number = mix(random);
+    random += kMixStep;
+    return number;
+  }
   void fail(Outcome outcome, std::string text) {
     broken = outcome;
     why = std::move(text);
@@ -82,8 +81,8 @@ void WebSocketSession::State::begin(WebSocketRequest wanted, RequestRecord& into
   random = wanted.random;
   pinged_at = kNever;
   deadline = into.started_at + wanted.timeout.count();
-  const std::uint64_t first = mix(random);
-  key = websocket_key(first, mix(random));
+  const std::uint64_t first = draw();
+  key = websocket_key(first, draw());
   out.assign(wanted.upgrade);
   if (const std::size_t at = out.find(kWebSocketKeyPlace); at != std::string::npos) out.replace(at, key.size(), key);
   unsent_from = 0;

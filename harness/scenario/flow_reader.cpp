@@ -6,6 +6,7 @@
 #include <array>
 
 #include "harness/base/duration.h"
+#include "harness/base/letters.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 
+#include "harness/base/letters.h"
 #include "harness/base/limits.h"
 
 namespace sluice {

@@ -14,6 +14,7 @@
 
 #include "harness/base/cores.h"
 #include "harness/base/duration.h"
+#include "harness/base/letters.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
 #include "harness/scenario/data_reader.h"

@@ -10,6 +10,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/duration.h"
+#include "harness/base/letters.h"
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
 
@@ -472,13 +473,6 @@ static bool is_header_name(std::string_view text) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
   });
-}
-
-bool same_letters(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
-           const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-           return lower(x) == lower(y);
-         });
 }
 
 std::optional<Nanoseconds> ScalarReader::positive_duration(const YamlMember* member) {

@@ -109,7 +109,6 @@ std::vector<std::pair<std::string, Template>> read_headers(const YamlMember& mem
 
 std::string json_quoted(std::string_view text);
 bool is_word(std::string_view text);                          // 1 to 64 letters, digits, _ and -
-bool same_letters(std::string_view a, std::string_view b);    // but for their case
 inline constexpr std::uint64_t kWholeMax = (1ull << 53) - 1;  // what JSON readers hold exactly
 
 }  // namespace sluice

@@ -3,6 +3,8 @@
 #include <array>
 #include <string_view>
 
+#include "harness/base/mix.h"
+
 namespace sluice {
 namespace {
 
@@ -25,10 +27,9 @@ class Random {
  public:
   explicit Random(std::uint64_t seed) : state_(seed) {}
   std::uint64_t operator()() {
-    std::uint64_t x = state_ += 0x9E3779B97F4A7C15ULL;
-    x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9ULL;
-    x = (x ^ (x >> 27U)) * 0x94D049BB133111EBULL;
-    return x ^ (x >> 31U);
+    const std::uint64_t number = mix(state_);
+    state_ += kMixStep;
+    return number;
   }
 
  private:
