@@ -5,6 +5,7 @@
 #include "harness/base/limits.h"
 #include "harness/load/data_rows.h"
 #include "harness/load/schedule.h"
+#include "harness/scenario/timeline.h"
 
 namespace sluice {
 namespace {

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "harness/base/limits.h"
+#include "harness/scenario/timeline.h"
 
 namespace sluice {
 namespace {
@@ -114,34 +115,6 @@ std::uint32_t planned_vus(const LoadShape& shape, Nanoseconds offset) {
     count = stage.target;
   }
   return 0;
-}
-
-std::uint32_t most_vus(const LoadShape& shape) {
-  return std::visit(
-      Cases{[](const RampingVus& ramping) {
-              std::uint32_t most = ramping.start_vus;
-              for (const Stage& stage : ramping.stages) most = std::max(most, stage.target);
-              return most;
-            },
-            [](const ExternallyControlled& controlled) { return controlled.max_vus; },
-            [](const ArrivalRate& rate) { return rate.max_vus; }, [](const FindMax& search) { return search.max_vus; },
-            [](const auto& fixed) { return fixed.vus; }},
-      shape);
-}
-
-Nanoseconds planned_duration(const LoadShape& shape) {
-  const auto sum = [](const auto& stages) {
-    Nanoseconds total{};
-    for (const auto& stage : stages) total += stage.duration;
-    return total;
-  };
-  return std::visit(Cases{[](const ConstantVus& constant) { return constant.duration; },
-                          [](const ExternallyControlled& controlled) { return controlled.duration; },
-                          [](const PerVuIterations& own) { return own.max_duration; },
-                          [](const FindMax& search) { return search.trial; },
-                          [](const SharedIterations& shared) { return shared.max_duration; },
-                          [&](const auto& staged) { return sum(staged.stages); }},
-                    shape);
 }
 
 }  // namespace sluice

@@ -26,10 +26,4 @@ std::vector<ActiveInterval> active_intervals(const LoadShape& shape, Nanoseconds
 /// How many VUs a closed shape asks for at an offset; 0 from its end on.
 std::uint32_t planned_vus(const LoadShape& shape, Nanoseconds offset);
 
-/// The most VUs at one time; of an open model 0: whatever there is room for.
-std::uint32_t most_vus(const LoadShape& shape);
-
-/// Until the last new iteration, graceful stop not included; 0: until it is stopped from outside.
-Nanoseconds planned_duration(const LoadShape& shape);
-
 }  // namespace sluice

@@ -155,7 +155,7 @@ class LayoutBuilder {
       timeline.starts_at = scenario.start_time - origin;
       const Nanoseconds counted = measured_from(plan, scenario);
       timeline.counts_from = counted.count() == 0 ? Nanoseconds::min() : counted - origin;
-      const Nanoseconds length = longest_load(scenario.shape);
+      const Nanoseconds length = planned_duration(scenario.shape);
       if (length.count() > 0) timeline.load_ends = timeline.starts_at + length;
       Nanoseconds end = timeline.starts_at;
       for (const Nanoseconds stage : stage_lengths(scenario.shape)) timeline.stage_ends.push_back(end += stage);

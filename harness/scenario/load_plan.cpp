@@ -41,26 +41,6 @@ std::string base64(std::string_view bytes) {
   return out;
 }
 
-/// The most at one time; 0 where the plan does not say.
-std::uint32_t vus_of(const LoadShape& shape) {
-  if (const auto* ramping = std::get_if<RampingVus>(&shape)) {
-    std::uint32_t peak = ramping->start_vus;
-    for (const auto& stage : ramping->stages) peak = std::max(peak, stage.target);
-    return peak;
-  }
-  if (const auto* rate = std::get_if<ArrivalRate>(&shape)) return rate->max_vus;
-  if (const auto* controlled = std::get_if<ExternallyControlled>(&shape)) return controlled->max_vus;
-  if (const auto* search = std::get_if<FindMax>(&shape)) {
-    return search->of == FindMax::Of::vus ? static_cast<std::uint32_t>(search->max) : search->max_vus;
-  }
-  return std::visit(
-      [](const auto& fixed) -> std::uint32_t {
-        if constexpr (requires { fixed.vus; }) return fixed.vus;
-        return 0;
-      },
-      shape);
-}
-
 class Reader {
  public:
   Reader(const std::string& file, const LoadOptions& options) : file_(file), options_(options), problems_(file) {}
@@ -253,7 +233,7 @@ class Reader {
     }
     int controlled = 0, searches = 0;
     for (const auto& scenario : plan_.scenarios) {
-      vus += vus_of(scenario.shape);
+      vus += most_vus(scenario.shape);
       if (std::holds_alternative<ExternallyControlled>(scenario.shape) && ++controlled > 1)
         problems_.add(scenario.place, "executor: one scenario of a file can be externally-controlled");
       if (std::holds_alternative<FindMax>(scenario.shape) && ++searches > 1)
@@ -289,7 +269,7 @@ class Reader {
   /// Warm-ups must leave something of each scenario read so far.
   void check_warmup(Place place) {
     for (const auto& scenario : plan_.scenarios) {
-      const Nanoseconds length = longest_load(scenario.shape);
+      const Nanoseconds length = planned_duration(scenario.shape);
       const Nanoseconds from = measured_from(plan_, scenario);
       if (length.count() == 0 || from < scenario.start_time + length) continue;
       return problems_.add(

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -22,8 +23,30 @@ inline std::vector<Nanoseconds> stage_lengths(const LoadShape& shape) {
   return lengths;
 }
 
-/// At most so long iterations of a scenario begin; 0: nothing says.
-inline Nanoseconds longest_load(const LoadShape& shape) {
+/// The most VUs at one time; of an open model without max_vus 0: whatever there is room for.
+inline std::uint32_t most_vus(const LoadShape& shape) {
+  if (const auto* ramping = std::get_if<RampingVus>(&shape)) {
+    std::uint32_t most = ramping->start_vus;
+    for (const Stage& stage : ramping->stages) most = std::max(most, stage.target);
+    return most;
+  }
+  if (const auto* search = std::get_if<FindMax>(&shape); search != nullptr && search->of == FindMax::Of::vus) {
+    return static_cast<std::uint32_t>(search->max);
+  }
+  return std::visit(
+      [](const auto& kind) -> std::uint32_t {
+        if constexpr (requires { kind.max_vus; })
+          return kind.max_vus;
+        else if constexpr (requires { kind.vus; })
+          return kind.vus;
+        else
+          return 0;
+      },
+      shape);
+}
+
+/// Until the last new iteration, graceful stop not included; 0: until it is stopped from outside.
+inline Nanoseconds planned_duration(const LoadShape& shape) {
   return std::visit(
       [](const auto& kind) {
         Nanoseconds sum{};
@@ -58,7 +81,7 @@ inline Nanoseconds measured_from(const Plan& plan) {
 inline Nanoseconds load_end(const Plan& plan) {
   Nanoseconds end{};
   for (const ScenarioPlan& scenario : plan.scenarios) {
-    const Nanoseconds length = longest_load(scenario.shape);
+    const Nanoseconds length = planned_duration(scenario.shape);
     if (length.count() == 0) return {};
     end = std::max(end, scenario.start_time + length);
   }

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/scenario/timeline.h"
+
 namespace sluice {
 namespace {
 
