@@ -35,16 +35,17 @@ bool is_drawn(const ArrivalRate& rate) {
 Arrivals::Arrivals(const ArrivalRate& rate, std::uint64_t seed)
     : rate_(rate), random_(seed), from_micro_(rate.start_micro) {}
 
+double Arrivals::draw_unit() { return (static_cast<double>(random_() >> 11U) + 0.5) * 0x1p-53; }
+
 /// Marsaglia and Tsang, "A simple method for generating gamma variables" (2000); mean 1.
 double Arrivals::draw_gap() {
-  const auto uniform = [this] { return (static_cast<double>(random_() >> 11U) + 0.5) * 0x1p-53; };  // in (0, 1)
   const double shape = rate_.burstiness;
-  if (rate_.executor == ArrivalRate::Executor::poisson || shape == 1) return -std::log(uniform());
-  const double boost = shape < 1 ? std::pow(uniform(), 1 / shape) : 1;
+  if (rate_.executor == ArrivalRate::Executor::poisson || shape == 1) return -std::log(draw_unit());
+  const double boost = shape < 1 ? std::pow(draw_unit(), 1 / shape) : 1;
   const double d = (shape < 1 ? shape + 1 : shape) - 1.0 / 3, c = 1 / std::sqrt(9 * d);
   for (;;) {
     const double x = draw_normal(), v = std::pow(1 + c * x, 3);
-    if (v > 0 && std::log(uniform()) < 0.5 * x * x + d - d * v + d * std::log(v)) return d * v * boost / shape;
+    if (v > 0 && std::log(draw_unit()) < 0.5 * x * x + d - d * v + d * std::log(v)) return d * v * boost / shape;
   }
 }
 
@@ -54,8 +55,7 @@ double Arrivals::draw_normal() {
     spare_normal_.reset();
     return normal;
   }
-  const auto uniform = [this] { return (static_cast<double>(random_() >> 11U) + 0.5) * 0x1p-53; };
-  const double radius = std::sqrt(-2 * std::log(uniform())), angle = 2 * std::numbers::pi * uniform();
+  const double radius = std::sqrt(-2 * std::log(draw_unit())), angle = 2 * std::numbers::pi * draw_unit();
   spare_normal_ = radius * std::sin(angle);
   return radius * std::cos(angle);
 }

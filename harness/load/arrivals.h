@@ -27,6 +27,7 @@ class Arrivals {
 
  private:
   __extension__ using Wide = __int128;
+  double draw_unit();  // in (0, 1)
   double draw_gap();
   double draw_normal();
 

@@ -13,7 +13,7 @@
 #include <thread>
 #include <utility>
 
-#include "harness/base/limits.h"
+#include "harness/output/text_pieces.h"
 
 namespace sluice {
 
@@ -32,15 +32,6 @@ constexpr std::chrono::milliseconds kPauseAfterError{100};
 
 using Request = http::request<http::string_body>;
 using Response = http::response<http::string_body>;
-
-std::string json_text(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-  }
-  return out + '"';
-}
 
 /// One request of one client, which its handlers own together until the last has run.
 struct Client {
@@ -94,7 +85,9 @@ Response ControlServer::State::answer(const Request& request) {
   response.set(http::field::content_type, "application/json");
   const auto refuse = [&](http::status status, std::string_view why) {
     response.result(status);
-    response.body() = "{\"error\":" + json_text(why) + "}\n";
+    response.body() = "{\"error\":";
+    samples::append_json_string(why, response.body());
+    response.body() += "}\n";
   };
   if (request.target() != "/v1/status") {
     refuse(http::status::not_found, "there is /v1/status");
