@@ -165,6 +165,14 @@ std::string format_load(const SearchResult& search, double load) {
   return fmt::format("{:.6g} {}", load, load == 1 && search.unit == "VUs" ? "VU" : search.unit);
 }
 
+std::string search_verdict(const SearchResult& search) {
+  if (!search.best) return "held every threshold";
+  const bool any_failed =
+      std::any_of(search.trials.begin(), search.trials.end(), [](const SearchTrial& trial) { return !trial.held; });
+  if (!any_failed) return "held, and nothing above it was allowed to be tried";
+  return fmt::format("is the highest load that held, to within {:g} %", search.precision * 100);
+}
+
 std::vector<SearchTrial> by_load(const SearchResult& search) {
   std::vector<SearchTrial> trials = search.trials;
   std::sort(trials.begin(), trials.end(), [](const SearchTrial& a, const SearchTrial& b) { return a.load < b.load; });

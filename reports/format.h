@@ -51,6 +51,8 @@ std::string engine_name(const EngineResult& engine);
 
 /// "180 iterations/s", "12 VUs".
 std::string format_load(const SearchResult& search, double load);
+/// What is to be said of its best load, or of there being none, after it.
+std::string search_verdict(const SearchResult& search);
 /// The trials of a search, the lowest load first.
 std::vector<SearchTrial> by_load(const SearchResult& search);
 

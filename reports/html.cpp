@@ -626,12 +626,9 @@ std::string search(const Summary& summary) {
   const SearchResult& search = *summary.search;
   const std::vector<SearchTrial> trials = by_load(search);
   std::string out = "<section aria-labelledby=\"search\">\n<h2 id=\"search\">The search</h2>\n";
-  out +=
-      search.best
-          ? fmt::format(
-                "<p><strong>{}</strong> is the highest load of “{}” that held every threshold, to within {:g} %.</p>\n",
-                escaped(format_load(search, *search.best)), escaped(search.scenario), search.precision * 100)
-          : fmt::format("<p>No load of “{}” held every threshold.</p>\n", escaped(search.scenario));
+  out += fmt::format("<p><strong>{}</strong> of “{}” {}.</p>\n",
+                     search.best ? escaped(format_load(search, *search.best)) : "No load", escaped(search.scenario),
+                     escaped(search_verdict(search)));
   double load_max = 0, time_max = 0;
   for (const SearchTrial& trial : trials) {
     load_max = std::max(load_max, trial.load);

@@ -305,18 +305,17 @@ void print_search(Page& page, const Summary& summary) {
   page.put("    ");
   if (search.best) {
     page.put(format_load(search, *search.best), Ink::good);
-    page.put(fmt::format(" is the highest load that held, to within {:g} %", search.precision * 100));
   } else {
-    page.put("no load held", Ink::bad);
+    page.put("no load", Ink::bad);
   }
-  page.line();
+  page.put(" " + search_verdict(search)).line();
   for (const SearchTrial& trial : by_load(search)) {
     page.put("    ").put(trial.held ? "✓" : "✗", trial.held ? Ink::good : Ink::bad);
-    page.put(" " + padded(format_load(search, trial.load), 22), Ink::bold);
-    page.put(fmt::format("{:>10.4g} iterations/s", trial.iterations_per_s));
+    page.put(" " + padded(format_load(search, trial.load), 19), Ink::bold);
+    page.put(fmt::format("{:>6.4g}/s", trial.iterations_per_s));
     if (trial.duration_p95_ms) page.put("  p(95)=" + format_value(*trial.duration_p95_ms, "ms"));
     if (trial.ttft_p95_ms) page.put("  ttft p(95)=" + format_value(*trial.ttft_p95_ms, "ms"));
-    if (!trial.reason.empty()) page.put("  " + trial.reason, Ink::faint);
+    if (!trial.reason.empty()) page.line().put("      " + trial.reason, Ink::faint);
     page.line();
   }
 }

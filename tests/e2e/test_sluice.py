@@ -230,7 +230,7 @@ thresholds:
         self.assertEqual(search["unit"], "iterations/s")
         self.assertGreaterEqual(search["best"], 4)
         self.assertGreater(len(search["trials"]), 1)
-        self.assertIn("is the highest load that held", output)
+        self.assertIn("held, and nothing above it was allowed to be tried", output)
         self.assertIn('id="search"', (self.out / "report.html").read_text())
 
     def check_engine(self, summary, output):
