@@ -1,11 +1,6 @@
 // The executors end to end, over a real socket: who begins which iteration, and when.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,6 +13,7 @@
 
 #include "harness/load/run.h"
 #include "tests/support/scripted_server.h"
+#include "tests/support/timed_server.h"
 
 namespace sluice {
 namespace {
@@ -291,64 +287,6 @@ TEST(ExternallyControlled, EndsByItselfAfterItsDuration) {
   EXPECT_EQ(result.facts.end, RunEnd::completed);
 }
 
-/// Answers everybody at once, but stands still for a while after the first request, once.
-class FreezingServer {
- public:
-  FreezingServer(Nanoseconds after, Nanoseconds length) : after_(after), length_(length) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in self{};
-    self.sin_family = AF_INET;
-    self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof self;
-    if (::bind(listener_, reinterpret_cast<sockaddr*>(&self), size) != 0 || ::listen(listener_, 4096) != 0 ||
-        ::getsockname(listener_, reinterpret_cast<sockaddr*>(&self), &size) != 0)
-      throw std::runtime_error("no socket");
-    port_ = ntohs(self.sin_port);
-    thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
-  }
-  ~FreezingServer() {
-    thread_.request_stop();
-    thread_.join();
-    ::close(listener_);
-  }
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
-
- private:
-  void serve(const std::stop_token& stop) {
-    const std::string reply = answer("ok");
-    std::vector<pollfd> sockets{{listener_, POLLIN, 0}};
-    std::array<char, 4096> buffer{};
-    Instant first = kNever;
-    bool frozen = false;
-    while (!stop.stop_requested()) {
-      ::poll(sockets.data(), sockets.size(), 10);
-      if (first != kNever && !frozen && now() >= first + after_.count()) {
-        frozen = true;
-        std::this_thread::sleep_for(length_);  // the subject of the test, not a wait for something
-      }
-      for (std::size_t i = 0; i < sockets.size(); ++i) {
-        if (sockets[i].revents == 0) continue;
-        if (i == 0) {
-          sockets.push_back({::accept(listener_, nullptr, nullptr), POLLIN, 0});
-        } else if (::recv(sockets[i].fd, buffer.data(), buffer.size(), 0) <= 0) {
-          ::close(sockets[i].fd);
-          sockets[i].fd = -1;
-        } else {
-          if (first == kNever) first = now();
-          ::send(sockets[i].fd, reply.data(), reply.size(), MSG_NOSIGNAL);
-        }
-      }
-    }
-    for (const pollfd& one : sockets)
-      if (one.fd != listener_ && one.fd >= 0) ::close(one.fd);
-  }
-
-  const Nanoseconds after_, length_;
-  int listener_ = -1;
-  std::uint16_t port_ = 0;
-  std::jthread thread_;
-};
-
 // The experiment that coordinated omission is known by: the server stands still once, for a tenth of the run. One in a
 // hundred requests then waits for more than nine tenths of that, whatever the client's connections.
 TEST(ArrivalRate, AServerThatStandsStillOnceShowsInTheTimesFromTheSchedule) {
@@ -356,7 +294,7 @@ TEST(ArrivalRate, AServerThatStandsStillOnceShowsInTheTimesFromTheSchedule) {
   constexpr std::uint64_t kRate = 250 * kOne;
   constexpr Nanoseconds kFreeze = 300ms;
   for (const bool few : {false, true}) {
-    FreezingServer server(1s, kFreeze);
+    TimedServer server({.freeze_after = 1s, .freeze = kFreeze});
     Plan plan = plan_of(server.url(), ConstantVus{}, "/");
     const ScenarioPlan pattern = plan.scenarios[0];
     plan.scenarios.clear();
