@@ -89,8 +89,8 @@ struct EngineOptions {
   std::vector<TokenId> end_tokens;  // the model's
   std::chrono::nanoseconds stall_limit =
       std::chrono::seconds(20);  // no progress for so long with work at hand: not ready
-  // How long a step with decodes in it may last, by the executor's own measure; 0: as long as it takes. Bounds the
-  // prompt rows that ride along, and so how much a long prompt delays everybody's next token.
+  // How long a step of one decode with prompts may last, by the executor's own measure; 0: as long as it takes. Bounds
+  // the prompt rows that ride along, and so how much a long prompt delays everybody's next token.
   std::chrono::nanoseconds step_limit{0};
   std::function<void()> flush;  // after the chunks of one step have gone to their sinks; engine thread
   /// Once, when the executor has failed, with its sentence; after flush() has been called for the requests that this

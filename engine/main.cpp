@@ -295,14 +295,14 @@ Result<ServedModel> load(const Options& options, Server& server, const Log& log,
                       : make_computing(options, folder, *config, log);
   if (!executor) return executor.error();
   // Prompts ride along with decodes while the step is still about bound by reading the weights: there their tokens cost
-  // least, and nobody's next token waits long. Twice the time of a step of one row, and a little.
+  // least, and nobody's next token waits long. Thrice the time of a step of one row: at less, prompts wait for room.
   const ExecutorInfo& measured = (*executor)->info();
   if (options.step_ms != 0 && measured.step_row_ns <= 0)
     log(Level::warn, fmt::format("--step-ms {} means nothing to backend {}: the time of its steps is not measured",
                                  options.step_ms, measured.backend));
   engine_options.step_limit = options.step_ms != 0
                                   ? std::chrono::nanoseconds(std::chrono::milliseconds(options.step_ms))
-                                  : std::chrono::nanoseconds(static_cast<std::int64_t>(2.25 * measured.step_base_ns));
+                                  : std::chrono::nanoseconds(static_cast<std::int64_t>(3 * measured.step_base_ns));
   into.engine = std::make_unique<Engine>(std::move(*executor), *into.tokenizer, std::move(engine_options));
 
   const ExecutorInfo& info = into.engine->info();
@@ -424,9 +424,8 @@ int main(int argc, char** argv) {
   app.add_option("--context", options.context, "tokens of one sequence; 0: the model's")->check(CLI::Range(0, 1 << 24));
   app.add_option("--rows", options.rows, "tokens of one step; 0: the backend's default")->check(CLI::Range(0, 65535));
   app.add_option("--step-ms", options.step_ms,
-                 "how long a step with decodes may take: prompts ride along in chunks that keep to it; 0: about twice "
-                 "a step of one "
-                 "token, as measured at load")
+                 "how long a step of one decode with prompts may take: as many prompt tokens ride along with any decodes; "
+                 "0: three times a step of one token, as measured at load")
       ->check(CLI::Range(0, 60000))
       ->capture_default_str();
   app.add_option("--shape", options.shape,

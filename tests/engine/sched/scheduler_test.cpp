@@ -105,31 +105,32 @@ TEST(Scheduler, BoundsThePromptRowsThatRideAlongWithDecodesByTheStepsTime) {
   struct Case {
     const char* name;
     double limit, base, row;
-    std::size_t expected;  // rows of the prompt in a step with one decode
+    std::size_t expected;  // rows of the prompt in a step with two decodes
   };
   for (const auto& [name, limit, base, row, expected] : {
-           Case{"no limit", 0, 1e6, 1e3, 959},
-           {"not measured", 5e6, 0, 0, 959},
-           {"room for 300 rows: 299 beside the decode, in whole blocks", 1.3e6, 1e6, 1e3, 256},
-           {"room for 321 rows", 1.321e6, 1e6, 1e3, 320},
+           Case{"no limit", 0, 1e6, 1e3, 958},
+           {"not measured", 5e6, 0, 0, 958},
+           {"room for 300 rows, in whole blocks", 1.3e6, 1e6, 1e3, 256},
+           {"room for 320 rows, whatever decodes beside them", 1.3201e6, 1e6, 1e3, 320},
            {"room for 10 rows: a block all the same", 1.01e6, 1e6, 1e3, 64},
            {"the step alone is over the limit", 0.5e6, 1e6, 1e3, 64},
-           {"more than the step takes", 1e9, 1e6, 1e3, 959},
+           {"more than the step takes", 1e9, 1e6, 1e3, 958},
        }) {
     SchedulerLimits limits{.blocks = 64, .slots_max = 4, .rows_max = 960, .context_max = 2000};
     limits.step_limit_ns = limit;
     limits.step_base_ns = base;
     limits.step_row_ns = row;
     Scheduler scheduler(limits);
-    scheduler.add(1, prompt_of(960), {});
+    scheduler.add(1, prompt_of(900), {});
+    scheduler.add(2, prompt_of(60, 3000), {});
     // Nothing decodes yet: nobody is delayed.
-    EXPECT_EQ(scheduler.next().step.slices.at(0).tokens.size(), 960u) << name;
-    scheduler.append(*scheduler.find(1)->slot, 'x');
-    scheduler.add(2, prompt_of(1023, 5000), {});
+    EXPECT_EQ(scheduler.next().step.slices.at(0).tokens.size(), 900u) << name;
+    for (const RequestId id : {1, 2}) scheduler.append(*scheduler.find(id)->slot, 'x');
+    scheduler.add(3, prompt_of(1023, 5000), {});
     const auto& slices = scheduler.next().step.slices;
-    ASSERT_EQ(slices.size(), 2u) << name;
-    EXPECT_EQ(slices[0].tokens.size(), 1u) << name;
-    EXPECT_EQ(slices[1].tokens.size(), expected / kBlock * kBlock) << name;
+    ASSERT_EQ(slices.size(), 3u) << name;
+    for (const std::size_t decode : {0, 1}) EXPECT_EQ(slices[decode].tokens.size(), 1u) << name;
+    EXPECT_EQ(slices[2].tokens.size(), expected / kBlock * kBlock) << name;
   }
 }
 
