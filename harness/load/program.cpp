@@ -217,6 +217,7 @@ class Builder {
     FlowProgram flow;
     const ScenarioPlan& about = plan_.scenarios[scenario];
     flow.cookies = about.cookies.value_or(plan_.target.cookies);
+    flow.http2 = about.http2.value_or(plan_.target.http2);
     constexpr std::uint64_t kBytesPerKilobit = 125;
     flow.shape = {about.network.download_kbps * kBytesPerKilobit, about.network.upload_kbps * kBytesPerKilobit,
                   about.network.latency};

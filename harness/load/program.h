@@ -40,6 +40,7 @@ struct StepProgram {
 
 struct FlowProgram {
   CookieKeeping cookies = CookieKeeping::reset;
+  bool http2 = false;
   NetworkShape shape;
   std::vector<StepProgram> steps;
   bool streams = false;  // at least one step is streamed: its connections are stamped

@@ -243,7 +243,6 @@ Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const 
   ConnectionOptions options;
   options.connect_timeout = plan.target.connect_timeout;
   options.tls = tls;
-  Connection connection(loop, target, std::move(options));
   RequestRecord record;
   record.started_at = record.scheduled_at = now();
   const std::string bytes = models_request(plan, target);
@@ -251,7 +250,13 @@ Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const 
   request.bytes = bytes;
   request.keep_body = true;
   request.timeout = std::min<Nanoseconds>(plan.target.request_timeout, std::chrono::seconds(10));
-  exchange.run_alone(waiter, connection, request, record);
+  if (plan.target.http2) {
+    Http2Client client(loop, buffers.read_buffer(), ExchangeBuffers::kReadBytes, target, std::move(options));
+    exchange.run_alone(waiter, client, request, record);
+  } else {
+    Connection connection(loop, target, std::move(options));
+    exchange.run_alone(waiter, connection, request, record);
+  }
   constexpr std::string_view kWayOut = "name one in target.model or in the steps";
   const std::string where = fmt::format("{}{}/v1/models", target.host_header, target.path);
   if (record.outcome == Outcome::http_error) {  // it is there: what it makes of the load is a measurement

@@ -137,7 +137,7 @@ void Session::close_connections() {
   }
 }
 
-std::unique_ptr<Connection> Session::make_connection(std::size_t endpoint) {
+ConnectionOptions Session::connection_options() const {
   const FlowProgram& flow = around_.program.flows[scenario_];
   ConnectionOptions options;
   options.connect_timeout = around_.plan.target.connect_timeout;
@@ -146,7 +146,11 @@ std::unique_ptr<Connection> Session::make_connection(std::size_t endpoint) {
   options.stamps = flow.streams && flow.shape.download_bytes_per_s == 0 ? around_.stamps : nullptr;
   options.tls = around_.tls;
   options.shape = flow.shape.any() ? &flow.shape : nullptr;
-  return std::make_unique<Connection>(around_.loop, browser_.server(endpoint), std::move(options));
+  return options;
+}
+
+std::unique_ptr<Connection> Session::make_connection(std::size_t endpoint) {
+  return std::make_unique<Connection>(around_.loop, browser_.server(endpoint), connection_options());
 }
 
 Connection& Session::connection_to(std::size_t endpoint) {
@@ -154,6 +158,23 @@ Connection& Session::connection_to(std::size_t endpoint) {
   std::unique_ptr<Connection>& connection = connections_[endpoint];
   if (connection == nullptr) connection = make_connection(endpoint);
   return *connection;
+}
+
+Http2Client& Session::http2_to(std::size_t endpoint) {
+  if (endpoint >= around_.http2.size()) around_.http2.resize(endpoint + 1);
+  std::unique_ptr<Http2Client>& client = around_.http2[endpoint];
+  if (client == nullptr) {
+    ConnectionOptions options = connection_options();
+    options.stamps = around_.stamps;  // whichever scenario comes first, another may have streams
+    client = std::make_unique<Http2Client>(around_.loop, around_.buffers.read_buffer(), ExchangeBuffers::kReadBytes,
+                                           browser_.server(endpoint), std::move(options));
+  }
+  return *client;
+}
+
+Task<> Session::exchange(std::size_t endpoint, const ExchangeRequest& request) {
+  if (around_.program.flows[scenario_].http2) return exchange_.run(waiter_, http2_to(endpoint), request, record_);
+  return exchange_.run(waiter_, connection_to(endpoint), request, record_);
 }
 
 std::uint64_t Session::draw() { return random(kDrawStream + draws_++); }
@@ -362,7 +383,7 @@ Task<> Session::run_request(const StepProgram& step) {
   request.bytes = browser_.dressed(bytes, step.endpoint);
   clear(record_);
   start_clock();
-  co_await exchange_.run(waiter_, connection_to(step.endpoint), request, record_);
+  co_await exchange(step.endpoint, request);
   if (Browser::concerns(exchange_.headers(), record_)) co_await browse(step, request, bytes);
   tally(step);
   take_answer(step);

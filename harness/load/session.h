@@ -17,6 +17,7 @@
 #include "harness/net/connection.h"
 #include "harness/net/event_loop.h"
 #include "harness/net/exchange.h"
+#include "harness/net/http2.h"
 #include "harness/net/kernel_clock.h"
 #include "harness/net/task.h"
 #include "harness/net/websocket.h"
@@ -37,7 +38,8 @@ struct SessionSurroundings {
   const FlowVariables* setup = nullptr;                 // what setup has found, for all; null: nothing
   FoundServers found_servers = {};                      // by redirects
   JsonFinder json = {};
-  SampleSink* samples = nullptr;  // this thread's; null: samples are not kept
+  SampleSink* samples = nullptr;                         // this thread's; null: samples are not kept
+  std::vector<std::unique_ptr<Http2Client>> http2 = {};  // by endpoint, of all VUs; made when first needed
 };
 
 /// Which iteration of a scenario this is.
@@ -95,6 +97,10 @@ class Session {
   std::uint64_t random(std::uint64_t stream) const;
   std::unique_ptr<Connection> make_connection(std::size_t endpoint);
   Connection& connection_to(std::size_t endpoint);
+  Http2Client& http2_to(std::size_t endpoint);
+  ConnectionOptions connection_options() const;
+  /// Sends the request there, and fills record_.
+  Task<> exchange(std::size_t endpoint, const ExchangeRequest& request);
 
   static constexpr std::uint64_t kSocketStream = 1ULL << 33U;  // of random(), apart from the other ones
 

@@ -22,7 +22,7 @@ Task<> Session::browse(const StepProgram& step, ExchangeRequest request, std::st
     request.head = method_of(bytes) == "HEAD";
     record_.started_at = record_.scheduled_at = now();
     request.timeout = Nanoseconds(std::max<Instant>(deadline - record_.started_at, 1));
-    co_await exchange_.run(waiter_, connection_to(server), request, record_);
+    co_await exchange(server, request);
     if (!Browser::concerns(exchange_.headers(), record_)) co_return;
   }
 }

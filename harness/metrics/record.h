@@ -53,6 +53,7 @@ struct RequestRecord {
   std::string error;    // for people, when outcome is not ok; never a header or a prompt
   unsigned status = 0;  // HTTP status; 0 when no response came
   bool new_connection = false;
+  bool http2 = false;      // else HTTP/1.1
   bool abandoned = false;  // interrupted because the flow wanted it
   std::uint64_t bytes_sent = 0, bytes_received = 0;
 

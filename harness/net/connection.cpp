@@ -105,8 +105,6 @@ Result<std::shared_ptr<TlsContext>> TlsContext::make(const TlsOptions& options) 
   ::SSL_CTX_set_min_proto_version(context, newest ? TLS1_3_VERSION : TLS1_2_VERSION);
   ::SSL_CTX_set_mode(context,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-  static constexpr std::array<unsigned char, 9> kHttp11 = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
-  ::SSL_CTX_set_alpn_protos(context, kHttp11.data(), kHttp11.size());
   if (options.verify) {
     if (!options.ca.empty()) {
       if (::SSL_CTX_load_verify_file(context, options.ca.c_str()) != 1) {
@@ -215,6 +213,12 @@ Task<std::string> Connection::handshake(Waiter& waiter, Wake& wake) {
   SSL* const ssl = ::SSL_new(static_cast<SSL_CTX*>(options_.tls->context_));
   if (ssl == nullptr) co_return "TLS: " + tls_error();
   tls_ = ssl;
+  static constexpr std::array<unsigned char, 9> kHttp11 = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+  static constexpr std::array<unsigned char, 3> kHttp2 = {2, 'h', '2'};
+  if (options_.http2)
+    ::SSL_set_alpn_protos(ssl, kHttp2.data(), kHttp2.size());
+  else
+    ::SSL_set_alpn_protos(ssl, kHttp11.data(), kHttp11.size());
   const std::string& name = endpoint_.tls_name.empty() ? endpoint_.host : endpoint_.tls_name;
   const bool address = is_address(name);
   if (!address) SSL_set_tlsext_host_name(ssl, name.c_str());
@@ -229,7 +233,14 @@ Task<std::string> Connection::handshake(Waiter& waiter, Wake& wake) {
   while (true) {
     ::ERR_clear_error();
     const int result = ::SSL_connect(ssl);
-    if (result == 1) co_return std::string();
+    if (result == 1) {
+      const unsigned char* chosen = nullptr;
+      unsigned length = 0;
+      ::SSL_get0_alpn_selected(ssl, &chosen, &length);
+      if (options_.http2 && (length != 2 || std::memcmp(chosen, "h2", 2) != 0))
+        co_return "it does not speak HTTP/2, which its TLS says (ALPN): leave out http: h2";
+      co_return std::string();
+    }
     const int why = ::SSL_get_error(ssl, result);
     if (why == SSL_ERROR_WANT_READ) {
       readiness_.drained();

@@ -47,6 +47,7 @@ struct ConnectionOptions {
   const KernelClock* stamps = nullptr;                     // the kernel stamps what is read; null: nobody asks for it
   std::shared_ptr<TlsContext> tls;                         // shared with the run's other connections; for https
   const NetworkShape* shape = nullptr;                     // must outlive the connection; null: as fast as it goes
+  bool http2 = false;                                      // over TLS the server must choose h2
 };
 
 class Connection {

@@ -63,6 +63,7 @@ class Waiter {
 class Readiness {
  public:
   enum : std::uint8_t {
+    kNone = 0,
     kRead = 1,
     kWrite = 2,
     kReadEnd = 4,  // the other side sends no more: every read finds something, the end at last
@@ -120,6 +121,21 @@ class EventLoop {
   }
   SocketWait writable(Waiter& waiter, Readiness& readiness) {
     return {waiter, readiness, Readiness::kWrite | Readiness::kBroken};
+  }
+  /// When it may be read, or when `other` (of Readiness' flags) holds.
+  SocketWait readable_or(std::uint8_t other, Waiter& waiter, Readiness& readiness) {
+    return {waiter, readiness,
+            static_cast<std::uint8_t>(Readiness::kRead | Readiness::kReadEnd | Readiness::kBroken | other)};
+  }
+  /// A wait for it that is under way also ends when it may be written.
+  static void also_writable(Readiness& readiness) {
+    if (readiness.waiter_ != nullptr) readiness.wanted_ |= Readiness::kWrite;
+  }
+  /// Makes a Readiness of no socket readable: whoever waits for it goes on before this returns.
+  static void signal(Readiness& readiness) {
+    readiness.flags_ |= Readiness::kRead;
+    if (readiness.waiter_ != nullptr && (readiness.wanted_ & Readiness::kRead) != 0)
+      readiness.waiter_->resume(Wake::ready);
   }
 
   /// Sleeps until the instant; ends early only when interrupted. A past instant gives the others a turn.

@@ -7,59 +7,30 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
-#include <string_view>
-#include <vector>
 
 #include "harness/base/time.h"
 #include "harness/metrics/record.h"
+#include "harness/net/answer_reader.h"
 #include "harness/net/connection.h"
 #include "harness/net/event_loop.h"
+#include "harness/net/http2.h"
 #include "harness/net/task.h"
-#include "harness/stream/chat_event.h"
-#include "harness/stream/stream_rules.h"
 
 namespace sluice {
-
-struct ExchangeRequest {
-  enum class Answer : std::uint8_t {
-    plain,   // any body
-    chat,    // one JSON answer of a chat or text completion
-    stream,  // server-sent events of one
-    events   // server-sent events of any kind: the data of each is content
-  };
-  std::string_view bytes;  // head and body; must live until the exchange has ended
-  Answer answer = Answer::plain;
-  bool head = false;  // a HEAD request: its answer has no body, whatever it says
-  StreamRules::Api api = StreamRules::Api::chat;
-  std::string_view dialect = "openai";
-  Nanoseconds timeout{};  // of the whole request, connecting included; from record.started_at
-  bool keep_text = false, keep_body = false, keep_headers = false;  // for checks
-  std::string_view until;            // Answer::events: data of the event that ends it; empty: the answer's end does
-  std::uint64_t abandon_events = 0;  // a stream is dropped after so many events; 0: it is not
-  Nanoseconds abandon_after{};       // and at this time, from record.started_at; 0: it is not
-  bool keep_location = false, keep_cookies = false;  // in AnswerHeaders
-};
-
-/// Headers of the last answer that say what comes next.
-struct AnswerHeaders {
-  std::string location, content_encoding;
-  std::vector<std::string> set_cookies;
-};
 
 /// What exchanges of one load thread share.
 class ExchangeBuffers {
  public:
   ExchangeBuffers();
   ~ExchangeBuffers();
+  char* read_buffer() { return bytes_.get(); }
+  static constexpr std::size_t kReadBytes = std::size_t{64} << 10;  // one read
 
  private:
   friend class Exchange;
   friend class WebSocketSession;
-  static constexpr std::size_t kReadBytes = std::size_t{64} << 10;  // one read
   static constexpr std::size_t kHeldBytes = std::size_t{32} << 10;  // an unfinished header or chunk line before it
   std::unique_ptr<char[]> bytes_;
   ChatEventParser chat_;
@@ -78,16 +49,23 @@ class Exchange {
   /// connection that turns out to be closed before a byte came back is opened anew and the request sent once more.
   Task<> run(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record);
 
+  /// The same over HTTP/2, on a connection that others may use at the same time.
+  Task<> run(Waiter& waiter, Http2Client& client, ExchangeRequest request, RequestRecord& record);
+
   /// The same for a loop that has nothing else to do: runs it until this exchange has ended.
-  void run_alone(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record,
-                 const std::function<void(Instant now)>& on_tick = {});
+  template <class Way>  // Connection or Http2Client
+  void run_alone(Waiter& waiter, Way& way, ExchangeRequest request, RequestRecord& record,
+                 const std::function<void(Instant now)>& on_tick = {}) {
+    run_alone(run(waiter, way, request, record), on_tick);
+  }
 
   const StreamRules& rules() const;      // of the last stream
   const AnswerHeaders& headers() const;  // of the last answer
 
  private:
   struct State;
-  Task<> run_and_stop(Waiter& waiter, Connection& connection, ExchangeRequest request, RequestRecord& record);
+  void run_alone(Task<> exchange, const std::function<void(Instant now)>& on_tick);
+  Task<> run_and_stop(Task<> exchange);
 
   std::unique_ptr<State> state_;
 };

@@ -26,6 +26,7 @@ struct Request {
   Kind kind = Kind::request;
   Outcome outcome = Outcome::ok;
   bool new_connection = false;
+  bool http2 = false;
   StepId step = 0;
   Instant scheduled_at, started_at, looked_up_at, connected_at, tls_at, send_began_at, sent_at, first_byte_at,
       first_body_at, first_event_at, first_answer_at, done_at, ended_at;

@@ -12,7 +12,7 @@
 namespace sluice::samples {
 namespace {
 
-constexpr std::string_view kProtocol = "HTTP/1.1";
+std::string_view protocol(const AnswerTags& answer) { return answer.http2 ? "HTTP/2.0" : "HTTP/1.1"; }  // k6's words
 
 void append_tag(std::string_view key, std::string_view value, std::string& out) {
   if (!out.empty()) out += ',';
@@ -53,7 +53,7 @@ class Ndjson final : public SampleFormat {
     number_.clear();
     fmt::format_to(std::back_inserter(number_), "{}", answer.status);
     append_tag("status", number_, tags_);  // "0" where no answer came, as in k6
-    if (answer.status != 0) append_tag("proto", kProtocol, tags_);
+    if (answer.status != 0) append_tag("proto", protocol(answer), tags_);
     if (!answer.error.empty()) append_tag("error", answer.error, tags_);
     if (answer.error_code == 0) return;
     number_.clear();
@@ -163,7 +163,7 @@ class Csv final : public SampleFormat {
     append_number(answer.error_code, answer.error_code != 0);
     cells_.append(answer.is_answer ? answer.expected_response ? ",true," : ",false," : ",,");
     cells_.append(row.what).append(",");
-    if (answer.status != 0) cells_ += kProtocol;
+    if (answer.status != 0) cells_ += protocol(answer);
     cells_.append(",").append(row.scenario).append(",,");
     append_number(answer.status, answer.is_answer);
     cells_.append(",,,").append(row.url).append(",");

@@ -44,6 +44,7 @@ class StaticTags {
 struct AnswerTags {
   bool is_answer = false;  // false: of no request, and the rest is empty
   bool expected_response = false;
+  bool http2 = false;
   std::uint32_t status = 0, error_code = 0;  // k6's codes; 0: none
   std::string_view error;
 };

@@ -57,6 +57,7 @@ void SampleSink::add(const RequestRecord& record, StepId step) {
   r.output_tokens = record.output_tokens;
   r.cached_tokens = record.cached_tokens;
   r.status = record.status;
+  r.http2 = record.http2;
   r.events = record.events;
   r.content = static_cast<std::uint32_t>(record.content.size());
   r.findings = static_cast<std::uint32_t>(record.findings.size());

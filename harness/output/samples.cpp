@@ -29,9 +29,10 @@ std::int64_t wall_now() {
   return std::chrono::duration_cast<Nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-samples::AnswerTags answer_of(Outcome outcome, std::uint32_t status, std::string_view error) {
+samples::AnswerTags answer_of(Outcome outcome, std::uint32_t status, std::string_view error, bool http2 = false) {
   return {.is_answer = true,
           .expected_response = !samples::http_failed(outcome),
+          .http2 = http2,
           .status = status,
           .error_code = samples::error_code_of(outcome, status),
           .error = error};
@@ -185,7 +186,7 @@ void SampleWriter::take(std::span<const std::byte> bytes) {
 void SampleWriter::take_request(const samples::RequestView& view) {
   const samples::Request& r = view.request;
   samples::points_of(view, layout_->steps()[r.step].is_stream, points_);
-  put(tags_.of_step(r.step), answer_of(r.outcome, r.status, view.error));
+  put(tags_.of_step(r.step), answer_of(r.outcome, r.status, view.error, r.http2));
 }
 
 void SampleWriter::put(std::size_t static_tags, const samples::AnswerTags& answer) {

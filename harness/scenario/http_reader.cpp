@@ -296,6 +296,12 @@ NetworkSettings HttpReader::read_network(const YamlMember& member) {
   return network;
 }
 
+std::optional<bool> HttpReader::read_version(const YamlMember* member, std::string_view table) {
+  const auto word = scalars_.word(member, table);
+  if (!word) return std::nullopt;
+  return *word == "h2";
+}
+
 std::optional<CookieKeeping> HttpReader::read_cookies(const YamlMember* member, std::string_view table) {
   const auto word = scalars_.word(member, table);
   if (!word) return std::nullopt;

@@ -37,6 +37,8 @@ class HttpReader {
 
   TlsSettings read_tls(const YamlMember& member);
   NetworkSettings read_network(const YamlMember& member);
+  /// Is it HTTP/2? None: it is not said.
+  std::optional<bool> read_version(const YamlMember* member, std::string_view table);
   std::optional<CookieKeeping> read_cookies(const YamlMember* member, std::string_view table);
 
  private:

@@ -45,6 +45,7 @@ constexpr auto kTarget = std::to_array<KeyInfo>({
      "Each VU has its own: emptied with each iteration (reset, the default), kept for the whole run, or off."},
     {"redirects", "whole", "How many an http step follows; 0: none; default 10."},
     {"compression", "truth", "Whether http steps ask for gzip and deflate; default false."},
+    {"http", "words:h1 h2", "HTTP/1.1 (h1, the default) or HTTP/2, for all steps but websocket."},
     {"connect_timeout", "duration", "Default 10s."},
     {"request_timeout", "duration", "Of a whole request, its stream included; default 120s."},
 });
@@ -143,6 +144,7 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
     {"objectives", "map:duration", "Limits by metric that a request must meet to count as good (goodput)."},
     {"env", "map:text", "Variables of this scenario's flow; they win over the file's, the environment's and -e."},
     {"cookies", "words:reset keep off", "As the target's, for this scenario."},
+    {"http", "words:h1 h2", "As the target's, for this scenario."},
     {"network", "section:network", "A slower network than the real one."},
     {"flow", "text|list:section:step", "What each iteration does: the steps, or the name of a flow.", true},
 });

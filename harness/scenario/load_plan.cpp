@@ -141,6 +141,11 @@ class Reader {
     if (const auto redirects = scalars_->whole(section.take("redirects"), 0, limits::redirects_max))
       target.redirects = static_cast<std::uint32_t>(*redirects);
     target.compression = scalars_->truth(section.take("compression")).value_or(false);
+    const auto* http = section.take("http");
+    target.http2 = http_->read_version(http, "target").value_or(false);
+    if (target.http2 && target.engine)
+      problems_.add(http->place,
+                    "http: h2 needs url: of a server that speaks it: the engine started beside the run does not");
     target.connect_timeout =
         scalars_->positive_duration(section.take("connect_timeout")).value_or(target.connect_timeout);
     target.request_timeout =
@@ -257,7 +262,17 @@ class Reader {
     scenario.tags = read_tags(section.take("tags"), *scalars_, problems_);
     if (const auto* objectives = section.take("objectives")) scenario.objectives = read_objectives(*objectives);
     scenario.cookies = http_->read_cookies(section.take("cookies"), "scenario");
-    if (const auto* network = section.take("network")) scenario.network = http_->read_network(*network);
+    const auto* http = section.take("http");
+    scenario.http2 = http_->read_version(http, "scenario");
+    if (scenario.http2.value_or(false) && plan_.target.engine)
+      problems_.add(http->place,
+                    "http: h2 needs a target with url: the engine started beside the run does not speak it");
+    if (const auto* network = section.take("network")) {
+      scenario.network = http_->read_network(*network);
+      if (scenario.http2.value_or(plan_.target.http2))
+        problems_.add(network->place,
+                      "network: is of one connection a VU, which http: h2 has not: leave one of them out");
+    }
     const auto* env = section.take("env");
     if (env) scalars_->variables().push(env->value);
     if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key, env != nullptr);

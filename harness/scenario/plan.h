@@ -70,6 +70,7 @@ struct Target {
   CookieKeeping cookies = CookieKeeping::reset;
   std::uint32_t redirects = 10;  // that an http step follows; k6's
   bool compression = false;      // http steps ask for compressed answers
+  bool http2 = false;            // all but websocket steps speak HTTP/2
   Nanoseconds connect_timeout = std::chrono::seconds(10);
   Nanoseconds request_timeout = std::chrono::seconds(120);
 };
@@ -321,6 +322,7 @@ struct ScenarioPlan {
   std::vector<Step> flow;
   Place place;
   std::optional<CookieKeeping> cookies = std::nullopt;  // none: the target's
+  std::optional<bool> http2 = std::nullopt;             // likewise
   NetworkSettings network = {};
 };
 

@@ -336,6 +336,18 @@ thresholds:
         summary, _ = self.check_scenario("http.yaml", time_scale=1)
         self.assertGreaterEqual(summary["metrics"]["http_reqs"]["count"], 2 * 5 * 4 + 2 * 3)
 
+    def test_http2_runs_with_and_without_tls(self):
+        for tls in [], ["--tls"]:
+            with subprocess.Popen([str(pathlib.Path(SLUICE).parent / "http2_server"), *tls], stdout=subprocess.PIPE, text=True) as server:
+                self.addCleanup(server.kill)
+                url = server.stdout.readline().strip()
+                summary, output = self.check_scenario("http2.yaml", "-e", "HTTP=h2", "-e", f"BASE_URL={url}", "-e", "TLS_VERIFY=false", time_scale=0.5)
+                server.kill()
+            metrics = summary["metrics"]
+            self.assertEqual(metrics["http_req_failed"]["rate"], 0, output)
+            self.assertEqual(metrics["http_req_connecting"]["percentiles"]["p95"], 0, "nearly all find the connection open")
+            self.assertGreater(metrics["http_reqs"]["count"], 200)
+
     def test_websocket_talks_with_an_echo_server(self):
         def read(stream, size):
             data = stream.read(size)
@@ -380,7 +392,7 @@ thresholds:
         self.assertIn("ws_connecting", output)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "websocket.yaml"}
+        named = {"controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

@@ -1,4 +1,5 @@
 sluice_fuzzer(http_answer SOURCES http_answer_fuzz.cpp LIBRARIES sluice_net)
+sluice_fuzzer(http2_answer SOURCES http2_answer_fuzz.cpp LIBRARIES sluice_net)
 sluice_fuzzer(set_cookie SOURCES set_cookie_fuzz.cpp LIBRARIES sluice_net)
 sluice_fuzzer(redirect SOURCES redirect_fuzz.cpp LIBRARIES sluice_net)
 sluice_fuzzer(websocket_frames SOURCES websocket_frames_fuzz.cpp LIBRARIES sluice_net)

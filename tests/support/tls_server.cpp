@@ -81,16 +81,21 @@ std::string pem_of(EVP_PKEY* key) {
 
 }  // namespace
 
-TlsServer::TlsServer(std::vector<Script> scripts, const TlsServerOptions& options) : scripts_(std::move(scripts)) {
+void* new_server_context(const std::string& names, std::string* pem) {
   const Key key(::EVP_EC_gen("P-256"));
   require(key != nullptr, "EVP_EC_gen");
-  const Certificate certificate = self_signed(key.get(), options.names);
-  certificate_ = pem_of(certificate.get());
+  const Certificate certificate = self_signed(key.get(), names);
+  if (pem != nullptr) *pem = pem_of(certificate.get());
   SSL_CTX* const context = ::SSL_CTX_new(::TLS_server_method());
   require(context != nullptr, "SSL_CTX_new");
-  context_ = context;
   require(::SSL_CTX_use_certificate(context, certificate.get()) == 1, "SSL_CTX_use_certificate");
   require(::SSL_CTX_use_PrivateKey(context, key.get()) == 1, "SSL_CTX_use_PrivateKey");
+  return context;
+}
+
+TlsServer::TlsServer(std::vector<Script> scripts, const TlsServerOptions& options) : scripts_(std::move(scripts)) {
+  SSL_CTX* const context = static_cast<SSL_CTX*>(new_server_context(options.names, &certificate_));
+  context_ = context;
   const Key client_key(::EVP_EC_gen("P-256"));
   require(client_key != nullptr, "EVP_EC_gen");
   const Certificate client = self_signed(client_key.get(), "DNS:client.example");

@@ -22,6 +22,10 @@ struct TlsServerOptions {
   bool only_tls1_2 = false;
 };
 
+/// An SSL_CTX of a server with a fresh self-signed certificate, which is written to `certificate` (PEM) if that is not
+/// null. The caller frees it.
+void* new_server_context(const std::string& names = TlsServerOptions{}.names, std::string* certificate = nullptr);
+
 class TlsServer {
  public:
   explicit TlsServer(std::vector<Script> scripts, const TlsServerOptions& options = {});

@@ -107,12 +107,15 @@ TEST(HttpReader, LeavesToTheTargetWhatTheStepDoesNotSay) {
   const HttpStep said = http_of("http: {get: /, redirects: 0, compression: true}");
   EXPECT_EQ(said.redirects, 0u);
   EXPECT_EQ(said.compression, true);
-  const Plan plan =
-      plan_of(file_with("http: {get: /}", "redirects: 3, compression: true, cookies: off", "cookies: keep"));
+  const Plan plan = plan_of(file_with("http: {get: /}", "redirects: 3, compression: true, cookies: off, http: h2",
+                                      "cookies: keep\n    http: h1"));
   EXPECT_EQ(plan.target.redirects, 3u);
   EXPECT_TRUE(plan.target.compression);
   EXPECT_EQ(plan.target.cookies, CookieKeeping::off);
   EXPECT_EQ(plan.scenarios[0].cookies, CookieKeeping::keep);
+  EXPECT_TRUE(plan.target.http2);
+  EXPECT_EQ(plan.scenarios[0].http2, false);
+  EXPECT_FALSE(plan_of(file_with("http: {get: /}")).target.http2);
   EXPECT_EQ(plan_of(file_with("http: {get: /}")).target.redirects, 10u);
 }
 
@@ -176,6 +179,8 @@ TEST(HttpReader, RefusesWhatMakesNoSense) {
       {"websocket: {url: /, until: ''}", "", "", "until: a text is wanted"},
       {"websocket: {url: /, timeout: 1s}", "", "", "timeout: stands beside websocket:"},
       {"http: {get: /}", "cookies: some", "", "cookies: unknown 'some'"},
+      {"http: {get: /}", "http: h3", "", "http: unknown 'h3'"},
+      {"http: {get: /}", "http: h2", "network: {latency: 1ms}", "leave one of them out"},
       {"http: {get: /}", "tls: {ca: none.pem}", "", "ca: dir/none.pem: there is no such file"},
       {"http: {get: /}", "tls: {cert: a.txt}", "", "tls: cert: and key: stand together"},
       {"http: {get: /}", "tls: {min_version: tls1.0}", "", "min_version: unknown 'tls1.0'"},
