@@ -1,0 +1,407 @@
+// Many streams at once: what the client costs, and how far its figures are from the truth.
+//
+//     stream_bench [--streams 1000] [--rate 45] [--per-write 1] [--seconds 4] [--bare] [--client 0] [--server 1]
+//     stream_bench --idle-streams 9000
+//     stream_bench --idle-vus 15000
+//
+// A child of its own core writes `per-write` events to each stream, `rate` events a second, the streams' phases spread
+// evenly, and notes the instant just before each write; run() reads them as chat streams, on one thread of one core,
+// with every default metric. --bare does the same with a loop of epoll and recvmsg (with the kernel's stamps) that
+// looks at nothing, for comparison. The idle ones print memory of the process: per open stream between its first and
+// its second event, and per VU that sleeps.
+//
+// Fails when an event is lost. Times are printed, not judged.
+#include <arpa/inet.h>
+#include <linux/net_tstamp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "harness/load/run.h"
+
+namespace {
+
+using namespace sluice;
+
+struct Load {
+  std::uint32_t streams = 1000;
+  double rate = 45;  // events a second of each stream
+  std::uint32_t per_write = 1;
+  double seconds = 4;
+  bool bare = false;
+  int client_core = 0, server_core = 1;
+  std::uint32_t idle_streams = 0, idle_vus = 0;
+
+  std::size_t writes() const {  // of each stream
+    return std::max<std::size_t>(1, static_cast<std::size_t>(std::lround(seconds * rate / per_write)));
+  }
+  double gap_ns() const { return 1e9 * per_write / rate; }
+};
+
+void require(bool condition, const char* what) {
+  if (condition) return;
+  std::perror(what);
+  std::exit(1);
+}
+
+void pin(int core) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(static_cast<std::size_t>(core), &cores);
+  ::sched_setaffinity(0, sizeof cores, &cores);
+}
+
+void raise_limit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::string chunked(const std::string& bytes) {
+  char size[16];
+  std::snprintf(size, sizeof size, "%zx\r\n", bytes.size());
+  return size + bytes + "\r\n";
+}
+
+std::string event_of(std::size_t stream, const char* delta, const char* finish) {
+  return "data: {\"id\":\"" + std::to_string(stream) +
+         "\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{" +
+         delta + "},\"finish_reason\":" + finish + "}]}\n\n";
+}
+
+/// The server: a child process. `emitted` is shared: the instant before the write, by stream and write.
+class Emitter {
+ public:
+  explicit Emitter(const Load& load) : load_(load), instants_(load.streams * load.writes()) {
+    void* const memory =
+        ::mmap(nullptr, instants_ * sizeof(Instant), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    require(memory != MAP_FAILED, "mmap");
+    emitted_ = static_cast<Instant*>(memory);
+    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in self{};
+    self.sin_family = AF_INET;
+    self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof self;
+    require(::bind(listener_, reinterpret_cast<sockaddr*>(&self), length) == 0 && ::listen(listener_, 65535) == 0,
+            "listen");
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&self), &length);
+    port_ = ntohs(self.sin_port);
+    child_ = ::fork();
+    require(child_ >= 0, "fork");
+    if (child_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      pin(load_.server_core);
+      serve();
+      ::_exit(0);
+    }
+    ::close(listener_);
+  }
+  ~Emitter() {
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+    ::munmap(emitted_, instants_ * sizeof(Instant));
+  }
+  Emitter(const Emitter&) = delete;
+  Emitter& operator=(const Emitter&) = delete;
+
+  std::uint16_t port() const { return port_; }
+  Instant emitted(std::size_t stream, std::size_t write) const { return emitted_[stream * load_.writes() + write]; }
+
+ private:
+  void serve() {
+    std::vector<int> sockets;
+    std::vector<std::string> writes;  // of each stream: all its writes are the same bytes
+    const std::string head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    while (sockets.size() < load_.streams) {
+      const int socket = ::accept(listener_, nullptr, nullptr);
+      require(socket >= 0, "accept");
+      const int on = 1;
+      ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      sockets.push_back(socket);
+    }
+    for (std::size_t i = 0; i < sockets.size(); ++i) {
+      std::array<char, 4096> request;
+      require(::recv(sockets[i], request.data(), request.size(), 0) > 0, "recv");
+      std::string bytes;
+      for (std::uint32_t k = 0; k < load_.per_write; ++k)
+        bytes += chunked(event_of(i, "\"content\":\"word \"", "null"));
+      writes.push_back(std::move(bytes));
+      const std::string first = head + chunked(event_of(i, "\"role\":\"assistant\",\"content\":\"\"", "null"));
+      say(sockets[i], first);
+    }
+    const std::size_t all = sockets.size() * load_.writes();
+    const double step = load_.gap_ns() / static_cast<double>(sockets.size());
+    const Instant origin = now() + 50'000'000;
+    for (std::size_t n = 0; n < all; ++n) {
+      const std::size_t stream = n % sockets.size(), write = n / sockets.size();
+      const Instant due = origin + static_cast<Instant>(step * static_cast<double>(n));
+      wait_until(due);
+      emitted_[stream * load_.writes() + write] = now();
+      say(sockets[stream], writes[stream]);
+    }
+    for (std::size_t i = 0; i < sockets.size(); ++i)
+      say(sockets[i], chunked(event_of(i, "", "\"stop\"") + "data: [DONE]\n\n") + "0\r\n\r\n");
+    ::pause();
+  }
+
+  static void say(int socket, const std::string& bytes) {
+    for (std::size_t gone = 0; gone < bytes.size();) {
+      const ssize_t sent = ::send(socket, bytes.data() + gone, bytes.size() - gone, MSG_NOSIGNAL);
+      if (sent <= 0) return;  // the client counts what it lacks
+      gone += static_cast<std::size_t>(sent);
+    }
+  }
+
+  static void wait_until(Instant due) {
+    while (true) {
+      const Instant left = due - now();
+      if (left <= 0) return;
+      if (left > 100'000) {
+        const timespec nap{0, static_cast<long>(std::min<Instant>(left - 60'000, 10'000'000))};
+        ::nanosleep(&nap, nullptr);
+      }
+    }
+  }
+
+  const Load load_;
+  const std::size_t instants_;
+  Instant* emitted_ = nullptr;
+  int listener_ = -1;
+  std::uint16_t port_ = 0;
+  pid_t child_ = -1;
+};
+
+double quantile(std::vector<double>& values, double q) {
+  if (values.empty()) return 0;
+  const auto at = static_cast<std::size_t>(std::ceil(q * static_cast<double>(values.size()))) - 1;
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(at), values.end());
+  return values[at];
+}
+
+double cpu_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+std::size_t resident_bytes() {
+  std::size_t pages = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+Plan plan_of(std::uint16_t port, std::uint32_t vus) {
+  Plan plan;
+  plan.name = "stream_bench";
+  plan.target.url = "http://127.0.0.1:" + std::to_string(port);
+  plan.target.model = "m";
+  plan.target.request_timeout = std::chrono::seconds(120);
+  ChatStep chat;
+  chat.messages.push_back({Template("user"), Template("anything")});
+  Step step;
+  step.name = "chat";
+  step.verb = chat;
+  ScenarioPlan scenario;
+  scenario.name = "streams";
+  scenario.shape = PerVuIterations{vus, 1, std::chrono::seconds(120)};
+  scenario.flow = {step};
+  plan.scenarios = {scenario};
+  return plan;
+}
+
+/// run() on the streams; 0: all events came.
+int measure(const Load& load, bool print, double& cpu_of_second) {
+  Emitter emitter(load);
+  struct Seen {
+    std::vector<Instant> received_at;
+  };
+  std::vector<Seen> seen(load.streams);
+  std::size_t failed = 0, reads = 0;
+  RunOptions options;
+  options.cores = {load.client_core};
+  options.on_record = [&](const RequestRecord& record) {
+    if (record.outcome != Outcome::ok) ++failed;
+    reads += record.reads;
+    std::size_t stream = load.streams;
+    std::from_chars(record.id.data(), record.id.data() + record.id.size(), stream);
+    if (stream >= load.streams) return;
+    for (const ContentEvent& event : record.content) seen[stream].received_at.push_back(event.received_at);
+  };
+  RunControl control;
+  const Plan plan = plan_of(emitter.port(), load.streams);
+  const auto result = run(plan, options, control, {});
+  require(result.has_value(), "run");
+
+  const std::size_t per_stream = load.writes() * load.per_write;
+  std::vector<double> ttft, gaps;
+  std::size_t events = 0;
+  Instant first = std::numeric_limits<Instant>::max(), last = 0;
+  for (std::size_t s = 0; s < seen.size(); ++s) {
+    const std::vector<Instant>& at = seen[s].received_at;
+    events += at.size();
+    if (at.size() != per_stream) continue;
+    ttft.push_back(static_cast<double>(at[0] - emitter.emitted(s, 0)) / 1e3);
+    first = std::min(first, emitter.emitted(s, 0));
+    last = std::max(last, at.back());
+    for (std::size_t w = 1; w < load.writes(); ++w) {
+      const Instant measured = at[w * load.per_write] - at[(w - 1) * load.per_write];
+      const Instant truth = emitter.emitted(s, w) - emitter.emitted(s, w - 1);
+      gaps.push_back(std::abs(static_cast<double>(measured - truth)) / 1e3);
+    }
+  }
+  const std::size_t wanted = std::size_t{load.streams} * per_stream;
+  const double seconds = static_cast<double>(last - first) / 1e9;
+  const double cpu = std::chrono::duration<double>(result->facts.cpu_time).count();
+  cpu_of_second = cpu / seconds;
+  if (print) {
+    std::printf(
+        "%u streams x %.0f events/s, %u a write: %.0f events/s arrived, %.2f events a read, %zu lost, %zu failed\n",
+        load.streams, load.rate, load.per_write, static_cast<double>(events) / seconds,
+        static_cast<double>(events) / static_cast<double>(std::max<std::size_t>(reads, 1)), wanted - events, failed);
+    std::printf("  CPU %.1f %% of a core, %.2f us an event\n", cpu_of_second * 100,
+                cpu * 1e6 / static_cast<double>(events));
+    std::printf("  TTFT - true, us: p50 %.1f p99 %.1f    |gap - true|, us: p50 %.1f p99 %.1f\n", quantile(ttft, 0.5),
+                quantile(ttft, 0.99), quantile(gaps, 0.5), quantile(gaps, 0.99));
+    const Tally& tally = result->tally;
+    std::printf("  client_lag p99 %.3f ms, loop_lag p99 %.3f ms\n",
+                tally.aggregate(Metric::client_lag, Aggregation::percentile, 99).value_or(0),
+                tally.aggregate(Metric::loop_lag, Aggregation::percentile, 99).value_or(0));
+  }
+  return events == wanted && failed == 0 ? 0 : 1;
+}
+
+/// The same streams, read by a loop that does nothing with them.
+double bare_cpu_of_second(const Load& load) {
+  Emitter emitter(load);
+  pin(load.client_core);
+  sockaddr_in server{};
+  server.sin_family = AF_INET;
+  server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  server.sin_port = htons(emitter.port());
+  const int epoll = ::epoll_create1(0);
+  const std::string request = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+  std::vector<int> sockets;
+  for (std::uint32_t i = 0; i < load.streams; ++i) {
+    const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+    require(::connect(socket, reinterpret_cast<sockaddr*>(&server), sizeof server) == 0, "connect");
+    const int flags = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
+    ::setsockopt(socket, SOL_SOCKET, SO_TIMESTAMPING, &flags, sizeof flags);
+    require(::send(socket, request.data(), request.size(), 0) > 0, "send");
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    event.data.fd = socket;
+    ::epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &event);
+    sockets.push_back(socket);
+  }
+  const double began = cpu_seconds();
+  Instant first = 0;
+  std::size_t open = sockets.size();
+  std::array<epoll_event, 256> events;
+  std::array<char, 65536> buffer;
+  std::array<char, 128> control;
+  while (open > 0) {
+    const int count = ::epoll_wait(epoll, events.data(), static_cast<int>(events.size()), -1);
+    for (int i = 0; i < count; ++i) {
+      iovec into{buffer.data(), buffer.size()};
+      msghdr message{};
+      message.msg_iov = &into;
+      message.msg_iovlen = 1;
+      message.msg_control = control.data();
+      message.msg_controllen = control.size();
+      const ssize_t got = ::recvmsg(events[static_cast<std::size_t>(i)].data.fd, &message, MSG_DONTWAIT);
+      if (first == 0) first = now();
+      if (got >= 5 && std::memcmp(buffer.data() + got - 5, "0\r\n\r\n", 5) == 0) --open;
+    }
+  }
+  const double seconds = static_cast<double>(now() - first) / 1e9;
+  for (const int socket : sockets) ::close(socket);
+  ::close(epoll);
+  return (cpu_seconds() - began) / seconds;
+}
+
+/// Memory of the process per VU or stream, half way through a run of theirs.
+int measure_idle(const Load& wanted) {
+  const bool streams = wanted.idle_streams > 0;
+  Load load = wanted;
+  load.streams = streams ? wanted.idle_streams : 1;
+  load.rate = 1;
+  load.seconds = 3;
+  Emitter emitter(load);
+  Plan plan = plan_of(emitter.port(), load.streams);
+  std::size_t count = load.streams;
+  if (!streams) {
+    count = wanted.idle_vus;
+    SleepStep sleep;
+    sleep.from = sleep.to = std::chrono::seconds(3);
+    Step step;
+    step.name = "sleep";
+    step.verb = sleep;
+    plan.scenarios[0].flow = {step};
+    plan.scenarios[0].shape = PerVuIterations{wanted.idle_vus, 1, std::chrono::seconds(60)};
+  }
+  RunOptions options;
+  options.cores = {load.client_core};
+  RunControl control;
+  const std::size_t before = resident_bytes();
+  std::size_t most = before;
+  const auto result = run(plan, options, control, [&](const Progress&) { most = std::max(most, resident_bytes()); });
+  require(result.has_value(), "run");
+  const auto failed = result->tally.figure(Metric::http_req_failed).passes;
+  std::printf("%zu idle %s: %.2f KiB each, %.1f MiB before; %llu failed\n", count, streams ? "streams" : "VUs",
+              static_cast<double>(most - before) / 1024 / static_cast<double>(count),
+              static_cast<double>(before) / (1 << 20), static_cast<unsigned long long>(failed));
+  return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Load load;
+  CLI::App app("stream_bench");
+  app.add_option("--streams", load.streams)->check(CLI::Range(1, 65000));
+  app.add_option("--rate", load.rate);
+  app.add_option("--per-write", load.per_write)->check(CLI::Range(1, 1000));
+  app.add_option("--seconds", load.seconds);
+  app.add_flag("--bare", load.bare);
+  app.add_option("--client", load.client_core);
+  app.add_option("--server", load.server_core);
+  app.add_option("--idle-streams", load.idle_streams);
+  app.add_option("--idle-vus", load.idle_vus);
+  CLI11_PARSE(app, argc, argv);
+  raise_limit();
+  if (load.idle_streams > 0 || load.idle_vus > 0) return measure_idle(load);
+  double own = 0;
+  const int outcome = measure(load, true, own);
+  if (load.bare) {
+    const double bare = bare_cpu_of_second(load);
+    std::printf("  bare recvmsg loop: CPU %.1f %% of a core; run() takes %.2f times as much\n", bare * 100, own / bare);
+  }
+  return outcome;
+}
