@@ -423,9 +423,10 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 65536));
   app.add_option("--context", options.context, "tokens of one sequence; 0: the model's")->check(CLI::Range(0, 1 << 24));
   app.add_option("--rows", options.rows, "tokens of one step; 0: the backend's default")->check(CLI::Range(0, 65535));
-  app.add_option("--step-ms", options.step_ms,
-                 "how long a step of one decode with prompts may take: as many prompt tokens ride along with any decodes; "
-                 "0: three times a step of one token, as measured at load")
+  app.add_option(
+         "--step-ms", options.step_ms,
+         "how long a step of one decode with prompts may take: as many prompt tokens ride along with any decodes; "
+         "0: three times a step of one token, as measured at load")
       ->check(CLI::Range(0, 60000))
       ->capture_default_str();
   app.add_option("--shape", options.shape,

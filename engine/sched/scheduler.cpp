@@ -125,8 +125,8 @@ void Scheduler::decode(std::size_t& rows) {
 std::size_t Scheduler::prompt_rows(std::size_t rows) const {
   const bool decodes = !next_.step.slices.empty();
   if (!decodes || limits_.step_limit_ns <= 0 || limits_.step_row_ns <= 0) return rows;
-  const double riding = std::max(static_cast<double>(kBlock),
-                                 (limits_.step_limit_ns - limits_.step_base_ns) / limits_.step_row_ns);
+  const double riding =
+      std::max(static_cast<double>(kBlock), (limits_.step_limit_ns - limits_.step_base_ns) / limits_.step_row_ns);
   return riding < static_cast<double>(rows) ? static_cast<std::size_t>(riding) : rows;
 }
 

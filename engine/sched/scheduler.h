@@ -36,9 +36,10 @@ struct SchedulerLimits {
   std::uint32_t context_max = 0;  // tokens of one sequence, prompt and output
   std::uint32_t steps_ahead = 1;  // ExecutorInfo's: draws of one sequence that may be under way at once
 
-  // How long a step of one decode with prompts may last: prompt rows ride along while base + rows * row stays below, but
-  // a block's worth always, so that prompts make progress. Further decodes do not take from them: where many decode,
-  // many end, and the prompts that follow would starve. No bound when one of step_limit_ns and step_row_ns is 0.
+  // How long a step of one decode with prompts may last: prompt rows ride along while base + rows * row stays below,
+  // but a block's worth always, so that prompts make progress. Further decodes do not take from them: where many
+  // decode, many end, and the prompts that follow would starve. No bound when one of step_limit_ns and step_row_ns is
+  // 0.
   double step_limit_ns = 0, step_base_ns = 0, step_row_ns = 0;
 };
 
