@@ -29,7 +29,8 @@ constexpr std::uint32_t kStagesMax = 16;
 constexpr int kDepth = 4;  // steps of k16 that operands are loaded ahead
 constexpr std::uint32_t kRingBytes = 120 * 1024;
 // A multiprocessor must not take two blocks: started early, while others are still busy with the kernel before, they
-// would crowd on the free ones and leave the rest idle. A block of decode attention still fits beside one.
+// would crowd on the free ones and leave the rest idle. A block of decode attention still fits beside one (heads of
+// 128, groups of four: with 600 bytes to spare).
 constexpr std::uint32_t kSharedLeast = 115 * 1024;
 
 template <int Rows>
