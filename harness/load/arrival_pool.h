@@ -20,7 +20,7 @@ namespace sluice {
 
 class ArrivalPool {
  public:
-  /// `vus_max`: of this thread. REQUIRES: the scenario's shape is an ArrivalRate.
+  /// `vus_max`: of this thread. REQUIRES: the scenario's shape is_open().
   ArrivalPool(VuSurroundings& surroundings, std::uint32_t scenario, std::uint32_t vus_max);
   ArrivalPool(const ArrivalPool&) = delete;
   ArrivalPool& operator=(const ArrivalPool&) = delete;

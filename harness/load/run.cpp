@@ -356,7 +356,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
     const LoadShape& shape = plan.scenarios[scenario].shape;
     const std::uint32_t count = (*vus)[scenario];
-    if (std::holds_alternative<ArrivalRate>(shape)) {
+    if (is_open(shape)) {
       // A thread has at least one VU: arrivals are dealt to all threads alike.
       for (std::uint32_t k = 0; k < threads; ++k) {
         shards[k]->add_pool(scenario, std::max<std::uint32_t>(count / threads + (k < count % threads ? 1 : 0), 1));
@@ -446,7 +446,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   }
   facts.cpu_time = cpu_time() - cpu_before;
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
-    if (!std::holds_alternative<ArrivalRate>(plan.scenarios[scenario].shape)) continue;
+    if (!is_open(plan.scenarios[scenario].shape)) continue;
     const Tally::ScenarioCount& count = total.scenarios()[scenario];  // an arrival is begun or dropped
     facts.planned_iterations += count.iterations + count.interrupted + count.dropped;
   }

@@ -53,6 +53,8 @@ class Session::FlowScope final : public Scope {
       return own_value.index() != 0 ? own_value : of_setup(name);
     }
     if (name.starts_with("setup.")) return of_setup(name.substr(dot + 1));
+    const auto* replay = std::get_if<TraceReplay>(&session_.around_.plan.scenarios[session_.scenario_].shape);
+    if (replay != nullptr && name.starts_with("trace.")) return session_.of_trace(*replay, name.substr(dot + 1));
     const std::vector<DataSet>& sets = session_.around_.plan.data;
     for (std::size_t i = 0; i < sets.size(); ++i) {
       const DataSet& set = sets[i];
@@ -154,6 +156,18 @@ Connection& Session::connection_to(std::size_t endpoint) {
   std::unique_ptr<Connection>& connection = connections_[endpoint];
   if (connection == nullptr) connection = make_connection(endpoint);
   return *connection;
+}
+
+/// Row k is that of turn k.
+Value Session::of_trace(const TraceReplay& replay, std::string_view field) {
+  if (turn_.number >= replay.trace->rows.size()) return {};
+  const TraceRow& row = replay.trace->rows[turn_.number];
+  if (field != "prompt") return trace_field(*replay.trace, row, field);
+  if (trace_prompt_of_ != &row) {
+    write_prompt(*replay.trace, row, around_.plan.seed, trace_prompt_);
+    trace_prompt_of_ = &row;
+  }
+  return std::string_view(trace_prompt_);
 }
 
 std::uint64_t Session::draw() { return random(kDrawStream + draws_++); }

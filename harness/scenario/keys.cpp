@@ -106,7 +106,7 @@ constexpr auto kGenerate = std::to_array<KeyInfo>({
 constexpr auto kScenario = std::to_array<KeyInfo>({
     {"executor",
      "words:constant-vus ramping-vus shared-iterations per-vu-iterations constant-arrival-rate ramping-arrival-rate "
-     "poisson gamma externally-controlled find-max",
+     "poisson gamma externally-controlled find-max trace",
      "How iterations begin, and on how many virtual users.", true},
     {"vus", "whole", "How many virtual users; default 1. externally-controlled: at first; default 0."},
     {"duration", "duration", "For how long. externally-controlled: 0s, the default, is until it is stopped."},
@@ -127,6 +127,14 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
      "late; "
      "times from the schedule then include its wait."},
     {"pre_allocated_vus", "whole", "k6's; not needed here: VUs are made when they are needed."},
+    {"file", "text", "trace: the recorded arrivals, relative to the scenario file."},
+    {"format", "words:mooncake azure burstgpt sluice", "trace: of its file; default: by what is in it."},
+    {"speed", "number", "trace: 2 replays it twice as fast; default 1."},
+    {"from", "duration",
+     "trace: where in its own time the replay begins; default: at its first request, which is then due at once."},
+    {"to", "duration", "trace: where in its own time the replay ends; default: at its end."},
+    {"limit", "whole", "trace: only the first so many requests, of those from `from` on."},
+    {"block_tokens", "whole", "trace: tokens that each hash id of a mooncake file stands for; default 512."},
     {"find", "words:rate vus", "find-max: what is raised, iterations a second or VUs."},
     {"start", "number", "find-max: the first load that is tried."},
     {"max", "number", "find-max: the highest."},

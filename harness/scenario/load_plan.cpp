@@ -249,7 +249,8 @@ class Reader {
     ScenarioPlan scenario;
     scenario.name = entry.key;
     scenario.place = entry.place;
-    scenario.shape = read_load_shape(section, entry, *scalars_, problems_);
+    scenario.shape = read_load_shape(section, entry, file_, options_, *scalars_, problems_);
+    const bool replays = std::holds_alternative<TraceReplay>(scenario.shape);
     scenario.start_time = scalars_->duration(section.take("start_time")).value_or(Nanoseconds{});
     const auto* warmup = section.take("warmup");
     scenario.warmup = scalars_->duration(warmup).value_or(Nanoseconds{});
@@ -260,8 +261,10 @@ class Reader {
     if (const auto* network = section.take("network")) scenario.network = http_->read_network(*network);
     const auto* env = section.take("env");
     if (env) scalars_->variables().push(env->value);
-    if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key, env != nullptr);
+    if (const auto* flow = section.take("flow"))
+      scenario.flow = flows_->read_flow(*flow, entry.key, env != nullptr || replays);
     scalars_->variables().pop();
+    if (replays) forget_trace(*scalars_);
     plan_.scenarios.push_back(std::move(scenario));
     if (warmup) check_warmup(warmup->place);
   }
@@ -411,6 +414,7 @@ void scale_times(Plan& plan, double factor) {
     std::visit(
         [factor](auto& shape) {
           if constexpr (requires { shape.duration; }) shape.duration = scaled(shape.duration, factor);
+          if constexpr (requires { shape.speed; }) shape.speed /= factor;
           if constexpr (requires { shape.trial; }) shape.trial = scaled(shape.trial, factor);
           if constexpr (requires { shape.max_duration; }) shape.max_duration = scaled(shape.max_duration, factor);
           if constexpr (requires { shape.stages; }) {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,6 +22,8 @@
 #include "harness/scenario/template.h"
 
 namespace sluice {
+
+struct Trace;  // trace.h
 
 /// Where something stands in the scenario file, for messages.
 struct Place {
@@ -287,6 +290,14 @@ struct ArrivalRate {
   std::uint32_t max_vus = 0;    // 0: as many as the open files that a process may have allow
   bool wait_when_busy = false;  // an arrival that finds max_vus busy waits for one; else it is dropped
 };
+/// An open model whose arrivals were recorded: arrival k is that of the trace's row k.
+struct TraceReplay {
+  std::shared_ptr<const Trace> trace;  // shared by the copies of the plan, and never changed
+  double speed = 1;                    // 2: twice as fast
+  Nanoseconds duration{};              // at that speed, and a gap longer than until the last arrival
+  std::uint32_t max_vus = 0;           // these two as of ArrivalRate
+  bool wait_when_busy = false;
+};
 /// VUs are started and stopped while the run lasts, through the control API (harness/load/control.h).
 struct ExternallyControlled {
   std::uint32_t vus = 0, max_vus = 1;
@@ -302,7 +313,7 @@ struct FindMax {
   std::uint32_t max_vus = 0;                     // of a rate: as in ArrivalRate
 };
 using LoadShape = std::variant<ConstantVus, RampingVus, PerVuIterations, SharedIterations, ArrivalRate,
-                               ExternallyControlled, FindMax>;
+                               ExternallyControlled, FindMax, TraceReplay>;
 
 /// What one request must meet to count as good (goodput).
 struct Objective {

@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "harness/scenario/timeline.h"
+
 namespace sluice {
 namespace {
 
@@ -203,7 +205,7 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
   std::uint64_t dropped = 0, begun = 0;
   for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
     dropped += tally.scenarios()[i].dropped;
-    if (std::holds_alternative<ArrivalRate>(plan.scenarios[i].shape)) begun += tally.scenarios()[i].begun_in_time;
+    if (is_open(plan.scenarios[i].shape)) begun += tally.scenarios()[i].begun_in_time;
   }
   const auto add = [&](std::string metric, std::string expression, double actual, double limit, std::string unit,
                        bool holds_now, std::string reason) {
