@@ -125,10 +125,10 @@ void ArrivalPool::cut_if_due(Instant now) {
   }
 }
 
-void ArrivalPool::stop(Instant latest) {
+void ArrivalPool::stop(Instant latest, bool drops) {
   cut_at_ = std::min(cut_at_, latest);
   waiter_.interrupt();
-  drop_waiting();
+  if (drops) drop_waiting();
 }
 
 }  // namespace sluice

@@ -28,8 +28,9 @@ class ArrivalPool {
   void start();
   /// Ends the iterations under way if their time is over.
   void cut_if_due(Instant now);
-  /// No new iterations; those under way may last until `latest`. REQUIRES: surroundings.stopping is set.
-  void stop(Instant latest);
+  /// No new arrivals; iterations under way may last until `latest`. `drops`: those that wait are not begun either.
+  /// REQUIRES: surroundings.stopping is set.
+  void stop(Instant latest, bool drops);
 
  private:
   struct OwnVu {

@@ -24,6 +24,7 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"metrics", "map:section:metric", "Metrics of the file's own, by name; a flow's metric: adds samples."},
     {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
      "What must hold at the end, by metric: metric or metric{tag:value}."},
+    {"stable", "section:stable", "Ends the run once what it measures has become stable; durations remain the longest."},
     {"gates", "section:gates", "What fails a run though no threshold says so, to be turned off."},
     {"large_chunk_chars", "whole",
      "A content event of at least so many characters counts for buffer_efficiency; default 20."},
@@ -322,6 +323,14 @@ constexpr auto kThreshold = std::to_array<KeyInfo>({
     {"min_samples", "whole", "With fewer samples it fails; default 1."},
 });
 
+constexpr auto kStable = std::to_array<KeyInfo>({
+    {"metric", "text|list:text", "What is to be stable: ttft p(95), http_reqs rate; of several, all at once.", true},
+    {"window", "duration", "The length of a window; default 10s."},
+    {"windows", "whole", "How many windows in a row; default 3."},
+    {"tolerance", "text", "How far each of their values may be from their mean: 5%, the default, or 0.05."},
+    {"required", "truth", "Whether a run that never became stable fails; default false."},
+});
+
 constexpr auto kMetric = std::to_array<KeyInfo>({
     {"kind", "words:trend counter rate gauge", "k6's four: what thresholds and reports make of its samples.", true},
     {"unit", "words:none ms bytes characters tokens percent", "Of a trend, a counter or a gauge; default none."},
@@ -359,6 +368,7 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"part", "A file in a form.", kPart},
     {"websocket", "One session: connect, send, receive, close.", kWebSocket},
     {"threshold", "A threshold with its options.", kThreshold},
+    {"stable", "When the run has measured enough.", kStable},
     {"metric", "A metric of the file's own.", kMetric},
     {"gates", "Thresholds that every run has.", kGates},
 });

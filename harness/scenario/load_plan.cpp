@@ -96,8 +96,9 @@ class Reader {
     if (const auto* teardown = section.take("teardown")) plan_.teardown = flow_reader.read_teardown(*teardown);
     if (warmup) check_warmup(warmup->place);
     if (const auto* gates = section.take("gates")) read_gates(*gates);
-    if (const auto* thresholds = section.take("thresholds"))
-      ThresholdReader(plan_, scalars, problems_).read_thresholds(*thresholds);
+    ThresholdReader judgement(plan_, scalars, problems_);
+    if (const auto* thresholds = section.take("thresholds")) judgement.read_thresholds(*thresholds);
+    if (const auto* stable = section.take("stable")) judgement.read_stable(*stable);
     deal_unique_rows(root, plan_);
     plan_.env = variables.shown();
     variables.report_unused_overrides();
@@ -432,6 +433,7 @@ void scale_times(Plan& plan, double factor) {
     threshold.delay_abort_eval = scaled(threshold.delay_abort_eval, factor);
     threshold.over = scaled(threshold.over, factor);
   }
+  if (plan.stable) plan.stable->window = scaled(plan.stable->window, factor);
   plan.warmup = scaled(plan.warmup, factor);
 }
 

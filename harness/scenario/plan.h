@@ -355,6 +355,23 @@ struct Threshold {
   Place place;
 };
 
+/// `stable:`: ends the run when each of the last windows' values lies within the tolerance of their mean, of every
+/// metric.
+struct StableMetric {
+  std::string text;  // as written: "ttft{kind:chat} p(95)"
+  Metric metric{};
+  Tags selector = {};
+  Aggregation aggregation{};
+  double percentile = 0;  // 0..100, of Aggregation::percentile
+};
+struct Stability {
+  std::vector<StableMetric> metrics;
+  Nanoseconds window = std::chrono::seconds(10);
+  std::uint32_t windows = 3;
+  double tolerance = 0.05;  // a share of the mean
+  bool required = false;    // a run that is never stable fails
+};
+
 /// What fails a run though no threshold says so; each can be turned off.
 struct Gates {
   bool dropped_iterations = true;  // none may be dropped
@@ -390,6 +407,7 @@ struct Plan {
   std::vector<CustomMetric> metrics;  // the file's own
   std::vector<Threshold> thresholds;
   Gates gates;
+  std::optional<Stability> stable;       // none: the run lasts as long as its scenarios say
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency
   double stall_factor = 10;              // stalls
   std::uint32_t threads = 1;             // load threads

@@ -250,6 +250,16 @@ thresholds:
         self.assertIn("held, and nothing above it was allowed to be tried", output)
         self.assertIn('id="search"', (self.out / "report.html").read_text())
 
+    def test_stable_ends_the_run_before_its_time(self):
+        summary, output = self.check_scenario("stable.yaml", time_scale=1)
+        self.assertLess(summary["duration_s"], 110, "of 120; a busy machine may take longer to be stable")
+        stability = summary["stability"]
+        self.assertTrue(stability["ended_run"])
+        self.assertEqual(stability["to_s"] - stability["from_s"], 3 * 2)
+        self.assertLessEqual(max(metric["deviation"] for metric in stability["metrics"]), 0.1)
+        self.assertIn("stable from", output)
+        self.assertIn('id="stability"', (self.out / "report.html").read_text())
+
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
         engine = summary["engine"]
@@ -397,7 +407,7 @@ thresholds:
         self.assertIn("ws_connecting", output)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
+        named = {"controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

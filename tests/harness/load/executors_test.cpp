@@ -291,6 +291,33 @@ TEST(ExternallyControlled, EndsByItselfAfterItsDuration) {
 
 // The experiment that coordinated omission is known by: the server stands still once, for a tenth of the run. One in a
 // hundred requests then waits for more than nine tenths of that, whatever the client's connections.
+TEST(Run, EndsOnceItIsStableAndDropsNothing) {
+  ScriptedServer server({answering(10'000)});
+  Plan plan = plan_of(server.url(), at_rate(50, 60s));
+  StableMetric rate{.text = "http_reqs rate", .metric = Metric::http_reqs, .aggregation = Aggregation::rate};
+  plan.stable = Stability{.metrics = {rate}, .window = 400ms, .windows = 3, .tolerance = 0.25};
+  const RunResult result = ran(plan);
+  EXPECT_TRUE(result.facts.ended_when_stable);
+  EXPECT_TRUE(result.facts.stable_from.has_value());
+  EXPECT_EQ(result.facts.end, RunEnd::completed);
+  EXPECT_GE(sum(result, Metric::iterations), 60u) << "three windows";
+  EXPECT_LT(sum(result, Metric::iterations), 1500u) << "of 3000; a busy machine may take longer to be stable";
+  EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u);
+}
+
+TEST(Run, ThatIsNeverStableLastsAsLongAsPlanned) {
+  ScriptedServer server({answering(1000)});
+  Plan plan = plan_of(server.url(), at_rate(50, 2400ms));
+  StableMetric rate{.text = "http_reqs rate", .metric = Metric::http_reqs, .aggregation = Aggregation::rate};
+  // From 0 to 50 a second: no three windows are alike.
+  plan.scenarios[0].shape = ArrivalRate{.executor = ArrivalRate::Executor::ramping, .stages = {{2400ms, 50 * kOne}}};
+  plan.stable = Stability{.metrics = {rate}, .window = 400ms, .windows = 3, .tolerance = 0.05};
+  const RunResult result = ran(plan);
+  EXPECT_FALSE(result.facts.ended_when_stable);
+  EXPECT_EQ(result.facts.stable_from, std::nullopt);
+  EXPECT_EQ(sum(result, Metric::iterations), 60u);
+}
+
 /// A request every 10 ms, number k with k input tokens.
 TraceReplay replay_of(int requests, double speed, std::uint32_t max_vus = 0) {
   auto trace = std::make_shared<Trace>();

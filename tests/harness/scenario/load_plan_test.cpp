@@ -279,6 +279,50 @@ TEST(LoadPlan, ReadsArrivalRatesExactly) {
   EXPECT_FALSE(gamma.wait_when_busy);
 }
 
+TEST(LoadPlan, ReadsWhenTheRunIsStable) {
+  const std::string minute = "executor: constant-vus\n    duration: 1m";
+  const auto plan = plan_of(around(kStep, minute, "stable: {metric: ttft p(95)}"));
+  ASSERT_TRUE(plan.stable);
+  EXPECT_EQ(plan.stable->windows, 3u);
+  EXPECT_EQ(plan.stable->window, seconds(10));
+  EXPECT_EQ(plan.stable->tolerance, 0.05);
+  EXPECT_FALSE(plan.stable->required);
+  ASSERT_EQ(plan.stable->metrics.size(), 1u);
+  EXPECT_EQ(plan.stable->metrics[0].metric, Metric::ttft);
+  EXPECT_EQ(plan.stable->metrics[0].percentile, 95);
+  const auto more = plan_of(around(kStep, minute,
+                                   "stable: {metric: ['ttft{scenario:a} avg', http_reqs rate], window: 5s, windows: 4, "
+                                   "tolerance: 0.1, required: true}"));
+  ASSERT_EQ(more.stable->metrics.size(), 2u);
+  EXPECT_EQ(more.stable->metrics[0].selector, (Tags{{"scenario", "a"}}));
+  EXPECT_EQ(more.stable->metrics[1].aggregation, Aggregation::rate);
+  EXPECT_EQ(more.stable->tolerance, 0.1);
+  EXPECT_TRUE(more.stable->required);
+  struct Row {
+    const char *stable, *problem;
+  };
+  const Row rows[] = {
+      {"{window: 1s}", "stable needs metric:"},
+      {"{metric: ttft}", "metric: 'ttft': a metric and an aggregation are wanted, as in ttft p(95)"},
+      {"{metric: tftt p(95)}", "did you mean 'ttft'?"},
+      {"{metric: ttft p95}", "'p95' is written p(95)"},
+      {"{metric: ttft rate}", "'rate' does not fit ttft, a trend"},
+      {"{metric: 'ttft{x:y} avg'}", "nothing has the tag 'x'"},
+      {"{metric: vus value}", "stable: vus is not kept by windows"},
+      {"{metric: []}", "metric: the list is empty"},
+      {"{metric: ttft avg, windows: 1}", "windows: 1 is out of bounds"},
+      {"{metric: ttft avg, window: 0s}", "window: must be longer than 0s"},
+      {"{metric: ttft avg, window: 30s}",
+       "stable: the time of 3 windows of 30s is longer than the 1m that the load is measured"},
+      {"{metric: ttft avg, window: 1ms}", "at most 2000 are kept"},
+      {"{metric: ttft avg, tolerance: 0}", "tolerance: '0' is no share of the mean: write 5% or 0.05"},
+      {"{metric: ttft avg, tolerance: 200%}", "'200%' is no share"},
+      {"{metric: ttft avg, tolerance: five}", "'five' is no share"},
+  };
+  for (const auto& [stable, problem] : rows)
+    EXPECT_THAT(problems_of(around(kStep, minute, fmt::format("stable: {}", stable))), HasSubstr(problem)) << stable;
+}
+
 const std::map<std::string, std::string> kTraces{
     {"dir/t.csv", "Timestamp,Request tokens,Response tokens\n10,3,4\n20,5,6\n40,7,8\n"},
     {"dir/t.jsonl", "{\"at\":0,\"prompt\":\"a\",\"user\":1}\n{\"at\":1,\"prompt\":\"b\"}\n"},
