@@ -188,8 +188,9 @@ Task<> Session::run(Turn turn) {
   const Instant ended_at = now();
   if (!failure_.empty()) around_.tally.add_failed_iteration(scenario_, failure_, began, ended_at);
   around_.tally.add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
-  if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, began))
-    around_.samples->add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
+  if (around_.samples == nullptr || around_.tally.is_warmup(scenario_, began)) co_return;
+  if (!failure_.empty()) around_.samples->add_failed_iteration(scenario_, ended_at);
+  around_.samples->add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
 }
 
 Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
@@ -444,7 +445,9 @@ void Session::add_samples(const StepProgram& step) {
       number = 1;
     else if (body_ != "false" && !parse_decimal(body_, number))
       number = std::numeric_limits<double>::quiet_NaN();
-    around_.tally.add_custom(step.id, metric, number, now());
+    const Instant at = now();
+    const bool counted = around_.tally.add_custom(step.id, metric, number, at);
+    if (around_.samples != nullptr && counted) around_.samples->add_custom(step.id, metric, number, at);
   }
 }
 
