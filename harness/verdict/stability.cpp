@@ -36,9 +36,13 @@ std::vector<WindowValues> values_of(const Plan& plan, const Tally& tally, Nanose
     const std::uint32_t number = tally.layout().windows_of_stable(i);
     std::size_t whole = tally.whole_windows(number, slack);
     if (load_end(plan).count() > 0) whole = std::min(whole, static_cast<std::size_t>(std::max(load, {}) / rule.window));
+    const bool counts = tally.layout().info(rule.metrics[i].metric).kind == MetricKind::counter;
     WindowValues values;
-    for (std::size_t window = 0; window < whole; ++window)
-      values.push_back(tally.aggregate_window(number, window, rule.metrics[i].aggregation, rule.metrics[i].percentile));
+    for (std::size_t window = 0; window < whole; ++window) {
+      auto value = tally.aggregate_window(number, window, rule.metrics[i].aggregation, rule.metrics[i].percentile);
+      if (counts && value == 0.0) value.reset();  // a standstill: a server that hangs is not stable
+      values.push_back(value);
+    }
     all.push_back(std::move(values));
   }
   return all;

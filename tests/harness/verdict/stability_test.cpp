@@ -92,6 +92,16 @@ TEST(Stability, IsSeenInATallyAsSoonAsItsWindowsHavePassed) {
   EXPECT_EQ(stable_from(without, tally), std::nullopt);
 }
 
+TEST(Stability, ACounterThatStandsStillIsNotStable) {
+  Plan plan = plan_of();
+  plan.stable->metrics[0].metric = Metric::http_reqs;
+  plan.stable->metrics[0].aggregation = Aggregation::rate;
+  Tally tally = tally_of(plan, {100, 100});
+  tally.advance_to(kOrigin + 10'000'000'000);
+  EXPECT_EQ(stable_from(plan, tally), std::nullopt) << "one a second, and then none";
+  EXPECT_EQ(stable_from(plan, tally_of(plan, {100, 100, 100})), 0u);
+}
+
 TEST(Stability, WindowsAfterTheLoadsEndAreNotLookedAt) {
   Plan plan = plan_of();
   plan.scenarios[0].shape = ConstantVus{1, 3s};
