@@ -165,14 +165,6 @@ class LoadReader {
     shape.wait_when_busy = scalars_.word(option("when_busy"), "scenario") == "wait";
     shape.duration = std::chrono::seconds(1);  // until it is known
     read_vus(option("pre_allocated_vus"), 0);
-    const auto format_name = scalars_.word(option("format"), "scenario");
-    const auto *from_member = option("from"), *to_member = option("to"), *file = option("file");
-    const auto from = scalars_.duration(from_member), to = scalars_.duration(to_member);
-    const auto rows_max = scalars_.whole(option("limit"), 1, limits::trace_rows_max).value_or(limits::trace_rows_max);
-    const auto block_tokens = scalars_.whole(option("block_tokens"), 1, limits::trace_tokens_max).value_or(512);
-    if (from && to && *from >= *to)
-      problems_.add(to_member->value.place, fmt::format("to: {} is not after {}, where the window begins",
-                                                        format_duration(*to), format_duration(*from)));
     const auto holes = scalars_.hole_names.lower_bound("trace.");
     if (scalars_.unknown_data.contains("trace") ||
         (holes != scalars_.hole_names.end() && holes->first.starts_with("trace.")))
@@ -180,42 +172,66 @@ class LoadReader {
                     "executor: trace: the flow reads the recorded request as ${trace.prompt}: another "
                     "name is wanted for the data 'trace'");
     scalars_.unknown_data.insert("trace");  // until it has been read
+    TraceFile read = read_recorded();
+    const auto length = cut(read.trace);
+    if (!length) return shape;
+    const long double replayed = static_cast<long double>(length->count()) / shape.speed;
+    constexpr auto kMost = std::chrono::duration_cast<Nanoseconds>(limits::duration_max);
+    if (replayed > static_cast<long double>(kMost.count())) {
+      problems_.add(option("file")->value.place,
+                    fmt::format("file: lasts longer than {}: from: and to: take a part of it, speed: makes it shorter",
+                                format_duration(limits::duration_max)));
+      return shape;
+    }
+    shape.duration = Nanoseconds(static_cast<std::int64_t>(replayed)) + Nanoseconds(1);
+    for (const auto& [field, lacking] : read.fields) scalars_.hole_names["trace." + field] = lacking;
+    scalars_.unknown_data.erase("trace");
+    shape.trace = std::make_shared<const Trace>(std::move(read.trace));
+    return shape;
+  }
+
+  /// The whole trace; empty when there is a problem.
+  TraceFile read_recorded() {
+    TraceFile read;
+    const auto format_name = scalars_.word(option("format"), "scenario");
+    const auto block_tokens = scalars_.whole(option("block_tokens"), 1, limits::trace_tokens_max).value_or(512);
+    const auto* file = option("file");
     const auto path = scalars_.text(file);
-    if (!path || (option("format") && !format_name)) return shape;
+    if (!path || (option("format") && !format_name)) return read;
     const auto full = (std::filesystem::path(file_).parent_path() / *path).string();
     const std::optional<TraceFormat> format = !format_name                 ? std::nullopt
                                               : *format_name == "mooncake" ? std::optional(TraceFormat::mooncake)
                                               : *format_name == "azure"    ? std::optional(TraceFormat::azure)
                                               : *format_name == "burstgpt" ? std::optional(TraceFormat::burstgpt)
                                                                            : std::optional(TraceFormat::sluice);
-    TraceFile read;
     const auto why = read_in_blocks(load_options_, full, [&](const NextBlock& next_block) {
       read = read_trace(next_block, format, static_cast<std::uint32_t>(block_tokens), full, problems_);
     });
     if (why) problems_.add(file->value.place, fmt::format("file: {}: {}", full, *why));
-    if (why || read.trace.rows.empty() || (from && to && *from >= *to)) return shape;
-    const Nanoseconds first = read.trace.rows.front().at, last = read.trace.rows.back().at;
-    cut_trace(read.trace, from, to, rows_max);
-    if (read.trace.rows.empty()) {
-      problems_.add(
-          (from_member != nullptr ? from_member : to_member)->value.place,
-          fmt::format("{}: nothing of {} lies there: its requests came from {} to {}",
-                      from_member != nullptr ? "from" : "to", full, format_duration(first), format_duration(last)));
-      return shape;
+    return why ? TraceFile() : std::move(read);
+  }
+
+  /// Cuts the window out of a trace. How long it lasts as recorded; none when nothing is left.
+  std::optional<Nanoseconds> cut(Trace& trace) {
+    const auto *from_member = option("from"), *to_member = option("to");
+    const auto from = scalars_.duration(from_member), to = scalars_.duration(to_member);
+    const auto rows_max = scalars_.whole(option("limit"), 1, limits::trace_rows_max).value_or(limits::trace_rows_max);
+    if (from && to && *from >= *to) {
+      problems_.add(to_member->value.place, fmt::format("to: {} is not after {}, where the window begins",
+                                                        format_duration(*to), format_duration(*from)));
+      return std::nullopt;
     }
-    const long double length = static_cast<long double>(length_of(read.trace).count()) / shape.speed;
-    constexpr auto kMost = std::chrono::duration_cast<Nanoseconds>(limits::duration_max);
-    if (length > static_cast<long double>(kMost.count())) {
-      problems_.add(file->value.place, fmt::format("file: {} lasts longer than {}: from: and to: take a part of it, "
-                                                   "speed: makes it shorter",
-                                                   full, format_duration(limits::duration_max)));
-      return shape;
+    if (trace.rows.empty()) return std::nullopt;
+    const Nanoseconds first = trace.rows.front().at, last = trace.rows.back().at;
+    cut_trace(trace, from, to, rows_max);
+    if (trace.rows.empty()) {
+      problems_.add((from_member != nullptr ? from_member : to_member)->value.place,
+                    fmt::format("{}: no request lies there: they came from {} to {}",
+                                from_member != nullptr ? "from" : "to", format_duration(first), format_duration(last)));
+      return std::nullopt;
     }
-    shape.duration = Nanoseconds(static_cast<std::int64_t>(length)) + Nanoseconds(1);
-    for (const auto& [field, lacking] : read.fields) scalars_.hole_names["trace." + field] = lacking;
-    scalars_.unknown_data.erase("trace");
-    shape.trace = std::make_shared<const Trace>(std::move(read.trace));
-    return shape;
+    const Nanoseconds length = length_of(trace);
+    return to ? std::min(length, *to - from.value_or(first)) : length;
   }
 
   /// Millionths an arrival per time unit, so that every rate stays exact.

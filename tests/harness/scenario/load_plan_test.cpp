@@ -355,6 +355,10 @@ TEST(LoadPlan, ReadsATraceAsAnOpenModelOfTheLengthThatItHas) {
   const auto& window = std::get<TraceReplay>(part.scenarios.at(0).shape);
   ASSERT_EQ(window.trace->rows.size(), 1u);
   EXPECT_EQ(window.trace->rows[0].at, seconds(5));
+  EXPECT_EQ(planned_duration(part.scenarios.at(0).shape) / milliseconds(1), 6000) << "a second more";
+  const auto cut_short =
+      plan_of(around(kAsTold, "executor: trace\n    file: t.csv\n    to: 25s"), quiet_options(kTraces));
+  EXPECT_EQ(planned_duration(cut_short.scenarios.at(0).shape) / milliseconds(1), 15'000) << "until `to`";
 
   Plan scaled = plan;
   scale_times(scaled, 0.1);
@@ -384,12 +388,12 @@ TEST(LoadPlan, RefusesTracesThatCannotBeReplayed) {
       {"executor: trace\n    file: t.csv\n    format: mooncke", kAsTold, "did you mean 'mooncake'?"},
       {"executor: trace\n    file: t.csv\n    speed: 0", kAsTold, "speed: 0 is out of bounds"},
       {"executor: trace\n    file: t.csv\n    from: 50s", kAsTold,
-       "from: nothing of t.csv lies there: its requests came from 10s to 40s"},
-      {"executor: trace\n    file: t.csv\n    to: 10s", kAsTold, "to: nothing of t.csv lies there"},
+       "from: no request lies there: they came from 10s to 40s"},
+      {"executor: trace\n    file: t.csv\n    to: 10s", kAsTold, "to: no request lies there"},
       {"executor: trace\n    file: t.csv\n    from: 20s\n    to: 20s", kAsTold,
        "to: 20s is not after 20s, where the window begins"},
       {"executor: trace\n    file: t.csv\n    rate: 5", kAsTold, "rate: belongs to executor: constant-arrival-rate"},
-      {"executor: trace\n    file: long.csv", kAsTold, "long.csv lasts longer than 720h: from: and to: take a part"},
+      {"executor: trace\n    file: long.csv", kAsTold, "file: lasts longer than 720h: from: and to: take a part"},
       {"executor: trace\n    file: t.csv", "- chat: {prompt: \"${trace.promt}\"}", "did you mean 'trace.prompt'?"},
       {"executor: trace\n    file: t.jsonl", "- chat: {prompt: \"${trace.user}\"}",
        "line 2 of the data file has no 'trace.user'"},
