@@ -620,6 +620,17 @@ std::string scenarios(const Summary& summary) {
   return out + facts.html() + "</section>\n";
 }
 
+std::string stability(const Summary& summary) {
+  if (!summary.stability) return "";
+  const StabilityResult& result = *summary.stability;
+  std::string out = "<section aria-labelledby=\"stability\">\n<h2 id=\"stability\">Stability</h2>\n";
+  out += fmt::format("<p>{} {}.{}</p>\n<ul>\n", result.from_s ? "✓" : "✗", escaped(stability_verdict(result)),
+                     result.ended_run ? " That ended the run." : "");
+  for (const StableMetricResult& metric : result.metrics)
+    out += fmt::format("<li>{}: {}</li>\n", escaped(metric.metric), escaped(format_stable(metric)));
+  return out + "</ul>\n</section>\n";
+}
+
 /// The trials of a search: a curve of what came of each load, and a table.
 std::string search(const Summary& summary) {
   if (!summary.search) return "";
@@ -746,6 +757,7 @@ std::string to_html(const Summary& summary) {
   out += header(summary);
   out += thresholds(summary);
   out += search(summary);
+  out += stability(summary);
   out += key_figures(summary);
   const std::string figures = charts(summary);
   if (!figures.empty()) out += figures + chart_tables(summary) + "</section>\n";

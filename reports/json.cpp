@@ -237,6 +237,26 @@ void describe(Form& form, SearchResult& s) {
 }
 
 template <class Form>
+void describe(Form& form, StableMetricResult& m) {
+  form("metric", m.metric);
+  form("unit", m.unit);
+  form("mean", m.mean);
+  form("deviation", m.deviation);
+}
+
+template <class Form>
+void describe(Form& form, StabilityResult& s) {
+  form("window_s", s.window_s);
+  form("windows", s.windows);
+  form("tolerance", s.tolerance);
+  form("required", s.required);
+  form("ended_run", s.ended_run);
+  form("from_s", s.from_s);
+  form("to_s", s.to_s);
+  form("metrics", s.metrics);
+}
+
+template <class Form>
 void describe(Form& form, EngineResult& e) {
   form("model", e.model);
   form("backend_wanted", e.backend_wanted);
@@ -276,6 +296,7 @@ void describe(Form& form, Summary& s) {
   form("findings", s.findings);
   form("engine", s.engine);
   form("search", s.search);
+  form("stability", s.stability);
   form("instrument", s.instrument);
   form("vllm_compat", s.vllm_compat);
   form("histograms", s.histograms);

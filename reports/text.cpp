@@ -320,6 +320,20 @@ void print_search(Page& page, const Summary& summary) {
   }
 }
 
+void print_stability(Page& page, const Summary& summary) {
+  if (!summary.stability) return;
+  const bool stable = summary.stability->from_s.has_value();
+  page.heading("STABILITY");
+  page.put("    ").put(stable ? "✓ " : "✗ ", stable ? Ink::good : Ink::bad);
+  page.put(stability_verdict(*summary.stability)).line();
+  if (summary.stability->ended_run) page.put("      that ended the run", Ink::faint).line();
+  std::size_t longest = 0;
+  for (const StableMetricResult& metric : summary.stability->metrics)
+    longest = std::max(longest, columns(metric.metric));
+  for (const StableMetricResult& metric : summary.stability->metrics)
+    page.put("      " + padded(metric.metric, longest + 2), Ink::bold).put(format_stable(metric), Ink::accent).line();
+}
+
 /// The engine beside the run, and what was sampled of it and its GPU. Lowest, mean and highest, no percentiles: there
 /// is a sample a second, and they hang together.
 void print_engine(Page& page, const Summary& summary) {
@@ -523,6 +537,7 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_head(page, summary);
   print_thresholds(page, summary);
   print_search(page, summary);
+  print_stability(page, summary);
   print_checks(page, summary);
   print_loads(page, summary);
   print_steps(page, summary);

@@ -29,6 +29,7 @@
 #include "harness/output/k6_summary.h"
 #include "harness/output/samples.h"
 #include "harness/verdict/judge.h"
+#include "harness/verdict/stability.h"
 #include "reports/format.h"
 #include "reports/html.h"
 #include "reports/json.h"
@@ -300,6 +301,7 @@ int run_command(const RunCommandOptions& options) {
   auto summary = summarize(driven->plan, result->tally, result->facts);
   conclude(summary, judge(driven->plan, result->tally, result->facts), result->facts.end, result->aborted_by);
   summary.search = std::move(driven->search);
+  summary.stability = stability_result(driven->plan, result->tally, result->facts);
   if (death) {
     summary.outcome = "failed";
     summary.exit_code = kExitUnreachable;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "harness/base/stream_rule.h"
+#include "harness/scenario/trace.h"
 
 namespace sluice {
 namespace {
@@ -501,6 +502,13 @@ struct ShapeText {
     if (shape.executor == gamma) text += fmt::format(", burstiness {:g}", shape.burstiness);
     if (shape.max_vus > 0) text += fmt::format(", at most {}", plural(shape.max_vus, "VU"));
     return {name, text};
+  }
+  std::pair<std::string, std::string> operator()(const TraceReplay& shape) const {
+    std::string text =
+        fmt::format("{} for {}", plural(shape.trace->rows.size(), "recorded request"), duration_text(shape.duration));
+    if (shape.speed != 1) text += fmt::format(", at {:g} times the speed", shape.speed);
+    if (shape.max_vus > 0) text += fmt::format(", at most {}", plural(shape.max_vus, "VU"));
+    return {"trace", text};
   }
   std::pair<std::string, std::string> operator()(const FindMax& shape) const {
     return {"find-max",

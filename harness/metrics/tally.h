@@ -62,8 +62,8 @@ class Tally {
     return scheduled_at - origin_ < layout_->counts_from(scenario).count();
   }
   /// A sample of a metric of the file's own, added by a metric step. What is no number (or below 0, where the kind has
-  /// no such values: trends and counters) is rejected, and counted as such.
-  void add_custom(StepId step, Metric metric, double value, Instant at);
+  /// no such values: trends and counters) is rejected, and counted as such. False when it is not counted.
+  bool add_custom(StepId step, Metric metric, double value, Instant at);
   void add_group(StepId group, Nanoseconds duration, Instant ended_at);
   /// VUs of the scenario that this thread runs now.
   void set_vus(std::uint32_t scenario, std::uint32_t active, Instant at);

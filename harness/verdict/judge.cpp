@@ -7,6 +7,9 @@
 #include <string>
 #include <utility>
 
+#include "harness/scenario/timeline.h"
+#include "harness/verdict/stability.h"
+
 namespace sluice {
 namespace {
 
@@ -67,16 +70,6 @@ std::string aggregation_text(const Threshold& threshold) {
       return "value";
   }
   return "";
-}
-
-/// The unit of the number a threshold compares, not always that of the metric: count has none, rate of a counter is
-/// 1/s.
-std::string unit_of(const Threshold& threshold, const MetricInfo& metric) {
-  if (threshold.aggregation == Aggregation::count && metric.kind == MetricKind::trend) return "";
-  if (metric.kind == MetricKind::rate) return "share";
-  if (threshold.aggregation == Aggregation::rate) return metric.unit == Unit::bytes ? "bytes/s" : "1/s";
-  if (threshold.metric == Metric::availability || threshold.metric == Metric::goodput_rate) return "share";
-  return std::string(unit_name(metric.unit));
 }
 
 std::string number_text(double value, const std::string& unit) {
@@ -160,7 +153,31 @@ std::optional<double> actual_value(const Plan& plan, const Tally& tally, std::si
   return tally.aggregate(tally.layout().figure_of_threshold(index), threshold.aggregation, threshold.percentile);
 }
 
+/// `stable: {required: true}`, as a threshold on the largest deviation.
+reports::ThresholdResult judge_stability(const Stability& rule, const reports::StabilityResult& stability) {
+  reports::ThresholdResult result{.metric = "stable",
+                                  .expression = fmt::format("deviation <= {:g}%", rule.tolerance * 100),
+                                  .verdict = stability.from_s ? "pass" : "fail",
+                                  .limit = rule.tolerance,
+                                  .unit = "share",
+                                  .source = "stable"};
+  for (const reports::StableMetricResult& metric : stability.metrics)
+    if (metric.deviation) result.actual = std::max(result.actual.value_or(0), *metric.deviation);
+  if (!stability.from_s)
+    result.reason = fmt::format("never stable: no {} windows of {:g} s in a row were within {:g} % of their mean",
+                                rule.windows, stability.window_s, rule.tolerance * 100);
+  return result;
+}
+
 }  // namespace
+
+std::string unit_of(Aggregation aggregation, Metric metric, const MetricInfo& about) {
+  if (aggregation == Aggregation::count && about.kind == MetricKind::trend) return "";
+  if (about.kind == MetricKind::rate) return "share";
+  if (aggregation == Aggregation::rate) return about.unit == Unit::bytes ? "bytes/s" : "1/s";
+  if (metric == Metric::availability || metric == Metric::goodput_rate) return "share";
+  return std::string(unit_name(about.unit));
+}
 
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally) {
   std::vector<reports::ThresholdResult> results;
@@ -170,7 +187,7 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
     result.metric = tally.layout().figures()[tally.layout().figure_of_threshold(i)].name();
     result.expression = threshold.text;
     result.limit = threshold.limit;
-    result.unit = unit_of(threshold, tally.layout().info(threshold.metric));
+    result.unit = unit_of(threshold.aggregation, threshold.metric, tally.layout().info(threshold.metric));
     const FigureId figure = tally.layout().figure_of_threshold(i);
     const std::uint32_t windows = tally.layout().windows_of_threshold(i);
     if (threshold.min_samples > 0) result.min_samples = threshold.min_samples;
@@ -203,7 +220,7 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
   std::uint64_t dropped = 0, begun = 0;
   for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
     dropped += tally.scenarios()[i].dropped;
-    if (std::holds_alternative<ArrivalRate>(plan.scenarios[i].shape)) begun += tally.scenarios()[i].begun_in_time;
+    if (is_open(plan.scenarios[i].shape)) begun += tally.scenarios()[i].begun_in_time;
   }
   const auto add = [&](std::string metric, std::string expression, double actual, double limit, std::string unit,
                        bool holds_now, std::string reason) {
@@ -225,6 +242,8 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
         fmt::format("{} of {} iterations begun in time; to allow it: gates: {{achieved_rate: off}}", begun,
                     facts.planned_iterations));
   }
+  if (plan.stable && plan.stable->required)
+    results.push_back(judge_stability(*plan.stable, *stability_result(plan, tally, facts)));
   return results;
 }
 

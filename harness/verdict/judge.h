@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "harness/metrics/summarize.h"
@@ -21,8 +22,12 @@ namespace sluice {
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally);
 
 /// Those, and after them the default gates that are on and have a say: dropped iterations, and of open models the share
-/// of the iterations asked for that were begun in time. Only of a run that was not cut short.
+/// of the iterations asked for that were begun in time; and `stable: {required: true}`. Only of a run that was not cut
+/// short.
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts);
+
+/// Of what an aggregation of a metric gives, not always the metric's: count has none, rate of a counter is 1/s.
+std::string unit_of(Aggregation aggregation, Metric metric, const MetricInfo& about);
 
 /// The first threshold with abort_on_fail that fails now and whose delay has passed since the tally's origin. One
 /// without samples, or with fewer than it needs, does not abort: they may still come. A window is judged a second after
