@@ -1,8 +1,8 @@
 // How sure is a figure? Bounds that hold the true value with a wanted confidence, whatever its distribution.
 //
 // Pure. Quantiles: order statistics (the ranks between which the quantile lies follow from the binomial distribution,
-// Conover, Practical Nonparametric Statistics, 3.2). Shares: Clopper and Pearson's exact bounds. `alpha` is the chance of
-// being wrong, half of it on each side: 0.01 for 99 % bounds.
+// Conover, Practical Nonparametric Statistics, 3.2). Shares: Clopper and Pearson's exact bounds. `alpha` is the chance
+// of being wrong, half of it on each side: 0.01 for 99 % bounds.
 #pragma once
 
 #include <cstdint>
