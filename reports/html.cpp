@@ -90,10 +90,11 @@ Verdict verdict_of(const Summary& summary) {
                                                     [&](const auto& t) { return t.verdict == verdict; }));
   };
   const std::uint64_t failed = count("fail"), open = count("inconclusive"), all = summary.thresholds.size();
-  std::string detail = all == 0      ? "No thresholds were declared."
-                       : failed == 0 ? fmt::format("All {} held", plural(all, "threshold"))
-                                     : fmt::format("{} of {} failed", failed, plural(all, "threshold"));
-  if (all == 1) detail = failed == 0 ? "The threshold held" : "The threshold failed";
+  std::string detail = all == 0                  ? "No thresholds were declared."
+                       : failed == 0 && open > 0 ? fmt::format("{} of {} held", all - open, plural(all, "threshold"))
+                       : failed == 0             ? fmt::format("All {} held", plural(all, "threshold"))
+                                                 : fmt::format("{} of {} failed", failed, plural(all, "threshold"));
+  if (all == 1 && open == 0) detail = failed == 0 ? "The threshold held" : "The threshold failed";
   if (all != 0) detail += open > 0 ? fmt::format("; {} inconclusive.", open) : ".";
   if (summary.outcome == "passed") return {"good", "✓ Passed", detail};
   if (summary.outcome == "aborted") return {"bad", "✗ Aborted", "A threshold stopped the run. " + detail};

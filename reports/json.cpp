@@ -102,6 +102,8 @@ void describe(Form& form, ThresholdResult& t) {
   form("aborted", t.aborted);
   form("source", t.source);
   form("min_samples", t.min_samples);
+  form("low", t.low);
+  form("high", t.high);
   form("windows", t.windows);
 }
 
@@ -286,6 +288,7 @@ void describe(Form& form, Summary& s) {
   form("cpu", s.cpu);
   form("variables", s.variables);
   form("outcome", s.outcome, {"", "passed", "failed", "aborted", "interrupted"});
+  form("decided_early", s.decided_early);
   form("exit_code", s.exit_code);
   form("scenarios", s.scenarios);
   form("steps", s.steps);

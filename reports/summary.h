@@ -53,6 +53,8 @@ struct ThresholdResult {
   bool aborted = false;     // it stopped the run
   std::string source = {};  // "default gate"; empty: the scenario's thresholds
   std::optional<std::uint64_t> min_samples = {};
+  std::optional<double> low = {},
+                        high = {};  // its 99 % bounds, in its unit; none: judged by its value, or too few samples
   std::optional<WindowsResult> windows = {};  // `actual` is then the worst window's
   bool operator==(const ThresholdResult&) const = default;
 };
@@ -217,6 +219,7 @@ struct Summary {
   std::string host = {}, os = {}, cpu = {};
   std::map<std::string, std::string> variables = {};  // names of the file's env with values; secrets masked
   std::string outcome = {};                           // passed, failed, aborted, interrupted
+  bool decided_early = false;                         // it ended before its time: every threshold was decided
   int exit_code = 0;
 
   std::vector<ScenarioResult> scenarios = {};

@@ -522,8 +522,12 @@ void print_foot(Page& page, const Summary& summary) {
   page.line().put("  ");
   page.put(summary.outcome, summary.outcome == "passed" ? Ink::good : Ink::bad);
   page.put(fmt::format(" after {}", format_seconds(summary.duration_s)));
+  if (summary.decided_early) page.put(", before its time: all is decided");
   if (!summary.thresholds.empty())
     page.put(fmt::format(", {} of {} thresholds passed", passed, summary.thresholds.size()));
+  const auto open = std::count_if(summary.thresholds.begin(), summary.thresholds.end(),
+                                  [](const ThresholdResult& result) { return result.verdict == "inconclusive"; });
+  if (open > 0) page.put(fmt::format(", {} inconclusive", open), Ink::accent);
   page.put(fmt::format(", exit code {}", summary.exit_code)).line();
   const bool brackets = std::any_of(summary.metrics.begin(), summary.metrics.end(),
                                     [](const MetricSummary& metric) { return !metric.unsure.empty(); });

@@ -402,6 +402,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     // A short beat, so that an order is passed on at once; a long one for figures.
     Instant next_second = origin + kSecond.count();
     std::uint64_t tokens_before = 0;
+    Looks looks;
     std::unique_lock lock(mutex);
     while (running > 0) {
       ended.wait_for(lock, std::chrono::milliseconds(10));
@@ -433,6 +434,15 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
         facts.ended_when_stable = true;
         load_ends = at;
         order.store(RunControl::State::ending_early);
+      }
+      if (order.load() == RunControl::State::running && plan.until_decided &&
+          at - measured_from >= plan.until_decided->count()) {
+        const auto alpha = looks.due(total.window_s());
+        if (alpha && all_decided(plan, total, *alpha)) {
+          facts.ended_when_decided = true;
+          load_ends = at;
+          order.store(RunControl::State::ending_early);
+        }
       }
       const double seconds = static_cast<double>(at - next_second + kSecond.count()) / 1e9;
       if (every_second) {

@@ -34,6 +34,7 @@ struct RunFacts {
   bool receive_window_stalled = false;             // the kernel's receive buffer was full at least once
   std::optional<std::size_t> stable_from;          // the first of the stable windows; none: never, or nobody asked
   bool ended_when_stable = false;                  // before its time, for that reason
+  bool ended_when_decided = false;                 // likewise
   std::uint64_t samples = 0, samples_dropped = 0;  // that were to be written to files; 0: none were asked for
 };
 

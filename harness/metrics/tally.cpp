@@ -774,6 +774,7 @@ void Tally::copy_figures(const Tally& other) {
   vus_ = other.vus_;
   trust_ = other.trust_;
   vllm_ = other.vllm_;
+  if (layout_->judges_gaps_early()) series_ = other.series_;
 }
 
 // ---- reading --------------------------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ class Tally {
   void set_load_end(Instant at) { load_end_ = at; }
 
   void merge(const Tally& other);
-  /// Takes over everything but the series and the results by stage, reusing memory: the copy that a load thread
-  /// publishes once a second.
+  /// Takes over everything but the results by stage and (unless gaps are judged meanwhile) the series, reusing memory:
+  /// the copy that a load thread publishes once a second.
   void copy_figures(const Tally& other);
 
   // ---- reading ------------------------------------------------------------------------------------------------------

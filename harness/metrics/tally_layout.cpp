@@ -108,6 +108,10 @@ class LayoutBuilder {
       layout_.figures_.push_back({static_cast<Metric>(i), {}, {std::begin(kReported), std::end(kReported)}});
     for (const Threshold& threshold : plan.thresholds)
       layout_.threshold_figures_.push_back(figure_of(threshold.metric, threshold.selector));
+    for (const Threshold& threshold : plan.thresholds) {
+      const bool of_gaps = threshold.metric == Metric::icl || threshold.metric == Metric::itl;
+      if (of_gaps && (threshold.abort_on_fail || plan.until_decided)) layout_.judges_gaps_early_ = true;
+    }
     if (plan.stable) {
       for (const StableMetric& metric : plan.stable->metrics)
         stable_figures_.push_back(figure_of(metric.metric, metric.selector));

@@ -24,6 +24,9 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"metrics", "map:section:metric", "Metrics of the file's own, by name; a flow's metric: adds samples."},
     {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
      "What must hold at the end, by metric: metric or metric{tag:value}."},
+    {"until_decided", "duration",
+     "Ends the run once every threshold is decided, this long after the measured time began at the earliest; durations "
+     "remain the longest."},
     {"stable", "section:stable", "Ends the run once what it measures has become stable; durations remain the longest."},
     {"gates", "section:gates", "What fails a run though no threshold says so, to be turned off."},
     {"large_chunk_chars", "whole",

@@ -99,6 +99,10 @@ class Reader {
     ThresholdReader judgement(plan_, scalars, problems_);
     if (const auto* thresholds = section.take("thresholds")) judgement.read_thresholds(*thresholds);
     if (const auto* stable = section.take("stable")) judgement.read_stable(*stable);
+    const auto* until_decided = section.take("until_decided");
+    plan_.until_decided = scalars_->duration(until_decided);
+    if (plan_.until_decided && plan_.thresholds.empty())
+      problems_.add(until_decided->place, "until_decided: there is no threshold that could be decided");
     deal_unique_rows(root, plan_);
     plan_.env = variables.shown();
     variables.report_unused_overrides();
@@ -449,6 +453,7 @@ void scale_times(Plan& plan, double factor) {
     threshold.over = scaled(threshold.over, factor);
   }
   if (plan.stable) plan.stable->window = scaled(plan.stable->window, factor);
+  if (plan.until_decided) plan.until_decided = scaled(*plan.until_decided, factor);
   plan.warmup = scaled(plan.warmup, factor);
 }
 

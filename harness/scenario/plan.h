@@ -409,7 +409,9 @@ struct Plan {
   std::vector<CustomMetric> metrics;  // the file's own
   std::vector<Threshold> thresholds;
   Gates gates;
-  std::optional<Stability> stable;       // none: the run lasts as long as its scenarios say
+  std::optional<Stability> stable;  // none: the run lasts as long as its scenarios say
+  std::optional<Nanoseconds>
+      until_decided;                     // from so long on it ends once every threshold is decided; none: it does not
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency
   double stall_factor = 10;              // stalls
   std::uint32_t threads = 1;             // load threads

@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import pathlib
+import resource
 import signal
 import socketserver
 import subprocess
@@ -104,7 +105,7 @@ class EndToEnd(unittest.TestCase):
         self.assertTrue(summary["thresholds"])
         for threshold in summary["thresholds"]:
             self.assertIsNotNone(threshold.get("actual"), threshold)
-            self.assertEqual(threshold["verdict"], "pass", threshold)
+            self.assertIn(threshold["verdict"], ("pass", "inconclusive"), threshold)  # scaled down, few samples prove little
         self.assertTrue(summary["steps"])
         for step in summary["steps"]:
             if step["name"] not in abandoned:
@@ -215,6 +216,22 @@ thresholds:
         self.assertEqual(done.returncode, 99, done.stdout)
         self.assertEqual(Login.asked[-1], "/hunter2/bye")
         self.assertNotIn("hunter2", done.stdout)
+
+    def test_teardown_runs_also_when_the_load_cannot_be_driven(self):
+        done = run("run", self.write_scenario("""
+name: too many
+target: {url: "http://127.0.0.1:%d"}
+setup:
+  - http: {post: /login}
+    capture: {token: $.token}
+teardown:
+  - http: {get: "/${token}/left"}
+scenarios:
+  ask: {executor: constant-vus, vus: 5000, duration: 1s, flow: [{http: {get: /}}]}
+""" % self.serve_login()), "--out-dir", str(self.out), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000)))
+        self.assertEqual(done.returncode, 106, done.stdout)
+        self.assertIn("raise the limit", done.stdout)
+        self.assertEqual(Login.asked[-1], "/hunter2/left")
 
     def test_a_failed_setup_exits_100_and_a_failed_teardown_101(self):
         port = self.serve_login()

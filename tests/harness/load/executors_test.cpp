@@ -289,8 +289,6 @@ TEST(ExternallyControlled, EndsByItselfAfterItsDuration) {
   EXPECT_EQ(result.facts.end, RunEnd::completed);
 }
 
-// The experiment that coordinated omission is known by: the server stands still once, for a tenth of the run. One in a
-// hundred requests then waits for more than nine tenths of that, whatever the client's connections.
 TEST(Run, EndsOnceItIsStableAndDropsNothing) {
   ScriptedServer server({answering(10'000)});
   Plan plan = plan_of(server.url(), at_rate(50, 60s));
@@ -316,6 +314,24 @@ TEST(Run, ThatIsNeverStableLastsAsLongAsPlanned) {
   EXPECT_FALSE(result.facts.ended_when_stable);
   EXPECT_EQ(result.facts.stable_from, std::nullopt);
   EXPECT_EQ(sum(result, Metric::iterations), 60u);
+}
+
+TEST(Run, EndsOnceEveryThresholdIsDecidedAndDropsNothing) {
+  ScriptedServer server({answering(20'000)});
+  Plan plan = plan_of(server.url(), at_rate(200, 60s));
+  Threshold failures;
+  failures.metric = Metric::http_req_failed;
+  failures.aggregation = Aggregation::rate;
+  failures.comparison = Comparison::less;
+  failures.limit = 0.05;
+  plan.thresholds = {failures};
+  plan.until_decided = 500ms;
+  const RunResult result = ran(plan);
+  EXPECT_TRUE(result.facts.ended_when_decided);
+  EXPECT_EQ(result.facts.end, RunEnd::completed);
+  EXPECT_GE(sum(result, Metric::iterations), 117u) << "0.95^117 is 0.0025, which the first look asks for";
+  EXPECT_LT(sum(result, Metric::iterations), 6000u) << "of 12000";
+  EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u);
 }
 
 /// A request every 10 ms, number k with k input tokens.
@@ -381,6 +397,8 @@ TEST(TraceReplay, DropsWhatFindsNoVuOrLetsItWait) {
   }
 }
 
+// The experiment that coordinated omission is known by: the server stands still once, for a tenth of the run. One in a
+// hundred requests then waits for more than nine tenths of that, whatever the client's connections.
 TEST(ArrivalRate, AServerThatStandsStillOnceShowsInTheTimesFromTheSchedule) {
   using enum ArrivalRate::Executor;
   constexpr std::uint64_t kRate = 250 * kOne;
