@@ -33,8 +33,9 @@ int run_main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", fmt::format("sluice {}", SLUICE_VERSION));
   app.footer(
-      "Exit codes: 0 passed, 99 a threshold failed, 104 invalid scenario or options, 105 stopped by the user,\n"
-      "106 the target could not be reached or started, 107 internal error");
+      "Exit codes: 0 passed, 98 client-limited and --require-trusted, 99 a threshold failed, 100 setup failed,\n"
+      "101 teardown failed, 104 invalid scenario or options, 105 stopped by the user, 106 the target could not be\n"
+      "reached or started, 107 internal error");
 
   RunCommandOptions run;
   ScenarioOptions validate;
@@ -69,6 +70,19 @@ int run_main(int argc, char** argv) {
   bool no_color = false;
   run_app->add_flag("--no-color", no_color, "plain text");
 
+  CalibrateOptions calibrate;
+  auto* calibrate_app = app.add_subcommand("calibrate", "measure this machine's own error against known instants");
+  calibrate_app->add_option("--streams", calibrate.streams, "at a time, one row each (default: 1,100,1000,10000)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 60000));
+  calibrate_app
+      ->add_option("--rate", calibrate.rate, "events a second of each stream (default: 100, above 1000 streams 5)")
+      ->check(CLI::Range(0.1, 1e6));
+  calibrate_app->add_option("--seconds", calibrate.seconds, "of each row")
+      ->check(CLI::Range(0.1, 600.0))
+      ->capture_default_str();
+  calibrate_app->add_option("--file", calibrate.file, "where the figures go, for reports to find them by default");
+
   auto* validate_app = app.add_subcommand("validate", "read a scenario and name every problem");
   add_scenario_options(*validate_app, validate, variables);
   auto* metrics_app = app.add_subcommand("metrics", "list every metric with its definition");
@@ -82,6 +96,7 @@ int run_main(int argc, char** argv) {
   }
   run.color = !no_color;
   if (*run_app) return run_command(run);
+  if (*calibrate_app) return calibrate_command(calibrate);
   if (*validate_app) return validate_command(validate);
   if (*metrics_app) return metrics_command();
   if (*schema_app) return schema_command();

@@ -727,6 +727,11 @@ std::string instrument(const Summary& summary) {
   facts.add("Send lag p99", lag(instrument.send_lag_p99_ms));
   facts.add("Events stamped by the kernel", share(instrument.events_kernel_stamped, instrument.events));
   facts.add("Gaps coalesced", share(instrument.gaps_coalesced, instrument.gaps));
+  if (const auto& known = instrument.calibration)
+    facts.add(fmt::format("Error p99, calibrated {}", escaped(known->calibrated_at.substr(0, 10))),
+              fmt::format("TTFT {:.0f} µs, gaps {:.0f} µs with {} streams (in user space {:.0f} and {:.0f} µs)",
+                          known->ttft_p99_us, known->gap_p99_us, format_count(known->streams), known->user_ttft_p99_us,
+                          known->user_gap_p99_us));
   facts.add("CPU of the harness", fmt::format("{:.0f}% of one core", instrument.cpu_percent));
   facts.add("Load threads", std::to_string(instrument.threads));
   if (instrument.samples > 0)

@@ -196,6 +196,16 @@ void describe(Form& form, StepResult& s) {
 }
 
 template <class Form>
+void describe(Form& form, CalibrationResult& c) {
+  form("calibrated_at", c.calibrated_at);
+  form("streams", c.streams);
+  form("ttft_p99_us", c.ttft_p99_us);
+  form("gap_p99_us", c.gap_p99_us);
+  form("user_ttft_p99_us", c.user_ttft_p99_us);
+  form("user_gap_p99_us", c.user_gap_p99_us);
+}
+
+template <class Form>
 void describe(Form& form, Instrument& i) {
   form("verdict", i.verdict, {"", "trusted", "client-limited"});
   form("reason", i.reason);
@@ -210,6 +220,7 @@ void describe(Form& form, Instrument& i) {
   form("threads", i.threads);
   form("samples", i.samples);
   form("samples_dropped", i.samples_dropped);
+  form("calibration", i.calibration);
 }
 
 template <class Form>

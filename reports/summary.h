@@ -139,6 +139,15 @@ struct StepResult {
 };
 
 /// How far the instrument can be trusted.
+/// The harness's own error on this machine, as `sluice calibrate` has measured it.
+struct CalibrationResult {
+  std::string calibrated_at = {};                    // ISO 8601, UTC
+  std::uint64_t streams = 0;                         // at a time
+  double ttft_p99_us = 0, gap_p99_us = 0;            // by the kernel's stamps
+  double user_ttft_p99_us = 0, user_gap_p99_us = 0;  // by user-space time
+  bool operator==(const CalibrationResult&) const = default;
+};
+
 struct Instrument {
   std::uint64_t events = 0, events_kernel_stamped = 0, gaps = 0, gaps_coalesced = 0;
   std::optional<double> client_lag_p99_ms = {}, loop_lag_p99_ms = {}, send_lag_p99_ms = {};
@@ -147,6 +156,7 @@ struct Instrument {
   std::uint64_t samples = 0, samples_dropped = 0;  // for files of samples; dropped: not in every file
   std::string verdict = {};                        // trusted, client-limited
   std::string reason = {};
+  std::optional<CalibrationResult> calibration = {};  // none: it was not calibrated
   bool operator==(const Instrument&) const = default;
 };
 

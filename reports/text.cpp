@@ -497,6 +497,12 @@ void print_instrument(Page& page, const Summary& summary) {
     page.put(fact, Ink::faint);
   }
   page.line();
+  if (const auto& known = instrument.calibration)
+    page.put(fmt::format("    calibrated {} with {} streams: error p99 {} of TTFT, {} of gaps",
+                         known->calibrated_at.substr(0, 10), format_count(known->streams),
+                         format_ms(known->ttft_p99_us / 1000), format_ms(known->gap_p99_us / 1000)),
+             Ink::faint)
+        .line();
 }
 
 void print_head(Page& page, const Summary& summary) {

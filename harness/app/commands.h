@@ -37,6 +37,14 @@ struct RunCommandOptions {
   bool color = true;                  // where the terminal takes it
 };
 
+struct CalibrateOptions {
+  std::vector<std::uint32_t> streams = {1, 100, 1000, 10'000};
+  double rate = 0;     // events a second of each; 0: 100, above 1,000 streams 5
+  double seconds = 3;  // of each
+  std::string file;    // where the figures go; empty: this user's state folder
+};
+
+int calibrate_command(const CalibrateOptions& options);
 int run_command(const RunCommandOptions& options);
 int validate_command(const ScenarioOptions& options);
 int metrics_command();

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "harness/app/calibration_file.h"
 #include "harness/app/commands.h"
 #include "harness/app/find_max_run.h"
 #include "harness/app/interrupts.h"
@@ -306,6 +307,8 @@ int run_command(const RunCommandOptions& options) {
   auto summary = summarize(driven->plan, result->tally, result->facts);
   conclude(summary, judge(driven->plan, result->tally, result->facts, judging(options)), result->facts.end,
            result->aborted_by, options.require_trusted);
+  if (const auto known = stored_calibration(calibration_path(), result->facts.host))
+    summary.instrument.calibration = calibration_for(*known, result->tally.vus().peak);
   summary.search = std::move(driven->search);
   summary.stability = stability_result(driven->plan, result->tally, result->facts);
   if (death) {

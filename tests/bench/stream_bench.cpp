@@ -14,32 +14,27 @@
 #include <arpa/inet.h>
 #include <linux/net_tstamp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "harness/load/emitter.h"
 #include "harness/load/run.h"
 
 namespace {
@@ -55,10 +50,7 @@ struct Load {
   int client_core = 0, server_core = 1;
   std::uint32_t idle_streams = 0, idle_vus = 0;
 
-  std::size_t writes() const {  // of each stream
-    return std::max<std::size_t>(1, static_cast<std::size_t>(std::lround(seconds * rate / per_write)));
-  }
-  double gap_ns() const { return 1e9 * per_write / rate; }
+  std::size_t writes() const { return EmitterLoad{streams, rate, per_write, seconds}.writes(); }
 };
 
 void require(bool condition, const char* what) {
@@ -81,119 +73,11 @@ void raise_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-std::string chunked(const std::string& bytes) {
-  char size[16];
-  std::snprintf(size, sizeof size, "%zx\r\n", bytes.size());
-  return size + bytes + "\r\n";
+std::unique_ptr<Emitter> start_emitter(const Load& load) {
+  auto emitter = Emitter::start({load.streams, load.rate, load.per_write, load.seconds, load.server_core});
+  require(emitter.has_value(), "emitter");
+  return std::move(*emitter);
 }
-
-std::string event_of(std::size_t stream, const char* delta, const char* finish) {
-  return "data: {\"id\":\"" + std::to_string(stream) +
-         "\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{" +
-         delta + "},\"finish_reason\":" + finish + "}]}\n\n";
-}
-
-/// The server: a child process. `emitted` is shared: the instant before the write, by stream and write.
-class Emitter {
- public:
-  explicit Emitter(const Load& load) : load_(load), instants_(load.streams * load.writes()) {
-    void* const memory =
-        ::mmap(nullptr, instants_ * sizeof(Instant), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    require(memory != MAP_FAILED, "mmap");
-    emitted_ = static_cast<Instant*>(memory);
-    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in self{};
-    self.sin_family = AF_INET;
-    self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof self;
-    require(::bind(listener_, reinterpret_cast<sockaddr*>(&self), length) == 0 && ::listen(listener_, 65535) == 0,
-            "listen");
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&self), &length);
-    port_ = ntohs(self.sin_port);
-    child_ = ::fork();
-    require(child_ >= 0, "fork");
-    if (child_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      pin(load_.server_core);
-      serve();
-      ::_exit(0);
-    }
-    ::close(listener_);
-  }
-  ~Emitter() {
-    ::kill(child_, SIGKILL);
-    ::waitpid(child_, nullptr, 0);
-    ::munmap(emitted_, instants_ * sizeof(Instant));
-  }
-  Emitter(const Emitter&) = delete;
-  Emitter& operator=(const Emitter&) = delete;
-
-  std::uint16_t port() const { return port_; }
-  Instant emitted(std::size_t stream, std::size_t write) const { return emitted_[stream * load_.writes() + write]; }
-
- private:
-  void serve() {
-    std::vector<int> sockets;
-    std::vector<std::string> writes;  // of each stream: all its writes are the same bytes
-    const std::string head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    while (sockets.size() < load_.streams) {
-      const int socket = ::accept(listener_, nullptr, nullptr);
-      require(socket >= 0, "accept");
-      const int on = 1;
-      ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      sockets.push_back(socket);
-    }
-    for (std::size_t i = 0; i < sockets.size(); ++i) {
-      std::array<char, 4096> request;
-      require(::recv(sockets[i], request.data(), request.size(), 0) > 0, "recv");
-      std::string bytes;
-      for (std::uint32_t k = 0; k < load_.per_write; ++k)
-        bytes += chunked(event_of(i, "\"content\":\"word \"", "null"));
-      writes.push_back(std::move(bytes));
-      const std::string first = head + chunked(event_of(i, "\"role\":\"assistant\",\"content\":\"\"", "null"));
-      say(sockets[i], first);
-    }
-    const std::size_t all = sockets.size() * load_.writes();
-    const double step = load_.gap_ns() / static_cast<double>(sockets.size());
-    const Instant origin = now() + 50'000'000;
-    for (std::size_t n = 0; n < all; ++n) {
-      const std::size_t stream = n % sockets.size(), write = n / sockets.size();
-      const Instant due = origin + static_cast<Instant>(step * static_cast<double>(n));
-      wait_until(due);
-      emitted_[stream * load_.writes() + write] = now();
-      say(sockets[stream], writes[stream]);
-    }
-    for (std::size_t i = 0; i < sockets.size(); ++i)
-      say(sockets[i], chunked(event_of(i, "", "\"stop\"") + "data: [DONE]\n\n") + "0\r\n\r\n");
-    ::pause();
-  }
-
-  static void say(int socket, const std::string& bytes) {
-    for (std::size_t gone = 0; gone < bytes.size();) {
-      const ssize_t sent = ::send(socket, bytes.data() + gone, bytes.size() - gone, MSG_NOSIGNAL);
-      if (sent <= 0) return;  // the client counts what it lacks
-      gone += static_cast<std::size_t>(sent);
-    }
-  }
-
-  static void wait_until(Instant due) {
-    while (true) {
-      const Instant left = due - now();
-      if (left <= 0) return;
-      if (left > 100'000) {
-        const timespec nap{0, static_cast<long>(std::min<Instant>(left - 60'000, 10'000'000))};
-        ::nanosleep(&nap, nullptr);
-      }
-    }
-  }
-
-  const Load load_;
-  const std::size_t instants_;
-  Instant* emitted_ = nullptr;
-  int listener_ = -1;
-  std::uint16_t port_ = 0;
-  pid_t child_ = -1;
-};
 
 double quantile(std::vector<double>& values, double q) {
   if (values.empty()) return 0;
@@ -238,7 +122,7 @@ Plan plan_of(std::uint16_t port, std::uint32_t vus) {
 
 /// run() on the streams; 0: all events came.
 int measure(const Load& load, bool print, double& cpu_of_second) {
-  Emitter emitter(load);
+  const std::unique_ptr<Emitter> emitter = start_emitter(load);
   struct Seen {
     std::vector<Instant> received_at;
   };
@@ -255,7 +139,7 @@ int measure(const Load& load, bool print, double& cpu_of_second) {
     for (const ContentEvent& event : record.content) seen[stream].received_at.push_back(event.received_at);
   };
   RunControl control;
-  const Plan plan = plan_of(emitter.port(), load.streams);
+  const Plan plan = plan_of(emitter->port(), load.streams);
   const auto result = run(plan, options, control, {});
   require(result.has_value(), "run");
 
@@ -267,12 +151,12 @@ int measure(const Load& load, bool print, double& cpu_of_second) {
     const std::vector<Instant>& at = seen[s].received_at;
     events += at.size();
     if (at.size() != per_stream) continue;
-    ttft.push_back(static_cast<double>(at[0] - emitter.emitted(s, 0)) / 1e3);
-    first = std::min(first, emitter.emitted(s, 0));
+    ttft.push_back(static_cast<double>(at[0] - emitter->written(s, 0).before) / 1e3);
+    first = std::min(first, emitter->written(s, 0).before);
     last = std::max(last, at.back());
     for (std::size_t w = 1; w < load.writes(); ++w) {
       const Instant measured = at[w * load.per_write] - at[(w - 1) * load.per_write];
-      const Instant truth = emitter.emitted(s, w) - emitter.emitted(s, w - 1);
+      const Instant truth = emitter->written(s, w).before - emitter->written(s, w - 1).before;
       gaps.push_back(std::abs(static_cast<double>(measured - truth)) / 1e3);
     }
   }
@@ -299,12 +183,12 @@ int measure(const Load& load, bool print, double& cpu_of_second) {
 
 /// The same streams, read by a loop that does nothing with them.
 double bare_cpu_of_second(const Load& load) {
-  Emitter emitter(load);
+  const std::unique_ptr<Emitter> emitter = start_emitter(load);
   pin(load.client_core);
   sockaddr_in server{};
   server.sin_family = AF_INET;
   server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  server.sin_port = htons(emitter.port());
+  server.sin_port = htons(emitter->port());
   const int epoll = ::epoll_create1(0);
   const std::string request = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
   std::vector<int> sockets;
@@ -353,8 +237,8 @@ int measure_idle(const Load& wanted) {
   load.streams = streams ? wanted.idle_streams : 1;
   load.rate = 1;
   load.seconds = 3;
-  Emitter emitter(load);
-  Plan plan = plan_of(emitter.port(), load.streams);
+  const std::unique_ptr<Emitter> emitter = start_emitter(load);
+  Plan plan = plan_of(emitter->port(), load.streams);
   std::size_t count = load.streams;
   if (!streams) {
     count = wanted.idle_vus;

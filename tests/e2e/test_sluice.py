@@ -439,6 +439,17 @@ thresholds:
         named = {"controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
+    def test_calibrate_measures_its_own_error_and_reports_name_it(self):
+        state = dict(os.environ, XDG_STATE_HOME=str(self.out.parent))
+        done = run("calibrate", "--streams", "20,1", "--seconds", "0.5", environment=state)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("0 lost", done.stdout)
+        stored = json.loads((self.out.parent / "sluice/calibration.json").read_text())
+        self.assertEqual([row["streams"] for row in stored["rows"]], [1, 20])
+        done = run("run", "scenarios/quickstart.yaml", "--time-scale", "0.1", "--out-dir", str(self.out), environment=state)
+        self.assertIn("calibrated 20", done.stdout)
+        self.assertEqual(self.summary()["instrument"]["calibration"]["streams"], 20)
+
     def test_a_missed_threshold_exits_99(self):
         done = run("run", "scenarios/quickstart.yaml", "-e", "TTFT_THRESHOLD=1us", "--out-dir", str(self.out), "--time-scale", "0.2")
         self.assertEqual(done.returncode, 99, done.stdout)
