@@ -50,6 +50,7 @@ struct EventLoop::State {
   std::array<Waiter*, kWheelSlots> wheel{};
   std::int64_t tick = 0;  // the tick that comes next
   Instant tick_origin = kNever;
+  Instant ticked_at = kNever, ticked_before = kNever;  // the last two ticks
   bool waiting = false;
   std::function<void(Instant, Nanoseconds)> on_tick;
 
@@ -148,6 +149,10 @@ void EventLoop::run(std::function<void(Instant, Nanoseconds)> on_tick) {
   s.io.run();
 }
 
+Instant EventLoop::offered_until() const {
+  return state_->ticked_before != kNever ? state_->ticked_before : state_->tick_origin;
+}
+
 void EventLoop::stop() { state_->io.stop(); }
 
 void EventLoop::State::wait_for_sockets() {
@@ -179,6 +184,7 @@ void EventLoop::State::wait_for_tick() {
   tick_timer.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
     const Instant at = now();
+    ticked_before = std::exchange(ticked_at, at);
     const Nanoseconds lateness(at - tick_time(tick));
     const std::int64_t now_tick = (at - tick_origin) / kTick.count();
     // Before the wheel turns: what is set meanwhile goes to a slot that is still to come.
