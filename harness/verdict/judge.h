@@ -20,8 +20,9 @@ namespace sluice {
 /// One result a threshold, in the plan's order.
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally);
 
-/// Those, and after them the default gates that are on and have a say: dropped iterations, and of open models the share
-/// of the iterations asked for that were begun in time. Only of a run that was not cut short.
+/// Those, and after them what `conformance: {fail_on: ...}` asks for, and the default gates that are on and have a say:
+/// dropped iterations, and of open models the share of the iterations asked for that were begun in time; the gates only
+/// of a run that was not cut short.
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts);
 
 /// The first threshold with abort_on_fail that fails now and whose delay has passed since the tally's origin. One

@@ -410,9 +410,12 @@ TEST(Run, KeepsTheExamplesOfFindings) {
       stream_head() + chunk(role_event() + content_event("a") + "data: {oops\n\n" + done_event()) + chunk("");
   ScriptedServer server({repeated(bad, 100, 5ms)});
   const RunResult result = ran(plan_of(server.url(), {chat_step("hi")}, ConstantVus{1, 50ms}));
-  const auto rule = static_cast<std::uint8_t>(StreamRule::invalid_json);
-  EXPECT_EQ(result.tally.findings().at(rule), requests(result.tally));
-  EXPECT_EQ(result.tally.examples().at(rule).text, "{oops");
+  const Tally::RuleCount& count = result.tally.findings(StreamRule::invalid_json);
+  EXPECT_EQ(count.found, requests(result.tally));
+  ASSERT_TRUE(count.first);
+  EXPECT_EQ(count.first->finding.bytes, "{oops");
+  EXPECT_EQ(count.first->finding.offset, (role_event() + content_event("a")).size());
+  EXPECT_EQ(count.first->stream_id, "c-1");
 }
 
 // ---- memory -------------------------------------------------------------------------------------------------------
