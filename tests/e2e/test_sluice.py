@@ -88,6 +88,35 @@ class Login(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Streams(http.server.BaseHTTPRequestHandler):
+    """A chat stream that finishes twice; under /echo an error event that repeats what authorised the request."""
+
+    protocol_version = "HTTP/1.0"
+
+    @staticmethod
+    def chunk(delta, finish="null"):
+        return ('data: {"id":"c-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"delta":{%s},"finish_reason":%s}]}\n\n'
+                % (delta, finish)).encode()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        if self.path.startswith("/echo"):
+            error = {"error": {"message": "refused: " + self.headers["Authorization"]}}
+            self.wfile.write(b"data: " + json.dumps(error).encode() + b"\n\n")
+        else:
+            self.wfile.write(Streams.answer)
+
+    def log_message(self, *_):
+        pass
+
+
+Streams.answer = (Streams.chunk('"role":"assistant","content":""') + Streams.chunk('"content":"a"') + Streams.chunk("", '"stop"') +
+                  Streams.chunk("", '"stop"') + b"data: [DONE]\n\n")
+
+
 class EndToEnd(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="sluice-e2e-")
@@ -391,8 +420,74 @@ thresholds:
         self.assertNotIn("http_reqs", [name for name, metric in summary["metrics"].items() if metric["count"]])
         self.assertIn("ws_connecting", output)
 
+    def check_conformance(self, *options):
+        summary, output = self.check_scenario("conformance.yaml", *options, time_scale=1)
+        self.assertEqual(summary.get("findings", []), [], output)
+        self.assertEqual(summary["metrics"]["stream_findings"]["count"], 0)
+        judged = [threshold for threshold in summary["thresholds"] if threshold["source"] == "conformance"]
+        self.assertEqual([(threshold["expression"], threshold["actual"]) for threshold in judged], [("count == 0 (fail_on: warning)", 0)])
+        return summary
+
+    def test_conformance_of_the_engine_at_one_stream(self):
+        self.check_conformance()
+        done = run("run", self.write_scenario("""
+name: the real model
+target: {engine: {model: tiny-coder, backend: cpu}}
+conformance: {fail_on: warning}
+scenarios:
+  ask:
+    executor: per-vu-iterations
+    iterations: 3
+    flow: [{chat: {prompt: "Write a function, number ${iteration}.", max_tokens: 60}}, {completion: {prompt: "def f(", max_tokens: 30}}]
+"""), "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(self.summary().get("findings", []), [], done.stdout)
+
+    def test_conformance_of_the_engine_at_a_thousand_streams(self):
+        summary = self.check_conformance("-e", "STREAMS=1000", "-e", "EACH=1")
+        self.assertEqual(summary["scenarios"][0]["vus_max"], 1000)
+        self.assertEqual(summary["steps"][0]["count"], 1000)
+
+    def test_conformance_fails_a_run_and_says_where(self):
+        port = self.serve_streams()
+        ndjson = self.out.parent / "found.ndjson"
+        scenario = """
+name: found
+target: {url: "http://127.0.0.1:%d"}
+conformance: {fail_on: error%s}
+scenarios:
+  ask: {executor: per-vu-iterations, vus: 2, iterations: 3, flow: [{chat: {prompt: a, model: m}}]}
+"""
+        done = run("run", self.write_scenario(scenario % (port, "")), "--out-dir", str(self.out), "--out", f"ndjson={ndjson}")
+        self.assertEqual(done.returncode, 99, done.stdout)
+        self.assertIn("count == 0 (fail_on: error)", done.stdout)
+        summary = self.summary()
+        self.assertEqual(len(summary["findings"]), 1)
+        finding = summary["findings"][0]
+        self.assertEqual((finding["rule"], finding["severity"], finding["count"]), ("finish-twice", "error", 6))
+        self.assertIn("finish_reason", finding["example"])
+        self.assertEqual(finding["stream_id"], "c-1")
+        offset = Streams.answer.index(b"data:", Streams.answer.index(b'"stop"'))
+        self.assertEqual(finding["offset"], offset)
+        self.assertIn(f"stream c-1, byte {offset}", done.stdout)
+        self.assertIn(f"stream c-1, byte {offset}", (self.out / "report.html").read_text())
+        points = [json.loads(line) for line in ndjson.read_text().splitlines()]
+        found = [point["data"] for point in points if point["type"] == "Point" and point["metric"] == "stream_findings"]
+        self.assertEqual(len(found), 6)
+        self.assertEqual(found[0]["tags"]["rule"], "finish-twice")
+        self.assertEqual(found[0]["metadata"], {"severity": "error", "offset": str(offset), "stream_id": "c-1", "bytes": finding["example"]})
+        done = run("run", self.write_scenario(scenario % (port, ", allow: [finish-twice]")), "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(self.summary()["findings"][0]["severity"], "note")
+
+    def serve_streams(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Streams)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(lambda: (server.shutdown(), server.server_close()))
+        return server.server_address[1]
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "websocket.yaml"}
+        named = {"conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):
