@@ -486,6 +486,71 @@ scenarios:
         self.addCleanup(lambda: (server.shutdown(), server.server_close()))
         return server.server_address[1]
 
+    def test_check_stream_judges_what_was_recorded(self):
+        streams = ROOT / "tests" / "support" / "streams"
+        clean = {"openai": ("openai.sse", "openai_tools.sse"), "vllm": ("vllm.sse",), "llamacpp": ("llamacpp.sse",), "sglang": ("sglang.sse",),
+                 "anthropic": ("anthropic.sse", "anthropic_tools.sse"), "responses": ("responses.sse", "responses_incomplete.sse", "responses_tools.sse"),
+                 "raw": ("openai.sse",)}
+        for dialect, files in clean.items():
+            for file in files:
+                done = run("check-stream", str(streams / file), "--dialect", dialect, "--fail-on", "warning")
+                self.assertEqual(done.returncode, 0, done.stdout)
+                self.assertTrue(done.stdout.endswith("\nclean\n"), done.stdout)
+        self.assertEqual(run("check-stream", str(streams / "openai_completion.sse"), "--api", "completions").returncode, 0)
+        done = run("check-stream", str(streams / "vllm.sse"), "--fail-on", "warning")
+        self.assertEqual(done.returncode, 99, done.stdout)
+        self.assertIn("finish-with-content", done.stdout)
+        self.assertEqual(run("check-stream", str(streams / "vllm.sse"), "--fail-on", "warning", "--allow", "finish-with-content").returncode, 0)
+        done = run("check-stream", str(streams / "anthropic_error.sse"), "--dialect", "anthropic", "--json")
+        self.assertEqual(done.returncode, 99, done.stdout)
+        result = json.loads(done.stdout)
+        self.assertEqual([(f["rule"], f["severity"], f["count"]) for f in result["findings"]], [("error-event", "fatal", 1)])
+        stream = (streams / "anthropic_error.sse").read_bytes()
+        self.assertEqual(result["findings"][0]["offset"], stream.index(b"event: error"))
+        self.assertEqual((result["verdict"], result["stream"]["events"], result["stream"]["characters"]), ("fail", 4, 5))
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        body = (streams / "openai.sse").read_bytes()
+        chunk = b"%x\r\n" % len(body) + body + b"\r\n"
+        for sent, code, said in ((head + chunk + b"0\r\n\r\n", 0, "clean"), (head + chunk, 99, "truncated"), (body[:-30], 99, "no-done"),
+                                 (b"HTTP/1.1 503 Busy\r\n\r\nbusy", 99, "http-status"), (b"HTTP/1.1\r\n", 104, "no status")):
+            done = subprocess.run([SLUICE, "check-stream", "-"], input=sent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+            self.assertEqual(done.returncode, code, done.stdout)
+            self.assertIn(said, done.stdout.decode())
+        for arguments in (("nowhere.sse",), (str(streams / "openai.sse"), "--dialect", "vlm"), (str(streams / "openai.sse"), "--fail-on", "never"),
+                          (str(streams / "openai.sse"), "--allow", "nothing"), (str(streams / "openai.sse"), "--header", "s3cret-without-colon"), ()):
+            done = run("check-stream", *arguments)
+            self.assertEqual(done.returncode, 104, done.stdout)
+            self.assertNotIn("s3cret", done.stdout)
+
+    def test_check_stream_asks_a_server(self):
+        engine = subprocess.Popen([str(pathlib.Path(SLUICE).parent / "sluice-engine"), "--backend", "scripted", "--script", "ttft=20ms,gap=2ms", "--port", "0"], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (engine.kill(), engine.stderr.close(), engine.wait()))
+        url = next(line.split()[-1] for line in engine.stderr if "listening on" in line)
+        for path, api in (("", "chat"), ("/v1", "chat"), ("/v1/chat/completions", "chat"), ("/v1/completions", "completions")):
+            done = run("check-stream", f"http://{url}{path}", "--json", "--fail-on", "warning")
+            self.assertEqual(done.returncode, 0, done.stdout)
+            result = json.loads(done.stdout)
+            self.assertEqual(result["api"], api)
+            self.assertEqual(result["findings"], [])
+            self.assertGreater(result["stream"]["chunks"], 8)
+            self.assertGreater(result["stream"]["ttft_ms"], 0)
+            self.assertGreater(result["stream"]["gap_p50_ms"], 1)
+        done = run("check-stream", f"http://{url}")
+        self.assertIn("TTFT", done.stdout)
+        self.assertEqual(run("check-stream", f"http://{url}/v1/completions", "--api", "chat").returncode, 104)
+        done = run("check-stream", "http://127.0.0.1:9")
+        self.assertEqual(done.returncode, 106, done.stdout)
+
+    def test_check_stream_shows_no_secret(self):
+        """A server that repeats the headers of the request in an error event."""
+        port = self.serve_streams()
+        for option in [], ["--json"]:
+            done = run("check-stream", f"http://127.0.0.1:{port}/echo", "--model", "m", "--header", "Authorization: Bearer s3cret-of-mine", *option)
+            self.assertEqual(done.returncode, 99, done.stdout)
+            self.assertIn("error-event", done.stdout)
+            self.assertIn("********", done.stdout)
+            self.assertNotIn("s3cret", done.stdout)
+
     def test_every_scenario_file_is_run_here(self):
         named = {"conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
