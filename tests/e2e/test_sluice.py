@@ -103,7 +103,11 @@ class Streams(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        if self.path.startswith("/echo"):
+        if self.path == "/v1/messages" and self.headers["anthropic-version"]:
+            self.wfile.write((ROOT / "tests" / "support" / "streams" / "anthropic.sse").read_bytes())
+        elif self.path == "/v1/responses":
+            self.wfile.write((ROOT / "tests" / "support" / "streams" / "responses.sse").read_bytes())
+        elif self.path.startswith("/echo"):
             error = {"error": {"message": "refused: " + self.headers["Authorization"]}}
             self.wfile.write(b"data: " + json.dumps(error).encode() + b"\n\n")
         else:
@@ -540,6 +544,13 @@ scenarios:
         self.assertEqual(run("check-stream", f"http://{url}/v1/completions", "--api", "chat").returncode, 104)
         done = run("check-stream", "http://127.0.0.1:9")
         self.assertEqual(done.returncode, 106, done.stdout)
+
+    def test_check_stream_asks_in_the_words_of_the_dialect(self):
+        port = self.serve_streams()
+        for dialect, finish in (("anthropic", "end_turn"), ("responses", "completed")):
+            done = run("check-stream", f"http://127.0.0.1:{port}", "--dialect", dialect, "--model", "m", "--json", "--fail-on", "warning")
+            self.assertEqual(done.returncode, 0, done.stdout)
+            self.assertEqual(json.loads(done.stdout)["stream"]["finish_reason"], finish)
 
     def test_check_stream_shows_no_secret(self):
         """A server that repeats the headers of the request in an error event."""

@@ -500,6 +500,26 @@ TEST(Exchange, FindsWhatIsWrongWithAStream) {
   }
 }
 
+TEST(Exchange, SeesHowTheEventsCame) {
+  const std::string five = kA + kA + kA + kA + kA;
+  const auto rules = [](const std::string& piece, std::chrono::milliseconds gap, int pieces, Nanoseconds keepalive) {
+    Script script{await_request(), send(stream_head() + chunk(kRole))};
+    for (int i = 0; i < pieces; ++i) script.push_back(send(chunk(piece), gap));
+    script.push_back(send(chunk(kStop + kDone) + chunk("")));
+    ScriptedServer server({script});
+    Client client(server.url());
+    ExchangeRequest request;
+    request.bytes = kGet;
+    request.timeout = 5s;
+    request.answer = ExchangeRequest::Answer::stream;
+    request.keepalive = keepalive;
+    return rules_of(client.exchange(request));
+  };
+  EXPECT_EQ(rules(five, 150ms, 4, 10s), std::vector<std::string>{"proxy-buffering"});
+  EXPECT_EQ(rules(kA, 20ms, 20, 10s), std::vector<std::string>{});
+  EXPECT_EQ(rules(kA, 400ms, 1, 200ms), std::vector<std::string>{"keepalive-missing"});
+}
+
 TEST(Exchange, EndsAStreamWithAnEventThatIsTooLarge) {
   Script script{await_request(), send(stream_head())};
   for (int i = 0; i < 10; ++i) script.push_back(send(chunk((i == 0 ? "data: " : "") + std::string(1 << 20, 'x'))));

@@ -26,7 +26,8 @@ struct Piece {
 /// The reads of one answer: as Exchange calls them, on a clock of their own.
 class Answer {
  public:
-  explicit Answer(ExchangeRequest request = {}) {
+  explicit Answer(ExchangeRequest request = {}, LiveStreams* others = nullptr)
+      : reader_(chat_, others != nullptr ? *others : live_, nullptr) {
     request.answer = ExchangeRequest::Answer::stream;
     request.keep_text = true;
     request.timeout = 1h;
@@ -56,7 +57,7 @@ class Answer {
  private:
   ChatEventParser chat_;
   LiveStreams live_;
-  AnswerReader reader_{chat_, live_, nullptr};
+  AnswerReader reader_;
   Instant at_ = 1'000'000'000'000;
 };
 
@@ -152,6 +153,20 @@ TEST(AnswerReader, ReadsAStreamOfTheDialectsApi) {
   EXPECT_TRUE(r.saw_done);
   EXPECT_EQ(r.prompt_tokens, 25);
   EXPECT_EQ(r.output_tokens, 3);
+}
+
+TEST(AnswerReader, KnowsEventsOfAStreamThatIsOpenBesideIt) {
+  const auto of = [](std::string event, const std::string& id) { return event.replace(event.find("c-1"), 3, id); };
+  LiveStreams thread;
+  Answer ours({}, &thread), theirs({}, &thread);
+  ours.read(of(kRole, "ours"));
+  theirs.read(of(kRole, "theirs"));
+  ours.read(of(kA, "theirs") + of(kStop, "theirs") + kDone);
+  EXPECT_EQ(ours.rules(), std::vector<std::string>{"interleaved"});
+  EXPECT_EQ(ours.record.outcome, Outcome::stream_invalid);
+  EXPECT_EQ(ours.record.findings[0].offset, of(kRole, "ours").size());
+  theirs.read(of(kA, "theirs") + of(kStop, "theirs") + kDone);
+  EXPECT_EQ(theirs.rules(), std::vector<std::string>{});
 }
 
 // ---- what the times tell ------------------------------------------------------------------------------------------
