@@ -43,6 +43,8 @@ constexpr ApiInfo kApis[] = {{StreamApi::chat, "chat", "/chat/completions"},
                              {StreamApi::responses, "responses", "/responses"},
                              {StreamApi::raw, "raw", ""}};
 
+constexpr std::size_t kSecretBytes = 4;  // what is shorter is no secret, and stands everywhere
+
 std::string_view name_of(StreamApi api) { return kApis[static_cast<std::size_t>(api)].name; }
 
 /// What the options say, read.
@@ -103,7 +105,7 @@ Result<Wanted> read_options(const CheckStreamOptions& options) {
     wanted.headers.emplace_back(header.substr(0, colon), Template(value));
     for (std::size_t at = 0; at < value.size();) {  // "Bearer x": x alone as well
       const std::size_t end = std::min(value.find(' ', at), value.size());
-      if (end - at >= 6 && !same_letters(value.substr(at, end - at), "bearer"))
+      if (end - at >= kSecretBytes && !same_letters(value.substr(at, end - at), "bearer"))
         wanted.secrets.push_back(value.substr(at, end - at));
       at = end + 1;
     }
@@ -331,13 +333,13 @@ void print_json(const Judged& judged, const Wanted& wanted, const std::vector<Fi
                                 {"count", finding.count},
                                 {"offset", finding.offset},
                                 {"bytes", masked(finding.bytes, wanted.secrets)}});
-  json::object stream{{"id", r.id},
+  json::object stream{{"id", masked(r.id, wanted.secrets)},
                       {"status", r.status},
                       {"events", r.events},
                       {"chunks", r.content.size()},
                       {"characters", figures.characters},
                       {"bytes", r.bytes_received},
-                      {"finish_reason", r.finish_reason}};
+                      {"finish_reason", masked(r.finish_reason, wanted.secrets)}};
   const auto add = [&stream](std::string_view name, const auto& value) {
     if (value) stream[name] = *value;
   };
@@ -375,7 +377,7 @@ void print_text(const Judged& judged, const Wanted& wanted, const std::vector<Fi
   figure("events", reports::format_count(r.events));
   figure("content events", reports::format_count(r.content.size()));
   figure("characters", reports::format_count(figures.characters));
-  figure("finish reason", r.finish_reason.empty() ? "none" : r.finish_reason);
+  figure("finish reason", r.finish_reason.empty() ? "none" : masked(r.finish_reason, wanted.secrets));
   std::string usage = "none";
   if (r.output_tokens >= 0 || r.prompt_tokens >= 0) {
     const auto count = [](std::int64_t tokens) { return tokens < 0 ? std::string("?") : std::to_string(tokens); };
