@@ -48,6 +48,12 @@ int run_main(int argc, char** argv) {
       ->add_option("--out", run.out,
                    "ndjson=FILE or csv=FILE: every sample, as k6 writes them; - is stdout; may stand more than once")
       ->allow_extra_args(false);
+  run_app
+      ->add_option("--inconclusive", run.inconclusive,
+                   "a threshold that the samples leave open: pass (and say so), fail, or by its value")
+      ->check(CLI::IsMember({"pass", "fail", "value"}))
+      ->capture_default_str();
+  run_app->add_flag("--require-trusted", run.require_trusted, "exit code 98 when the client limited what was measured");
   run_app->add_option("--summary-export", run.summary_export, "FILE: the summary with the keys of k6's");
   run_app
       ->add_option("--time-scale", run.scenario.time_scale,

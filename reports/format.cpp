@@ -180,6 +180,21 @@ std::string search_verdict(const SearchResult& search) {
   return fmt::format("is the highest load that held, to within {:g} %", search.precision * 100);
 }
 
+std::string stability_verdict(const StabilityResult& stability) {
+  const std::string rule =
+      fmt::format("{} windows of {:g} s{} within {:g} % of their mean", stability.windows, stability.window_s,
+                  stability.from_s ? "" : " in a row", stability.tolerance * 100);
+  if (!stability.from_s) return "never stable: no " + rule;
+  return fmt::format("stable from {:g} s to {:g} s: {}", *stability.from_s, stability.to_s.value_or(*stability.from_s),
+                     rule);
+}
+
+std::string format_stable(const StableMetricResult& metric) {
+  if (!metric.mean) return "no samples in every window";
+  return fmt::format("{}{}", format_value(*metric.mean, metric.unit),
+                     metric.deviation ? fmt::format(" ± {:.2g} %", *metric.deviation * 100) : "");
+}
+
 std::vector<SearchTrial> by_load(const SearchResult& search) {
   std::vector<SearchTrial> trials = search.trials;
   std::sort(trials.begin(), trials.end(), [](const SearchTrial& a, const SearchTrial& b) { return a.load < b.load; });

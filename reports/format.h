@@ -59,6 +59,11 @@ std::string search_verdict(const SearchResult& search);
 /// The trials of a search, the lowest load first.
 std::vector<SearchTrial> by_load(const SearchResult& search);
 
+/// "stable from 10 s to 40 s, ...": whether, when and over which windows.
+std::string stability_verdict(const StabilityResult& stability);
+/// "41.2ms ± 2.1 %", or that there were no samples.
+std::string format_stable(const StableMetricResult& metric);
+
 /// Columns a terminal gives the text: code points, not bytes; every character we print is one wide.
 std::size_t columns(std::string_view text);
 

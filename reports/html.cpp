@@ -90,10 +90,11 @@ Verdict verdict_of(const Summary& summary) {
                                                     [&](const auto& t) { return t.verdict == verdict; }));
   };
   const std::uint64_t failed = count("fail"), open = count("inconclusive"), all = summary.thresholds.size();
-  std::string detail = all == 0      ? "No thresholds were declared."
-                       : failed == 0 ? fmt::format("All {} held", plural(all, "threshold"))
-                                     : fmt::format("{} of {} failed", failed, plural(all, "threshold"));
-  if (all == 1) detail = failed == 0 ? "The threshold held" : "The threshold failed";
+  std::string detail = all == 0                  ? "No thresholds were declared."
+                       : failed == 0 && open > 0 ? fmt::format("{} of {} held", all - open, plural(all, "threshold"))
+                       : failed == 0             ? fmt::format("All {} held", plural(all, "threshold"))
+                                                 : fmt::format("{} of {} failed", failed, plural(all, "threshold"));
+  if (all == 1 && open == 0) detail = failed == 0 ? "The threshold held" : "The threshold failed";
   if (all != 0) detail += open > 0 ? fmt::format("; {} inconclusive.", open) : ".";
   if (summary.outcome == "passed") return {"good", "✓ Passed", detail};
   if (summary.outcome == "aborted") return {"bad", "✗ Aborted", "A threshold stopped the run. " + detail};
@@ -626,6 +627,17 @@ std::string scenarios(const Summary& summary) {
   return out + facts.html() + "</section>\n";
 }
 
+std::string stability(const Summary& summary) {
+  if (!summary.stability) return "";
+  const StabilityResult& result = *summary.stability;
+  std::string out = "<section aria-labelledby=\"stability\">\n<h2 id=\"stability\">Stability</h2>\n";
+  out += fmt::format("<p>{} {}.{}</p>\n<ul>\n", result.from_s ? "✓" : "✗", escaped(stability_verdict(result)),
+                     result.ended_run ? " That ended the run." : "");
+  for (const StableMetricResult& metric : result.metrics)
+    out += fmt::format("<li>{}: {}</li>\n", escaped(metric.metric), escaped(format_stable(metric)));
+  return out + "</ul>\n</section>\n";
+}
+
 /// The trials of a search: a curve of what came of each load, and a table.
 std::string search(const Summary& summary) {
   if (!summary.search) return "";
@@ -752,6 +764,7 @@ std::string to_html(const Summary& summary) {
   out += header(summary);
   out += thresholds(summary);
   out += search(summary);
+  out += stability(summary);
   out += key_figures(summary);
   const std::string figures = charts(summary);
   if (!figures.empty()) out += figures + chart_tables(summary) + "</section>\n";

@@ -102,6 +102,8 @@ void describe(Form& form, ThresholdResult& t) {
   form("aborted", t.aborted);
   form("source", t.source);
   form("min_samples", t.min_samples);
+  form("low", t.low);
+  form("high", t.high);
   form("windows", t.windows);
 }
 
@@ -239,6 +241,26 @@ void describe(Form& form, SearchResult& s) {
 }
 
 template <class Form>
+void describe(Form& form, StableMetricResult& m) {
+  form("metric", m.metric);
+  form("unit", m.unit);
+  form("mean", m.mean);
+  form("deviation", m.deviation);
+}
+
+template <class Form>
+void describe(Form& form, StabilityResult& s) {
+  form("window_s", s.window_s);
+  form("windows", s.windows);
+  form("tolerance", s.tolerance);
+  form("required", s.required);
+  form("ended_run", s.ended_run);
+  form("from_s", s.from_s);
+  form("to_s", s.to_s);
+  form("metrics", s.metrics);
+}
+
+template <class Form>
 void describe(Form& form, EngineResult& e) {
   form("model", e.model);
   form("backend_wanted", e.backend_wanted);
@@ -268,6 +290,7 @@ void describe(Form& form, Summary& s) {
   form("cpu", s.cpu);
   form("variables", s.variables);
   form("outcome", s.outcome, {"", "passed", "failed", "aborted", "interrupted"});
+  form("decided_early", s.decided_early);
   form("exit_code", s.exit_code);
   form("scenarios", s.scenarios);
   form("steps", s.steps);
@@ -278,6 +301,7 @@ void describe(Form& form, Summary& s) {
   form("findings", s.findings);
   form("engine", s.engine);
   form("search", s.search);
+  form("stability", s.stability);
   form("instrument", s.instrument);
   form("vllm_compat", s.vllm_compat);
   form("histograms", s.histograms);

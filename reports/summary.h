@@ -53,6 +53,8 @@ struct ThresholdResult {
   bool aborted = false;     // it stopped the run
   std::string source = {};  // "default gate"; empty: the scenario's thresholds
   std::optional<std::uint64_t> min_samples = {};
+  std::optional<double> low = {},
+                        high = {};  // its 99 % bounds, in its unit; none: judged by its value, or too few samples
   std::optional<WindowsResult> windows = {};  // `actual` is then the worst window's
   bool operator==(const ThresholdResult&) const = default;
 };
@@ -187,6 +189,25 @@ struct SearchResult {
   bool operator==(const SearchResult&) const = default;
 };
 
+/// Over the stable windows; of a run that never was stable over the last ones.
+struct StableMetricResult {
+  std::string metric = {}, unit = {};               // "ttft p(95)"
+  std::optional<double> mean = {}, deviation = {};  // the largest from the mean, as a share of it; none: no samples
+  bool operator==(const StableMetricResult&) const = default;
+};
+
+/// Whether what was measured became stable: so many windows in a row whose values lie within a tolerance of their mean.
+struct StabilityResult {
+  double window_s = 0;
+  std::uint64_t windows = 0;
+  double tolerance = 0;                          // 0.05: 5 %
+  bool required = false;                         // it fails the run not to become so
+  bool ended_run = false;                        // before its time
+  std::optional<double> from_s = {}, to_s = {};  // since the start of the measured window; none: never
+  std::vector<StableMetricResult> metrics = {};
+  bool operator==(const StabilityResult&) const = default;
+};
+
 struct Summary {
   int schema_version = kSchemaVersion;
   std::string sluice_version = {};
@@ -200,6 +221,7 @@ struct Summary {
   std::string host = {}, os = {}, cpu = {};
   std::map<std::string, std::string> variables = {};  // names of the file's env with values; secrets masked
   std::string outcome = {};                           // passed, failed, aborted, interrupted
+  bool decided_early = false;                         // it ended before its time: every threshold was decided
   int exit_code = 0;
 
   std::vector<ScenarioResult> scenarios = {};
@@ -212,8 +234,9 @@ struct Summary {
   double series_interval_s = 1;
   std::vector<SeriesPoint> series = {};
   std::vector<HistogramResult> histograms = {};
-  std::optional<EngineResult> engine = {};  // none: another server was tested
-  std::optional<SearchResult> search = {};  // none: no load was searched for
+  std::optional<EngineResult> engine = {};        // none: another server was tested
+  std::optional<SearchResult> search = {};        // none: no load was searched for
+  std::optional<StabilityResult> stability = {};  // none: nobody asked
   Instrument instrument = {};
   std::map<std::string, double> vllm_compat = {};  // vllm bench serve's keys
 

@@ -320,6 +320,20 @@ void print_search(Page& page, const Summary& summary) {
   }
 }
 
+void print_stability(Page& page, const Summary& summary) {
+  if (!summary.stability) return;
+  const bool stable = summary.stability->from_s.has_value();
+  page.heading("STABILITY");
+  page.put("    ").put(stable ? "✓ " : "✗ ", stable ? Ink::good : Ink::bad);
+  page.put(stability_verdict(*summary.stability)).line();
+  if (summary.stability->ended_run) page.put("      that ended the run", Ink::faint).line();
+  std::size_t longest = 0;
+  for (const StableMetricResult& metric : summary.stability->metrics)
+    longest = std::max(longest, columns(metric.metric));
+  for (const StableMetricResult& metric : summary.stability->metrics)
+    page.put("      " + padded(metric.metric, longest + 2), Ink::bold).put(format_stable(metric), Ink::accent).line();
+}
+
 /// The engine beside the run, and what was sampled of it and its GPU. Lowest, mean and highest, no percentiles: there
 /// is a sample a second, and they hang together.
 void print_engine(Page& page, const Summary& summary) {
@@ -512,8 +526,12 @@ void print_foot(Page& page, const Summary& summary) {
   page.line().put("  ");
   page.put(summary.outcome, summary.outcome == "passed" ? Ink::good : Ink::bad);
   page.put(fmt::format(" after {}", format_seconds(summary.duration_s)));
+  if (summary.decided_early) page.put(", before its time: all is decided");
   if (!summary.thresholds.empty())
     page.put(fmt::format(", {} of {} thresholds passed", passed, summary.thresholds.size()));
+  const auto open = std::count_if(summary.thresholds.begin(), summary.thresholds.end(),
+                                  [](const ThresholdResult& result) { return result.verdict == "inconclusive"; });
+  if (open > 0) page.put(fmt::format(", {} inconclusive", open), Ink::accent);
   page.put(fmt::format(", exit code {}", summary.exit_code)).line();
   const bool brackets = std::any_of(summary.metrics.begin(), summary.metrics.end(),
                                     [](const MetricSummary& metric) { return !metric.unsure.empty(); });
@@ -527,6 +545,7 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_head(page, summary);
   print_thresholds(page, summary);
   print_search(page, summary);
+  print_stability(page, summary);
   print_checks(page, summary);
   print_loads(page, summary);
   print_steps(page, summary);

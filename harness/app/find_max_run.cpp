@@ -14,7 +14,7 @@ namespace {
 
 /// Why the load did not hold; empty: it did. The default gates are among the thresholds.
 std::string failure_of(const Plan& plan, const RunResult& result) {
-  for (const reports::ThresholdResult& threshold : judge(plan, result.tally, result.facts)) {
+  for (const reports::ThresholdResult& threshold : judge(plan, result.tally, result.facts, Judging::by_value)) {
     if (threshold.verdict == "fail") return fmt::format("{}: {}", threshold.metric, threshold.reason);
   }
   return {};

@@ -29,6 +29,7 @@
 #include "harness/output/k6_summary.h"
 #include "harness/output/samples.h"
 #include "harness/verdict/judge.h"
+#include "harness/verdict/stability.h"
 #include "reports/format.h"
 #include "reports/html.h"
 #include "reports/json.h"
@@ -195,6 +196,11 @@ bool write_reports(const reports::Summary& summary, const fs::path& folder) {
   return json && html && junit;
 }
 
+Judging judging(const RunCommandOptions& options) {
+  if (options.inconclusive == "fail") return Judging::by_bounds_or_fail;
+  return options.inconclusive == "value" ? Judging::by_bounds_or_value : Judging::by_bounds;
+}
+
 }  // namespace
 
 int run_command(const RunCommandOptions& options) {
@@ -263,7 +269,7 @@ int run_command(const RunCommandOptions& options) {
   std::optional<SystemSamples> system;
   if (sampler) system = sampler->stop();
   bool torn_down = true;
-  if (driven && !plan->teardown.empty() && control.state() != RunControl::State::stopping_now) {
+  if (!plan->teardown.empty() && control.state() != RunControl::State::stopping_now) {
     const auto done =
         run_once(*plan, plan->teardown, "teardown", run_options, control, RunControl::State::stopping_now);
     torn_down = done.has_value();
@@ -298,8 +304,10 @@ int run_command(const RunCommandOptions& options) {
     result->facts.samples_dropped = sample_counts.dropped;
   }
   auto summary = summarize(driven->plan, result->tally, result->facts);
-  conclude(summary, judge(driven->plan, result->tally, result->facts), result->facts.end, result->aborted_by);
+  conclude(summary, judge(driven->plan, result->tally, result->facts, judging(options)), result->facts.end,
+           result->aborted_by, options.require_trusted);
   summary.search = std::move(driven->search);
+  summary.stability = stability_result(driven->plan, result->tally, result->facts);
   if (death) {
     summary.outcome = "failed";
     summary.exit_code = kExitUnreachable;

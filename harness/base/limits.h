@@ -55,6 +55,9 @@ inline constexpr std::size_t data_fields_max = 256;
 inline constexpr std::size_t data_item_bytes_max = 16u
                                                    << 20;  // of one item of a JSON file; conversations are under 1 MiB
 inline constexpr std::uint64_t generated_tokens_max = 32u << 20;  // of all generated prompts together, some 200 MB
+inline constexpr std::size_t trace_rows_max = 10'000'000;    // 32 bytes each; the longest published has half of them
+inline constexpr std::size_t trace_blocks_max = 50'000'000;  // hash ids of all rows together, 400 MB
+inline constexpr std::uint64_t trace_tokens_max = 1u << 22;  // of one prompt, some 20 MB of text
 
 // ---- answers
 // -----------------------------------------------------------------------------------------------------------

@@ -13,15 +13,25 @@ namespace {
 /// Arrivals begun without a wait after which the sockets have their turn.
 constexpr int kArrivalsInARow = 32;
 
+bool waits_when_busy(const LoadShape& shape) {
+  if (const auto* replay = std::get_if<TraceReplay>(&shape)) return replay->wait_when_busy;
+  return std::get<ArrivalRate>(shape).wait_when_busy;
+}
+
+Arrivals arrivals_of(const Plan& plan, std::uint32_t scenario) {
+  const LoadShape& shape = plan.scenarios[scenario].shape;
+  if (const auto* replay = std::get_if<TraceReplay>(&shape)) return Arrivals(*replay);
+  return {std::get<ArrivalRate>(shape), seed_of(plan.seed, scenario)};
+}
+
 }  // namespace
 
 ArrivalPool::ArrivalPool(VuSurroundings& surroundings, std::uint32_t scenario, std::uint32_t vus_max)
     : around_(surroundings),
       scenario_(scenario),
       vus_max_(vus_max),
-      waits_(std::get<ArrivalRate>(surroundings.plan.scenarios[scenario].shape).wait_when_busy),
-      arrivals_(std::get<ArrivalRate>(surroundings.plan.scenarios[scenario].shape),
-                seed_of(surroundings.plan.seed, scenario)),
+      waits_(waits_when_busy(surroundings.plan.scenarios[scenario].shape)),
+      arrivals_(arrivals_of(surroundings.plan, scenario)),
       waiter_(surroundings.loop) {
   const ScenarioPlan& plan = surroundings.plan.scenarios[scenario];
   cut_at_ = surroundings.origin + (plan.start_time + planned_duration(plan.shape) + plan.graceful_stop).count();
@@ -115,10 +125,10 @@ void ArrivalPool::cut_if_due(Instant now) {
   }
 }
 
-void ArrivalPool::stop(Instant latest) {
+void ArrivalPool::stop(Instant latest, bool drops) {
   cut_at_ = std::min(cut_at_, latest);
   waiter_.interrupt();
-  drop_waiting();
+  if (drops) drop_waiting();
 }
 
 }  // namespace sluice

@@ -20,7 +20,7 @@ namespace sluice {
 
 class ArrivalPool {
  public:
-  /// `vus_max`: of this thread. REQUIRES: the scenario's shape is an ArrivalRate.
+  /// `vus_max`: of this thread. REQUIRES: the scenario's shape is_open().
   ArrivalPool(VuSurroundings& surroundings, std::uint32_t scenario, std::uint32_t vus_max);
   ArrivalPool(const ArrivalPool&) = delete;
   ArrivalPool& operator=(const ArrivalPool&) = delete;
@@ -28,8 +28,9 @@ class ArrivalPool {
   void start();
   /// Ends the iterations under way if their time is over.
   void cut_if_due(Instant now);
-  /// No new iterations; those under way may last until `latest`. REQUIRES: surroundings.stopping is set.
-  void stop(Instant latest);
+  /// No new arrivals; iterations under way may last until `latest`. `drops`: those that wait are not begun either.
+  /// REQUIRES: surroundings.stopping is set.
+  void stop(Instant latest, bool drops);
 
  private:
   struct OwnVu {

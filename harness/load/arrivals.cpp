@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "harness/scenario/trace.h"
+
 namespace sluice {
 namespace {
 
@@ -33,14 +35,16 @@ bool is_drawn(const ArrivalRate& rate) {
 }  // namespace
 
 Arrivals::Arrivals(const ArrivalRate& rate, std::uint64_t seed)
-    : rate_(rate), random_(seed), from_micro_(rate.start_micro) {}
+    : rate_(&rate), random_(seed), from_micro_(rate.start_micro) {}
+
+Arrivals::Arrivals(const TraceReplay& replay) : replay_(&replay) {}
 
 double Arrivals::draw_unit() { return (static_cast<double>(random_() >> 11U) + 0.5) * 0x1p-53; }
 
 /// Marsaglia and Tsang, "A simple method for generating gamma variables" (2000); mean 1.
 double Arrivals::draw_gap() {
-  const double shape = rate_.burstiness;
-  if (rate_.executor == ArrivalRate::Executor::poisson || shape == 1) return -std::log(draw_unit());
+  const double shape = rate_->burstiness;
+  if (rate_->executor == ArrivalRate::Executor::poisson || shape == 1) return -std::log(draw_unit());
   const double boost = shape < 1 ? std::pow(draw_unit(), 1 / shape) : 1;
   const double d = (shape < 1 ? shape + 1 : shape) - 1.0 / 3, c = 1 / std::sqrt(9 * d);
   for (;;) {
@@ -61,14 +65,20 @@ double Arrivals::draw_normal() {
 }
 
 std::optional<Nanoseconds> Arrivals::next() {
-  const Wide one = Wide{2 * kMicro} * rate_.time_unit.count();  // the area of one arrival
-  const bool drawn = is_drawn(rate_);
-  const bool from_zero = rate_.executor == ArrivalRate::Executor::constant;
+  if (replay_ == nullptr) return next_at_rate();
+  if (number_ >= replay_->trace->rows.size()) return std::nullopt;
+  return due_at(replay_->trace->rows[number_++], replay_->speed);
+}
+
+std::optional<Nanoseconds> Arrivals::next_at_rate() {
+  const Wide one = Wide{2 * kMicro} * rate_->time_unit.count();  // the area of one arrival
+  const bool drawn = is_drawn(*rate_);
+  const bool from_zero = rate_->executor == ArrivalRate::Executor::constant;
   if (drawn) drawn_area_ += draw_gap();
   const Wide exact = one * (number_ + (from_zero ? 0 : 1));
   const auto wanted = drawn ? static_cast<long double>(drawn_area_) * static_cast<long double>(one) : 0.0L;
-  for (; stage_ < rate_.stages.size(); ++stage_) {
-    const ArrivalRate::Stage& stage = rate_.stages[stage_];
+  for (; stage_ < rate_->stages.size(); ++stage_) {
+    const ArrivalRate::Stage& stage = rate_->stages[stage_];
     const Wide after = area_before_ + area_of(from_micro_, stage);
     const bool here = drawn ? wanted <= static_cast<long double>(after) : from_zero ? exact < after : exact <= after;
     if (here) {

@@ -40,6 +40,11 @@ bool is_absolute(std::string_view url) {
          url.starts_with("wss://");
 }
 
+/// ws:// is http:// until the upgrade.
+std::string as_http(std::string_view url) {
+  return url.starts_with("ws") ? "http" + std::string(url.substr(2)) : std::string(url);
+}
+
 /// Writes a head, header by header; what was given first stays.
 class HeadWriter {
  public:
@@ -160,7 +165,7 @@ std::optional<std::string> target_in(const Endpoint& endpoint, std::string url, 
   }
   const std::size_t path = url.find_first_of("/?", url.find("://") + 3);
   if (is_hole) {
-    const auto named = parse_endpoint(url.substr(0, path));
+    const auto named = parse_endpoint(as_http(std::string_view(url).substr(0, path)));
     if (!named || !named->same_server(endpoint)) return std::nullopt;
   }
   url = path == std::string::npos ? "/" : url.substr(path);
@@ -323,9 +328,7 @@ class Builder {
       return fail(fmt::format("{}:{}:{}: '{}': the host of a URL cannot vary while the load runs", plan_.file,
                               step.place.line, step.place.column, url));
     }
-    // ws:// is http:// until the upgrade.
-    auto endpoint =
-        parse_endpoint(server.starts_with("ws") ? "http" + std::string(server.substr(2)) : std::string(server));
+    auto endpoint = parse_endpoint(as_http(server));
     if (!endpoint) {
       return fail(
           fmt::format("{}:{}:{}: {}", plan_.file, step.place.line, step.place.column, endpoint.error().message));

@@ -24,6 +24,7 @@
 #include "harness/load/vu.h"
 #include "harness/scenario/timeline.h"
 #include "harness/verdict/judge.h"
+#include "harness/verdict/stability.h"
 
 namespace sluice {
 namespace {
@@ -187,7 +188,7 @@ class Shard {
       return at_once ? at : at + plan_.scenarios[scenario].graceful_stop.count();
     };
     for (const OwnVu& own : vus_) own.vu->stop(latest(own.scenario));
-    for (const OwnPool& own : pools_) own.pool->stop(latest(own.scenario));
+    for (const OwnPool& own : pools_) own.pool->stop(latest(own.scenario), order != RunControl::State::ending_early);
   }
 
   void publish(Instant at) {
@@ -361,7 +362,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
     const LoadShape& shape = plan.scenarios[scenario].shape;
     const std::uint32_t count = (*vus)[scenario];
-    if (std::holds_alternative<ArrivalRate>(shape)) {
+    if (is_open(shape)) {
       // A thread has at least one VU: arrivals are dealt to all threads alike.
       for (std::uint32_t k = 0; k < threads; ++k) {
         shards[k]->add_pool(scenario, std::max<std::uint32_t>(count / threads + (k < count % threads ? 1 : 0), 1));
@@ -386,6 +387,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   std::condition_variable ended;
   std::uint32_t running = threads;  // guarded by mutex
   std::optional<std::size_t> aborted_by;
+  Instant load_ends = load_end(plan).count() > 0 ? origin + load_end(plan).count() : kNever;
   {
     std::vector<std::jthread> workers;
     for (std::uint32_t k = 0; k < threads; ++k) {
@@ -400,6 +402,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     // A short beat, so that an order is passed on at once; a long one for figures.
     Instant next_second = origin + kSecond.count();
     std::uint64_t tokens_before = 0;
+    Looks looks;
     std::unique_lock lock(mutex);
     while (running > 0) {
       ended.wait_for(lock, std::chrono::milliseconds(10));
@@ -417,7 +420,7 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       if (!all_there && at < next_second + kPatience.count()) continue;
       lock.unlock();
       Tally total(layout, measured_from);
-      if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
+      if (load_ends != kNever) total.set_load_end(load_ends);
       for (const auto& shard : shards) shard->merge_published_into(total);
       total.advance_to(at);
       if (options.samples != nullptr && at >= measured_from)
@@ -425,6 +428,21 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       if (!aborted_by && order.load() == RunControl::State::running) {
         aborted_by = aborting_threshold(plan, total);
         if (aborted_by) order.store(RunControl::State::stopping_now);
+      }
+      // A second after a window's end, when all threads have told what ended in it.
+      if (order.load() == RunControl::State::running && (facts.stable_from = stable_from(plan, total, kSecond))) {
+        facts.ended_when_stable = true;
+        load_ends = at;
+        order.store(RunControl::State::ending_early);
+      }
+      if (order.load() == RunControl::State::running && plan.until_decided &&
+          at - measured_from >= plan.until_decided->count()) {
+        const auto alpha = looks.due(total.window_s());
+        if (alpha && all_decided(plan, total, *alpha)) {
+          facts.ended_when_decided = true;
+          load_ends = at;
+          order.store(RunControl::State::ending_early);
+        }
       }
       const double seconds = static_cast<double>(at - next_second + kSecond.count()) / 1e9;
       if (every_second) {
@@ -437,8 +455,9 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   }  // joined: the tallies belong to this thread again
 
   Tally total(layout, measured_from);
-  if (load_end(plan).count() > 0) total.set_load_end(origin + load_end(plan).count());
+  if (load_ends != kNever) total.set_load_end(load_ends);
   for (const auto& shard : shards) total.merge(shard->tally());
+  if (!facts.stable_from) facts.stable_from = stable_from(plan, total);  // just at its end
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
     const auto* iterations = std::get_if<SharedIterations>(&plan.scenarios[scenario].shape);
     const std::uint64_t claimed = shared.claimed[scenario];
@@ -451,13 +470,13 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   }
   facts.cpu_time = cpu_time() - cpu_before;
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
-    if (!std::holds_alternative<ArrivalRate>(plan.scenarios[scenario].shape)) continue;
+    if (!is_open(plan.scenarios[scenario].shape)) continue;
     const Tally::ScenarioCount& count = total.scenarios()[scenario];  // an arrival is begun or dropped
     facts.planned_iterations += count.iterations + count.interrupted + count.dropped;
   }
   if (aborted_by) {
     facts.end = RunEnd::aborted_by_threshold;
-  } else if (order.load() != RunControl::State::running) {
+  } else if (order.load() > RunControl::State::ending_early) {
     facts.end = RunEnd::interrupted_by_user;
   }
   return RunResult{std::move(total), std::move(facts), aborted_by};

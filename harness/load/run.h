@@ -1,6 +1,7 @@
 // Drives a plan's load and measures it: the one stage of the harness that owns the clock, the network and the threads.
 //
-// run() blocks until the load has ended: by its plan, by a threshold that aborts it, or because a RunControl said so.
+// run() blocks until the load has ended: by its plan, because it has become stable, by a threshold that aborts it, or
+// because a RunControl said so.
 // Every wait inside has a limit, so it always returns. What a server does wrong is data in the tally; run() fails only
 // when the load cannot be driven at all: the target's address cannot be read or resolved, or there are more VUs than
 // file descriptors.
@@ -40,7 +41,8 @@ struct RunOptions {
 /// Stops a run from outside. Any thread may call; a signal handler may too.
 class RunControl {
  public:
-  enum class State : std::uint8_t { running, stopping_gracefully, stopping_now };
+  /// ending_early is the run's own: as at the end of the load, what is due already is still begun.
+  enum class State : std::uint8_t { running, ending_early, stopping_gracefully, stopping_now };
 
   /// No new iterations; those under way may end within their scenario's graceful_stop.
   void stop_gracefully() {

@@ -93,13 +93,14 @@ std::vector<ActiveInterval> active_intervals(const LoadShape& shape, Nanoseconds
                                          endless ? Nanoseconds(limits::duration_max) : controlled.duration);
                           },
                           [](const ArrivalRate&) { return std::vector<ActiveInterval>{}; },
+                          [](const TraceReplay&) { return std::vector<ActiveInterval>{}; },
                           // A search runs as trials of other shapes.
                           [](const FindMax&) { return std::vector<ActiveInterval>{}; }},
                     shape);
 }
 
 std::uint32_t planned_vus(const LoadShape& shape, Nanoseconds offset) {
-  if (offset.count() < 0 || offset >= planned_duration(shape) || std::holds_alternative<ArrivalRate>(shape)) return 0;
+  if (offset.count() < 0 || offset >= planned_duration(shape) || is_open(shape)) return 0;
   const auto* ramping = std::get_if<RampingVus>(&shape);
   if (ramping == nullptr) return most_vus(shape);
   Nanoseconds at{};

@@ -53,6 +53,8 @@ class Session::FlowScope final : public Scope {
       return own_value.index() != 0 ? own_value : of_setup(name);
     }
     if (name.starts_with("setup.")) return of_setup(name.substr(dot + 1));
+    const auto* replay = std::get_if<TraceReplay>(&session_.around_.plan.scenarios[session_.scenario_].shape);
+    if (replay != nullptr && name.starts_with("trace.")) return session_.of_trace(*replay, name.substr(dot + 1));
     const std::vector<DataSet>& sets = session_.around_.plan.data;
     for (std::size_t i = 0; i < sets.size(); ++i) {
       const DataSet& set = sets[i];
@@ -177,6 +179,18 @@ Task<> Session::exchange(std::size_t endpoint, const ExchangeRequest& request) {
   return exchange_.run(waiter_, connection_to(endpoint), request, record_);
 }
 
+/// Row k is that of turn k.
+Value Session::of_trace(const TraceReplay& replay, std::string_view field) {
+  if (turn_.number >= replay.trace->rows.size()) return {};
+  const TraceRow& row = replay.trace->rows[turn_.number];
+  if (field != "prompt") return trace_field(*replay.trace, row, field);
+  if (trace_prompt_of_ != &row) {
+    write_prompt(*replay.trace, row, around_.plan.seed, trace_prompt_);
+    trace_prompt_of_ = &row;
+  }
+  return std::string_view(trace_prompt_);
+}
+
 std::uint64_t Session::draw() { return random(kDrawStream + draws_++); }
 
 /// In (0, 1).
@@ -195,8 +209,9 @@ Task<> Session::run(Turn turn) {
   const Instant ended_at = now();
   if (!failure_.empty()) around_.tally.add_failed_iteration(scenario_, failure_, began, ended_at);
   around_.tally.add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
-  if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, began))
-    around_.samples->add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
+  if (around_.samples == nullptr || around_.tally.is_warmup(scenario_, began)) co_return;
+  if (!failure_.empty()) around_.samples->add_failed_iteration(scenario_, ended_at);
+  around_.samples->add_iteration(scenario_, Nanoseconds(ended_at - began), ended_at, waiter_.interrupted());
 }
 
 Task<> Session::run_steps(const std::vector<StepProgram>& steps) {
@@ -449,7 +464,9 @@ void Session::add_samples(const StepProgram& step) {
       number = 1;
     else if (body_ != "false" && !parse_decimal(body_, number))
       number = std::numeric_limits<double>::quiet_NaN();
-    around_.tally.add_custom(step.id, metric, number, now());
+    const Instant at = now();
+    const bool counted = around_.tally.add_custom(step.id, metric, number, at);
+    if (around_.samples != nullptr && counted) around_.samples->add_custom(step.id, metric, number, at);
   }
 }
 

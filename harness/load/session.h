@@ -22,6 +22,7 @@
 #include "harness/net/task.h"
 #include "harness/net/websocket.h"
 #include "harness/output/sample_sink.h"
+#include "harness/scenario/trace.h"
 
 namespace sluice {
 
@@ -77,6 +78,7 @@ class Session {
   Task<> run_request(const StepProgram& step);
   Task<> browse(const StepProgram& step, ExchangeRequest request, std::string_view bytes);
   Task<> run_websocket(const StepProgram& step);
+  Value of_trace(const TraceReplay& replay, std::string_view field);
   std::string_view render(const StepProgram& step);
   void render(const Template& pattern, std::string& out);
   void start_clock();
@@ -116,8 +118,10 @@ class Session {
   std::vector<std::unique_ptr<Connection>> socket_connections_;  // by endpoint; likewise
   std::vector<std::string> texts_;                               // that a session sends
   Turn turn_;
-  std::uint64_t draws_ = 0;                // random numbers that this iteration has used
-  const StepProgram* answered_ = nullptr;  // whose answer record_ holds; null: none of this iteration
+  std::string trace_prompt_;
+  const TraceRow* trace_prompt_of_ = nullptr;  // the row whose prompt that is; null: none's
+  std::uint64_t draws_ = 0;                    // random numbers that this iteration has used
+  const StepProgram* answered_ = nullptr;      // whose answer record_ holds; null: none of this iteration
   FlowVariables variables_;
   Conversations conversations_;
   std::string failure_;

@@ -45,6 +45,7 @@ Task<> Session::run_websocket(const StepProgram& step) {
   request.until = socket.until;
   request.ping = socket.ping;
   request.keep_body = step.keep_body;
+  request.keep_headers = step.keep_headers;
   request.timeout = step.timeout;
   request.random = random(kSocketStream + step.id);
   start_clock();

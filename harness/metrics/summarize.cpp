@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "harness/base/stream_rule.h"
+#include "harness/scenario/trace.h"
 
 namespace sluice {
 namespace {
@@ -490,6 +491,13 @@ struct ShapeText {
     if (shape.max_vus > 0) text += fmt::format(", at most {}", plural(shape.max_vus, "VU"));
     return {name, text};
   }
+  std::pair<std::string, std::string> operator()(const TraceReplay& shape) const {
+    std::string text =
+        fmt::format("{} for {}", plural(shape.trace->rows.size(), "recorded request"), duration_text(shape.duration));
+    if (shape.speed != 1) text += fmt::format(", at {:g} times the speed", shape.speed);
+    if (shape.max_vus > 0) text += fmt::format(", at most {}", plural(shape.max_vus, "VU"));
+    return {"trace", text};
+  }
   std::pair<std::string, std::string> operator()(const FindMax& shape) const {
     return {"find-max",
             fmt::format("from {:g} to {:g} {}, trials of {}", shape.start, shape.max,
@@ -732,6 +740,7 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.scenario_file = plan.file;
   summary.started_at = utc_text(facts.started_at);
   summary.duration_s = tally.window_s();
+  summary.decided_early = facts.ended_when_decided;
   summary.warmup_s = seconds_of(tally.layout().measured_from());
   for (const auto& scenario : tally.scenarios()) summary.warmup_requests += scenario.warmup_requests;
   summary.seed = plan.seed;

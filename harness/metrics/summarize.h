@@ -32,6 +32,9 @@ struct RunFacts {
   std::optional<SystemSamples> system;             // none: no engine was started, or nothing was sampled
   std::uint64_t planned_iterations = 0;            // of open models in the measured window; 0: there is no open model
   bool receive_window_stalled = false;             // the kernel's receive buffer was full at least once
+  std::optional<std::size_t> stable_from;          // the first of the stable windows; none: never, or nobody asked
+  bool ended_when_stable = false;                  // before its time, for that reason
+  bool ended_when_decided = false;                 // likewise
   std::uint64_t samples = 0, samples_dropped = 0;  // that were to be written to files; 0: none were asked for
 };
 

@@ -611,16 +611,16 @@ void Tally::add_check(CheckId check, bool passed, Instant scheduled_at, Instant 
     if (wanted.stage == TallyLayout::kAny || wanted.stage == stage) apply_to(wanted.figure, ended_at, apply);
 }
 
-void Tally::add_custom(StepId step, Metric metric, double value, Instant at) {
+bool Tally::add_custom(StepId step, Metric metric, double value, Instant at) {
   const std::uint32_t scenario = layout_->steps()[step].scenario;
-  if (is_warmup(scenario, at)) return;
+  if (is_warmup(scenario, at)) return false;
   advance_to(at);
   const MetricInfo about = layout_->info(metric);
   const bool below_zero = value < 0 && (about.kind == MetricKind::trend || about.kind == MetricKind::counter);
   constexpr double kMost = 1e15;  // what counters of thousandths can add up a few thousand times
   if (!(std::abs(value) <= kMost) || below_zero) {
     ++rejected_[static_cast<std::size_t>(metric) - kMetricCount];
-    return;
+    return false;
   }
   constexpr double kMostTicks = 9e18;  // of a 64-bit number
   const auto ticks =
@@ -643,6 +643,7 @@ void Tally::add_custom(StepId step, Metric metric, double value, Instant at) {
     if (wanted.status == TallyLayout::kAny && wanted.expected_response == TallyLayout::kAny &&
         (wanted.stage == TallyLayout::kAny || wanted.stage == stage))
       apply_to(wanted.figure, at, apply);
+  return true;
 }
 
 void Tally::add_group(StepId group, Nanoseconds duration, Instant ended_at) {
@@ -797,6 +798,7 @@ void Tally::copy_figures(const Tally& other) {
   vus_ = other.vus_;
   trust_ = other.trust_;
   vllm_ = other.vllm_;
+  if (layout_->judges_gaps_early()) series_ = other.series_;
 }
 
 // ---- reading --------------------------------------------------------------------------------------------------------

@@ -63,8 +63,8 @@ class Tally {
     return scheduled_at - origin_ < layout_->counts_from(scenario).count();
   }
   /// A sample of a metric of the file's own, added by a metric step. What is no number (or below 0, where the kind has
-  /// no such values: trends and counters) is rejected, and counted as such.
-  void add_custom(StepId step, Metric metric, double value, Instant at);
+  /// no such values: trends and counters) is rejected, and counted as such. False when it is not counted.
+  bool add_custom(StepId step, Metric metric, double value, Instant at);
   void add_group(StepId group, Nanoseconds duration, Instant ended_at);
   /// VUs of the scenario that this thread runs now.
   void set_vus(std::uint32_t scenario, std::uint32_t active, Instant at);
@@ -79,8 +79,8 @@ class Tally {
   void set_load_end(Instant at) { load_end_ = at; }
 
   void merge(const Tally& other);
-  /// Takes over everything but the series and the results by stage, reusing memory: the copy that a load thread
-  /// publishes once a second.
+  /// Takes over everything but the results by stage and (unless gaps are judged meanwhile) the series, reusing memory:
+  /// the copy that a load thread publishes once a second.
   void copy_figures(const Tally& other);
 
   // ---- reading ------------------------------------------------------------------------------------------------------

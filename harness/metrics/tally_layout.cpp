@@ -106,15 +106,15 @@ class LayoutBuilder {
   void add_figures(const Plan& plan) {
     for (std::size_t i = 0; i < layout_.metrics(); ++i)
       layout_.figures_.push_back({static_cast<Metric>(i), {}, {std::begin(kReported), std::end(kReported)}});
+    for (const Threshold& threshold : plan.thresholds)
+      layout_.threshold_figures_.push_back(figure_of(threshold.metric, threshold.selector));
     for (const Threshold& threshold : plan.thresholds) {
-      const auto found = std::find_if(layout_.figures_.begin(), layout_.figures_.end(), [&](const FigureInfo& figure) {
-        return figure.metric == threshold.metric && figure.selector == threshold.selector;
-      });
-      const auto id = static_cast<FigureId>(found - layout_.figures_.begin());
-      if (found == layout_.figures_.end())
-        layout_.figures_.push_back(
-            {threshold.metric, threshold.selector, {std::begin(kReported), std::end(kReported)}});
-      layout_.threshold_figures_.push_back(id);
+      const bool of_gaps = threshold.metric == Metric::icl || threshold.metric == Metric::itl;
+      if (of_gaps && (threshold.abort_on_fail || plan.until_decided)) layout_.judges_gaps_early_ = true;
+    }
+    if (plan.stable) {
+      for (const StableMetric& metric : plan.stable->metrics)
+        stable_figures_.push_back(figure_of(metric.metric, metric.selector));
     }
     for (const Threshold& threshold : plan.thresholds) {
       if (threshold.aggregation != Aggregation::percentile) continue;
@@ -127,23 +127,39 @@ class LayoutBuilder {
     }
   }
 
+  FigureId figure_of(Metric metric, const Tags& selector) {
+    auto& figures = layout_.figures_;
+    const auto found = std::find_if(figures.begin(), figures.end(), [&](const FigureInfo& figure) {
+      return figure.metric == metric && figure.selector == selector;
+    });
+    const auto id = static_cast<FigureId>(found - figures.begin());
+    if (found == figures.end()) figures.push_back({metric, selector, {std::begin(kReported), std::end(kReported)}});
+    return id;
+  }
+
   void add_windows(const Plan& plan) {
     for (FigureInfo& figure : layout_.figures_) figure.metric_name = layout_.info(figure.metric).name;
     layout_.figure_windows_.resize(layout_.figures_.size());
     for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
       layout_.threshold_windows_.push_back(TallyLayout::kNoWindows);
       const Nanoseconds over = plan.thresholds[i].over;
-      if (over.count() <= 0) continue;
-      const FigureId figure = layout_.threshold_figures_[i];
-      auto& windows = layout_.windows_;
-      const auto found = std::find_if(windows.begin(), windows.end(), [&](const WindowsInfo& known) {
-        return known.figure == figure && known.over == over;
-      });
-      layout_.threshold_windows_.back() = static_cast<std::uint32_t>(found - windows.begin());
-      if (found != windows.end()) continue;
-      windows.push_back({figure, over});
-      layout_.figure_windows_[figure].push_back(layout_.threshold_windows_.back());
+      if (over.count() > 0) layout_.threshold_windows_.back() = windows_of(layout_.threshold_figures_[i], over);
     }
+    for (const FigureId figure : stable_figures_)
+      layout_.stable_windows_.push_back(windows_of(figure, plan.stable->window));
+  }
+
+  std::uint32_t windows_of(FigureId figure, Nanoseconds over) {
+    auto& windows = layout_.windows_;
+    const auto found = std::find_if(windows.begin(), windows.end(), [&](const WindowsInfo& known) {
+      return known.figure == figure && known.over == over;
+    });
+    const auto number = static_cast<std::uint32_t>(found - windows.begin());
+    if (found == windows.end()) {
+      windows.push_back({figure, over});
+      layout_.figure_windows_[figure].push_back(number);
+    }
+    return number;
   }
 
   void add_timelines(const Plan& plan) {
@@ -257,6 +273,7 @@ class LayoutBuilder {
   }
 
   TallyLayout layout_;
+  std::vector<FigureId> stable_figures_;  // of the plan's stable rule
 };
 
 std::shared_ptr<const TallyLayout> TallyLayout::from(const Plan& plan) { return LayoutBuilder(plan).finish(); }

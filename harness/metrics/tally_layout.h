@@ -78,6 +78,10 @@ class TallyLayout {
   /// Those that threshold number `index` reads; kNoWindows: it is judged over the whole time.
   static constexpr std::uint32_t kNoWindows = UINT32_MAX;
   std::uint32_t windows_of_threshold(std::size_t index) const { return threshold_windows_[index]; }
+  /// Are gaps judged by their bounds while the run goes on? Then the seconds of the run are needed meanwhile.
+  bool judges_gaps_early() const { return judges_gaps_early_; }
+  /// Those of metric number `index` of the plan's stable rule.
+  std::uint32_t windows_of_stable(std::size_t index) const { return stable_windows_[index]; }
   /// Those that a figure feeds.
   const std::vector<std::uint32_t>& windows_of(FigureId figure) const { return figure_windows_[figure]; }
 
@@ -140,7 +144,8 @@ class TallyLayout {
   std::vector<std::vector<Feed>> check_feeds_;
   std::vector<std::vector<Objective>> objectives_;
   std::vector<WindowsInfo> windows_;
-  std::vector<std::uint32_t> threshold_windows_;
+  std::vector<std::uint32_t> threshold_windows_, stable_windows_;
+  bool judges_gaps_early_ = false;
   std::vector<std::vector<std::uint32_t>> figure_windows_;
   struct Timeline {
     Nanoseconds starts_at{}, counts_from{}, load_ends = Nanoseconds::max();

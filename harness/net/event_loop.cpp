@@ -1,27 +1,20 @@
 #include "harness/net/event_loop.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/basic_waitable_timer.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <cerrno>
 #include <utility>
 #include <vector>
 
 #include "harness/base/check.h"
 
 namespace sluice {
-
-namespace asio = boost::asio;
-
 namespace {
-
-using Executor = asio::io_context::executor_type;  // concrete: any_io_executor costs an indirection an operation
-using Timer = asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, Executor>;
-using Descriptor = asio::posix::basic_stream_descriptor<Executor>;
 
 constexpr std::size_t kEventsAtOnce = 256;
 constexpr std::size_t kWheelSlots = 1024;  // ten seconds; what lies beyond is looked at on the way
@@ -33,35 +26,44 @@ struct Sleep {
 };
 bool later(const Sleep& a, const Sleep& b) { return a.until > b.until; }
 
-Clock::time_point time_point(Instant instant) {
-  return Clock::time_point(std::chrono::duration_cast<Clock::duration>(Nanoseconds(instant)));
+/// epoll_wait with a time limit in nanoseconds.
+int wait_for(int epoll, epoll_event* events, int count, Instant limit) {
+  if (limit <= 0) return ::epoll_wait(epoll, events, count, 0);
+  const timespec time{limit / 1'000'000'000, limit % 1'000'000'000};
+  static bool has_pwait2 = true;  // of Linux 5.11
+  if (has_pwait2) {
+    const int found = ::epoll_pwait2(epoll, events, count, &time, nullptr);
+    if (found >= 0 || errno != ENOSYS) return found;
+    has_pwait2 = false;
+  }
+  pollfd any{epoll, POLLIN, 0};
+  ::ppoll(&any, 1, &time, nullptr);
+  return ::epoll_wait(epoll, events, count, 0);
 }
 
 }  // namespace
 
 struct EventLoop::State {
-  asio::io_context io{1};
-  Descriptor sockets{io};
-  Timer tick_timer{io}, sleep_timer{io};
   int epoll = -1;
   std::array<epoll_event, kEventsAtOnce> events;
   std::vector<Sleep> sleeps;  // a heap, the earliest first
-  Instant sleep_armed = kNever;
   std::array<Waiter*, kWheelSlots> wheel{};
   std::int64_t tick = 0;  // the tick that comes next
   Instant tick_origin = kNever;
   Instant ticked_at = kNever, ticked_before = kNever;  // the last two ticks
-  bool waiting = false;
+  bool running = false;
   std::function<void(Instant, Nanoseconds)> on_tick;
+
+  ~State() { ::close(epoll); }
 
   Instant tick_time(std::int64_t number) const { return tick_origin + number * kTick.count(); }
   std::int64_t tick_after(Instant instant) const {
     return instant <= tick_origin ? 0 : (instant - tick_origin + kTick.count() - 1) / kTick.count();
   }
 
-  void wait_for_sockets();
-  void wait_for_tick();
-  void arm_sleep();
+  void take_sockets();
+  void wake_sleepers(Instant at);
+  void take_tick(Instant at);
   void turn_wheel(std::int64_t first, std::int64_t last, Instant at);
   void link(Waiter& waiter, std::int64_t at);
 };
@@ -123,7 +125,6 @@ Wake SleepWait::await_resume() const noexcept {
 EventLoop::EventLoop() : state_(std::make_unique<State>()) {
   state_->epoll = ::epoll_create1(EPOLL_CLOEXEC);
   SLUICE_CHECK(state_->epoll >= 0);  // run() has made sure of enough descriptors
-  state_->sockets.assign(state_->epoll);
   state_->tick_origin = now();
 }
 
@@ -139,60 +140,65 @@ bool EventLoop::add(int socket, Readiness& readiness) {
 void EventLoop::run(std::function<void(Instant, Nanoseconds)> on_tick) {
   State& s = *state_;
   s.on_tick = std::move(on_tick);
-  if (!s.waiting) {  // what waits goes on waiting from one run to the next
-    s.waiting = true;
-    s.tick = s.tick_after(now());
-    s.wait_for_sockets();
-    s.wait_for_tick();
+  ::prctl(PR_SET_TIMERSLACK, 1UL);  // of this thread: the system would wake it up to 50 us late to save power
+  s.tick = std::max(s.tick, s.tick_after(now()));
+  s.running = true;
+  while (s.running) {
+    s.take_sockets();
+    const Instant at = now();
+    s.wake_sleepers(at);
+    if (s.tick_time(s.tick) <= at) s.take_tick(at);
   }
-  s.io.restart();
-  s.io.run();
 }
 
 Instant EventLoop::offered_until() const {
   return state_->ticked_before != kNever ? state_->ticked_before : state_->tick_origin;
 }
 
-void EventLoop::stop() { state_->io.stop(); }
+void EventLoop::stop() { state_->running = false; }
 
-void EventLoop::State::wait_for_sockets() {
-  sockets.async_wait(Descriptor::wait_read, [this](const boost::system::error_code& error) {
-    if (error) return;
-    // More than one round: a busy set is emptied before Asio is asked again; bounded, so that timers have their turn.
-    for (int round = 0; round < 8; ++round) {
-      const int count = ::epoll_wait(epoll, events.data(), static_cast<int>(events.size()), 0);
-      for (int i = 0; i < count; ++i) {
-        const epoll_event& event = events[static_cast<std::size_t>(i)];
-        auto& readiness = *static_cast<Readiness*>(event.data.ptr);
-        std::uint8_t flags = readiness.flags_;
-        if ((event.events & EPOLLIN) != 0) flags |= Readiness::kRead;
-        if ((event.events & EPOLLOUT) != 0) flags |= Readiness::kWrite;
-        if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) flags |= Readiness::kReadEnd;
-        if ((event.events & (EPOLLHUP | EPOLLERR)) != 0) flags |= Readiness::kBroken;
-        readiness.flags_ = flags;
-        Waiter* const waiter = readiness.waiter_;
-        if (waiter != nullptr && (flags & readiness.wanted_) != 0) waiter->resume(Wake::ready);
-      }
-      if (count < static_cast<int>(events.size())) break;
+/// Waits for sockets until something else is due, and lets those go on that wait for them.
+void EventLoop::State::take_sockets() {
+  Instant due = tick_time(tick);
+  if (!sleeps.empty()) due = std::min(due, sleeps.front().until);
+  // More than one round: a busy set is emptied; bounded, so that timers have their turn.
+  for (int round = 0; round < 8; ++round) {
+    const int count = wait_for(epoll, events.data(), static_cast<int>(events.size()), round == 0 ? due - now() : 0);
+    for (int i = 0; i < count; ++i) {
+      const epoll_event& event = events[static_cast<std::size_t>(i)];
+      auto& readiness = *static_cast<Readiness*>(event.data.ptr);
+      std::uint8_t flags = readiness.flags_;
+      if ((event.events & EPOLLIN) != 0) flags |= Readiness::kRead;
+      if ((event.events & EPOLLOUT) != 0) flags |= Readiness::kWrite;
+      if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) flags |= Readiness::kReadEnd;
+      if ((event.events & (EPOLLHUP | EPOLLERR)) != 0) flags |= Readiness::kBroken;
+      readiness.flags_ = flags;
+      Waiter* const waiter = readiness.waiter_;
+      if (waiter != nullptr && (flags & readiness.wanted_) != 0) waiter->resume(Wake::ready);
     }
-    wait_for_sockets();
-  });
+    if (count < static_cast<int>(events.size())) break;
+  }
 }
 
-void EventLoop::State::wait_for_tick() {
-  tick_timer.expires_at(time_point(tick_time(tick)));
-  tick_timer.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;
-    const Instant at = now();
-    ticked_before = std::exchange(ticked_at, at);
-    const Nanoseconds lateness(at - tick_time(tick));
-    const std::int64_t now_tick = (at - tick_origin) / kTick.count();
-    // Before the wheel turns: what is set meanwhile goes to a slot that is still to come.
-    const std::int64_t first = std::exchange(tick, now_tick + 1);
-    turn_wheel(first, now_tick, at);
-    on_tick(at, lateness);
-    wait_for_tick();
-  });
+void EventLoop::State::take_tick(Instant at) {
+  ticked_before = std::exchange(ticked_at, at);
+  const Nanoseconds lateness(at - tick_time(tick));
+  const std::int64_t now_tick = (at - tick_origin) / kTick.count();
+  // Before the wheel turns: what is set meanwhile goes to a slot that is still to come.
+  const std::int64_t first = std::exchange(tick, now_tick + 1);
+  turn_wheel(first, now_tick, at);
+  on_tick(at, lateness);
+}
+
+/// Only those that are due now: a waiter that sleeps until a past instant again must not keep the others waiting.
+void EventLoop::State::wake_sleepers(Instant at) {
+  for (std::size_t due = sleeps.size(); due > 0 && !sleeps.empty() && sleeps.front().until <= at; --due) {
+    std::pop_heap(sleeps.begin(), sleeps.end(), later);
+    const Sleep sleep = sleeps.back();
+    sleeps.pop_back();
+    Waiter& waiter = *sleep.waiter;
+    if (sleep.generation == waiter.sleep_generation_ && waiter.suspended_) waiter.resume(Wake::ready);
+  }
 }
 
 void EventLoop::State::link(Waiter& waiter, std::int64_t at) {
@@ -241,31 +247,6 @@ void EventLoop::add_sleep(Waiter& waiter, Instant until) {
   State& s = *state_;
   s.sleeps.push_back(Sleep{until, waiter.sleep_generation_, &waiter});
   std::push_heap(s.sleeps.begin(), s.sleeps.end(), later);
-  s.arm_sleep();
-}
-
-void EventLoop::State::arm_sleep() {
-  if (sleeps.empty()) return;
-  const Instant earliest = sleeps.front().until;
-  if (sleep_armed != kNever && sleep_armed <= earliest) return;
-  sleep_armed = earliest;
-  sleep_timer.expires_at(time_point(earliest));
-  sleep_timer.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;  // armed anew for an earlier one
-    sleep_armed = kNever;
-    // Only those that are due now: a waiter that sleeps until a past instant again must not keep the others waiting.
-    std::size_t due = sleeps.size();
-    const Instant at = now();
-    while (due > 0 && !sleeps.empty() && sleeps.front().until <= at) {
-      --due;
-      std::pop_heap(sleeps.begin(), sleeps.end(), later);
-      const Sleep sleep = sleeps.back();
-      sleeps.pop_back();
-      Waiter& waiter = *sleep.waiter;
-      if (sleep.generation == waiter.sleep_generation_ && waiter.suspended_) waiter.resume(Wake::ready);
-    }
-    arm_sleep();
-  });
 }
 
 }  // namespace sluice

@@ -1,9 +1,8 @@
 // The loop of one load thread: which coroutine goes on when.
 //
-// An Asio io_context(1) underneath. Sockets are registered once, edge-triggered, in a set of their own that Asio waits
-// for as a whole, so that a wait for a socket costs no system call. Deadlines lie in a coarse wheel (10 ms): setting
-// one is a store. Sleeps are exact (one timer for all of them). Single thread: every member is called from the thread
-// that runs.
+// One epoll set, in which sockets are registered once, edge-triggered, so that a wait for a socket costs no system call
+// of its own. Deadlines lie in a coarse wheel (10 ms): setting one is a store. Sleeps are exact: the set is waited for
+// until the earliest of them. Single thread: every member is called from the thread that runs.
 #pragma once
 
 #include <coroutine>

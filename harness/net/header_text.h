@@ -15,6 +15,12 @@ constexpr bool same_header(std::string_view a, std::string_view b) {
          std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower_letter(x) == lower_letter(y); });
 }
 
+constexpr std::string_view trimmed_value(std::string_view value) {
+  while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+  while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
+  return value;
+}
+
 struct HeaderLine {
   std::size_t begin = 0, end = 0;  // offsets of the line in the message, without its CRLF; end 0: there is none
   std::string_view value;          // trimmed
@@ -30,14 +36,26 @@ constexpr HeaderLine find_header(std::string_view message, std::string_view name
     const std::string_view line = message.substr(at, end - at);
     const std::size_t colon = line.find(':');
     if (colon != std::string_view::npos && same_header(line.substr(0, colon), name)) {
-      std::string_view value = line.substr(colon + 1);
-      while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
-      while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
-      return {at, end, value};
+      return {at, end, trimmed_value(line.substr(colon + 1))};
     }
     at = end;
   }
   return {};
+}
+
+/// visit(name, value) for each header, in order. `message`: as above.
+template <class Visit>
+constexpr void for_each_header(std::string_view message, Visit visit) {
+  const std::size_t head_end = std::min(message.find("\r\n\r\n"), message.size());
+  std::size_t at = message.find("\r\n");
+  while (at < head_end) {
+    at += 2;
+    const std::size_t end = std::min(message.find("\r\n", at), head_end);
+    const std::string_view line = message.substr(at, end - at);
+    const std::size_t colon = line.find(':');
+    if (colon != std::string_view::npos) visit(line.substr(0, colon), trimmed_value(line.substr(colon + 1)));
+    at = end;
+  }
 }
 
 }  // namespace sluice

@@ -9,6 +9,7 @@
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/base/mix.h"
+#include "harness/net/header_text.h"
 #include "harness/net/websocket_frames.h"
 
 namespace sluice {
@@ -101,6 +102,12 @@ void WebSocketSession::State::take_upgrade(Instant at) {
   const auto answer = read_upgrade(head, key);
   if (!answer) return;
   record->status = answer->status;
+  if (request.keep_headers && answer->size > 0) {
+    for_each_header(std::string_view(head).substr(0, answer->size),
+                    [this](std::string_view name, std::string_view value) {
+                      if (record->headers.size() < limits::headers_kept) record->headers.emplace_back(name, value);
+                    });
+  }
   if (!answer->accepted) {
     if (answer->status >= 400) return fail(Outcome::http_error, fmt::format("HTTP status {}", answer->status));
     if (answer->status != 0 && answer->status != 101) {

@@ -28,6 +28,7 @@ struct WebSocketRequest {
   std::string_view until;              // not empty: instead, a message that contains this
   bool ping = false;                   // asks once for a pong, and waits for it
   bool keep_body = false;              // the messages, one a line, for checks
+  bool keep_headers = false;           // of the answer to the upgrade
   Nanoseconds timeout{};               // of the whole session, from record.started_at
   std::uint64_t random = 0;            // what keys and masks follow from
 };

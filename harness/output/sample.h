@@ -15,7 +15,7 @@
 
 namespace sluice::samples {
 
-enum class Kind : std::uint8_t { request, websocket, check, group, iteration, dropped, vus };
+enum class Kind : std::uint8_t { request, websocket, check, group, iteration, failed, dropped, vus, custom };
 
 struct ContentStamp {
   Instant at = kNever;
@@ -71,6 +71,19 @@ struct IterationDone {
   std::uint32_t scenario;
   Nanoseconds duration;
   Instant ended_at;
+};
+/// Counted as an iteration too.
+struct IterationFailed {
+  Kind kind = Kind::failed;
+  std::uint32_t scenario;
+  Instant ended_at;
+};
+struct CustomValue {
+  Kind kind = Kind::custom;
+  Metric metric;
+  StepId step;
+  double value;
+  Instant at;
 };
 struct IterationsDropped {
   Kind kind = Kind::dropped;

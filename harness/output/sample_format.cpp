@@ -37,7 +37,8 @@ std::string selector_text(const Tags& selector) {
 
 class Ndjson final : public SampleFormat {
  public:
-  Ndjson(const StaticTags& tags, const std::vector<SampleThreshold>& thresholds) : thresholds_(thresholds) {
+  Ndjson(const StaticTags& tags, const TallyLayout& layout, const std::vector<SampleThreshold>& thresholds)
+      : layout_(layout), thresholds_(thresholds), described_(layout.metrics(), false) {
     for (const Tags& set : tags.all()) {
       std::string& text = static_.emplace_back();
       for (const auto& [key, value] : set) append_tag(key, value, text);
@@ -62,11 +63,11 @@ class Ndjson final : public SampleFormat {
   }
 
   void add(const Point& point, std::int64_t wall_ns, std::string& out) override {
-    bool& described = described_[static_cast<std::size_t>(point.metric)];
+    auto described = described_[static_cast<std::size_t>(point.metric)];
     if (!described) describe(point.metric, out);
     described = true;
     fmt::format_to(std::back_inserter(out), R"({{"metric":"{}","type":"Point","data":{{"time":")",
-                   info(point.metric).name);
+                   layout_.info(point.metric).name);
     if (wall_ns != time_at_ || time_.empty()) {
       time_.clear();
       append_rfc3339(wall_ns, time_);
@@ -94,7 +95,7 @@ class Ndjson final : public SampleFormat {
   }
 
   void describe(Metric metric, std::string& out) const {
-    const MetricInfo& about = info(metric);
+    const MetricInfo about = layout_.info(metric);
     std::string whole, parts;
     for (const SampleThreshold& threshold : thresholds_)
       if (threshold.metric == metric && threshold.selector.empty()) {
@@ -124,16 +125,17 @@ class Ndjson final : public SampleFormat {
     out += '\n';
   }
 
+  const TallyLayout& layout_;
   std::vector<SampleThreshold> thresholds_;
   std::vector<std::string> static_;  // the inside of a JSON object
-  std::array<bool, kMetricCount> described_{};
+  std::vector<bool> described_;      // by metric
   std::string tags_, number_, time_;
   std::int64_t time_at_ = 0;
 };
 
 class Csv final : public SampleFormat {
  public:
-  explicit Csv(const StaticTags& tags) {
+  Csv(const StaticTags& tags, const TallyLayout& layout) : layout_(layout) {
     for (const Tags& set : tags.all()) {
       Row& row = static_.emplace_back();
       const auto cell = [&](std::string_view key, std::string& out) {
@@ -181,7 +183,7 @@ class Csv final : public SampleFormat {
   }
 
   void add(const Point& point, std::int64_t wall_ns, std::string& out) override {
-    fmt::format_to(std::back_inserter(out), "{},{},{:.6f},", info(point.metric).name, wall_ns / 1'000'000'000,
+    fmt::format_to(std::back_inserter(out), "{},{},{:.6f},", layout_.info(point.metric).name, wall_ns / 1'000'000'000,
                    point.value);
     if (!point.found) {
       out += with_extra_;
@@ -204,6 +206,7 @@ class Csv final : public SampleFormat {
     if (shown) fmt::format_to(std::back_inserter(cells_), "{}", number);
   }
 
+  const TallyLayout& layout_;
   std::vector<Row> static_;
   const std::string* extra_ = nullptr;
   std::string cells_, with_extra_;
@@ -249,10 +252,13 @@ std::uint32_t error_code_of(Outcome outcome, std::uint32_t status) {
   return 0;
 }
 
-std::unique_ptr<SampleFormat> make_ndjson(const StaticTags& tags, const std::vector<SampleThreshold>& thresholds) {
-  return std::make_unique<Ndjson>(tags, thresholds);
+std::unique_ptr<SampleFormat> make_ndjson(const StaticTags& tags, const TallyLayout& layout,
+                                          const std::vector<SampleThreshold>& thresholds) {
+  return std::make_unique<Ndjson>(tags, layout, thresholds);
 }
 
-std::unique_ptr<SampleFormat> make_csv(const StaticTags& tags) { return std::make_unique<Csv>(tags); }
+std::unique_ptr<SampleFormat> make_csv(const StaticTags& tags, const TallyLayout& layout) {
+  return std::make_unique<Csv>(tags, layout);
+}
 
 }  // namespace sluice::samples

@@ -63,8 +63,10 @@ class SampleFormat {
   virtual void add(const Point& point, std::int64_t wall_ns, std::string& out) = 0;
 };
 
-std::unique_ptr<SampleFormat> make_ndjson(const StaticTags& tags, const std::vector<SampleThreshold>& thresholds);
-std::unique_ptr<SampleFormat> make_csv(const StaticTags& tags);
+/// `layout`: whose metrics the points are of; must outlive it.
+std::unique_ptr<SampleFormat> make_ndjson(const StaticTags& tags, const TallyLayout& layout,
+                                          const std::vector<SampleThreshold>& thresholds);
+std::unique_ptr<SampleFormat> make_csv(const StaticTags& tags, const TallyLayout& layout);
 
 }  // namespace samples
 }  // namespace sluice

@@ -126,6 +126,14 @@ void SampleSink::add_iteration(std::uint32_t scenario, Nanoseconds duration, Ins
       .interrupted = interrupted, .scenario = scenario, .duration = duration, .ended_at = ended_at});
 }
 
+void SampleSink::add_failed_iteration(std::uint32_t scenario, Instant ended_at) {
+  push(samples::IterationFailed{.scenario = scenario, .ended_at = ended_at});
+}
+
+void SampleSink::add_custom(StepId step, Metric metric, double value, Instant at) {
+  push(samples::CustomValue{.metric = metric, .step = step, .value = value, .at = at});
+}
+
 void SampleSink::add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at) {
   push(samples::IterationsDropped{.scenario = scenario, .iterations = iterations, .at = at});
 }

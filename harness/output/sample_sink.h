@@ -28,6 +28,9 @@ class SampleSink {
   void add_check(CheckId check, bool passed, Instant at);
   void add_group(StepId group, Nanoseconds duration, Instant ended_at);
   void add_iteration(std::uint32_t scenario, Nanoseconds duration, Instant ended_at, bool interrupted);
+  void add_failed_iteration(std::uint32_t scenario, Instant ended_at);
+  /// REQUIRES: the tally has counted it.
+  void add_custom(StepId step, Metric metric, double value, Instant at);
   void add_dropped(std::uint32_t scenario, std::uint64_t iterations, Instant at);
   /// Of the whole run.
   void add_vus(std::uint64_t now, std::uint64_t peak, Instant at);

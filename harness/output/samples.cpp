@@ -79,8 +79,9 @@ Result<std::unique_ptr<SampleWriter>> SampleWriter::open(const std::vector<Sampl
     auto file = ByteFile::open(wanted.path);
     if (!file) return file.error();
     Output output{.file = std::move(*file),
-                  .format = wanted.format == SampleFile::Format::csv ? samples::make_csv(writer->tags_)
-                                                                     : samples::make_ndjson(writer->tags_, thresholds),
+                  .format = wanted.format == SampleFile::Format::csv
+                                ? samples::make_csv(writer->tags_, *writer->layout_)
+                                : samples::make_ndjson(writer->tags_, *writer->layout_, thresholds),
                   .lines = {}};
     output.format->begin(output.lines);
     writer->outputs_.push_back(std::move(output));
@@ -167,6 +168,17 @@ void SampleWriter::take(std::span<const std::byte> bytes) {
       points_.push_back({Metric::iterations, iteration.ended_at, 1});
       points_.push_back({Metric::iteration_duration, iteration.ended_at, milliseconds(iteration.duration)});
       return put(tags_.of_scenario(iteration.scenario), {});
+    }
+    case Kind::failed: {
+      const auto failed = as<IterationFailed>(bytes);
+      points_.push_back({Metric::iterations_failed, failed.ended_at, 1});
+      return put(tags_.of_scenario(failed.scenario), {});
+    }
+    case Kind::custom: {
+      const auto custom = as<CustomValue>(bytes);
+      const bool is_rate = layout_->info(custom.metric).kind == MetricKind::rate;
+      points_.push_back({custom.metric, custom.at, is_rate ? (custom.value != 0 ? 1.0 : 0.0) : custom.value});
+      return put(tags_.of_step(custom.step), {});
     }
     case Kind::dropped: {
       const auto dropped = as<IterationsDropped>(bytes);

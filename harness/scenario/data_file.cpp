@@ -48,6 +48,7 @@ class ObjectRows {
     }
     if (first_line_ == 0) first_line_ = line;
     data_.rows.push_back(row_);
+    data_.lines.push_back(line);
     return true;
   }
 

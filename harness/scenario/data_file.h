@@ -26,6 +26,7 @@ struct DataRows {
   std::vector<std::string> fields;
   std::vector<std::vector<std::string>> rows;
   std::map<std::string, int> lacking;  // field -> the first line without it
+  std::vector<int> lines;              // of rows of objects: where each stands
 };
 
 /// `file` is for problems; the rows after the first `rows_max` are left out. Of objects: a member that is no text

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "harness/base/limits.h"
 #include "harness/scenario/data_file.h"
@@ -94,23 +95,16 @@ class DataReader {
                               : *format_name == "csv"      ? DataFormat::csv
                                                            : DataFormat::text;
     DataRows rows;
-    if (options_.read_file || !is_streamed(format)) {
+    if (is_streamed(format)) {
+      const auto why = read_in_blocks(options_, full, [&](const NextBlock& next_block) {
+        rows = read_data_stream(next_block, format, full, problems_, rows_max);
+      });
+      if (why) return cannot(*why);
+    } else {
       const auto bytes =
           options_.read_file ? options_.read_file(full) : read_whole_file(full, limits::data_file_bytes_max);
       if (!bytes) return cannot(bytes.error().message);
       rows = read_data(*bytes, format, full, problems_, rows_max);
-    } else {
-      std::error_code error;
-      if (std::filesystem::is_directory(full, error)) return cannot("this is a folder");
-      std::ifstream stream(full, std::ios::binary);
-      if (!stream) return cannot(std::filesystem::exists(full, error) ? "cannot be opened" : "there is no such file");
-      std::string block(1u << 18, '\0');
-      const auto next_block = [&] {
-        stream.read(block.data(), static_cast<std::streamsize>(block.size()));
-        return std::string_view(block).substr(0, static_cast<std::size_t>(stream.gcount()));
-      };
-      rows = read_data_stream(next_block, format, full, problems_, rows_max);
-      if (stream.bad()) return cannot("cannot be read");
     }
     if (rows.rows.empty() && problems_.empty())
       problems_.add(file.value.place,
@@ -215,6 +209,27 @@ Result<std::string> read_whole_file(const std::string& path, std::size_t bytes_m
   }
   if (file.bad()) return fail("cannot be read");
   return {boost::system::in_place_value, std::move(bytes)};  // both T and Error can be made of a string
+}
+
+std::optional<std::string> read_in_blocks(const LoadOptions& options, const std::string& path,
+                                          const std::function<void(const NextBlock&)>& read) {
+  if (options.read_file) {
+    const auto bytes = options.read_file(path);
+    if (!bytes) return bytes.error().message;
+    std::string_view left = *bytes;
+    read([&left] { return std::exchange(left, {}); });
+    return std::nullopt;
+  }
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return "this is a folder";
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) return std::filesystem::exists(path, error) ? "cannot be opened" : "there is no such file";
+  std::string block(1u << 18, '\0');
+  read([&] {
+    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
+    return std::string_view(block).substr(0, static_cast<std::size_t>(stream.gcount()));
+  });
+  return stream.bad() ? std::optional<std::string>("cannot be read") : std::nullopt;
 }
 
 void read_data_sets(const YamlMember& data, const LoadOptions& options, Plan& plan, ScalarReader& scalars,

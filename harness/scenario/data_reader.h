@@ -1,8 +1,11 @@
 // `data:` of a scenario file: files read, prompts generated, rows dealt. Used by load_plan.cpp only.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 
+#include "harness/scenario/data_file.h"
 #include "harness/scenario/load_plan.h"
 #include "harness/scenario/plan.h"
 #include "harness/scenario/plan_reader.h"
@@ -11,6 +14,10 @@ namespace sluice {
 
 /// The whole of a file, or why not.
 Result<std::string> read_whole_file(const std::string& path, std::size_t bytes_max);
+
+/// Calls read() with the blocks of a file, which may be larger than memory. The sentence when it cannot be read.
+std::optional<std::string> read_in_blocks(const LoadOptions& options, const std::string& path,
+                                          const std::function<void(const NextBlock&)>& read);
 
 /// Adds the file's data sets to the plan, and their fields to the names that holes may have.
 void read_data_sets(const YamlMember& data, const LoadOptions& options, Plan& plan, ScalarReader& scalars,

@@ -23,8 +23,8 @@ class FlowReader {
   void set_metrics(const std::vector<CustomMetric>& metrics) { metrics_ = &metrics; }
   void read_flows(const YamlMember& member);
   void read_unused_flows();
-  /// The flow of a scenario: its steps, or the name of one of the flows. `has_own_variables`: its env: is in force, so
-  /// that a named flow is read anew.
+  /// The flow of a scenario: its steps, or the name of one of the flows. `has_own_variables`: its env: or its trace is
+  /// in force, so that a named flow is read anew.
   std::vector<Step> read_flow(const YamlMember& member, const std::string& scenario, bool has_own_variables = false);
   /// `setup:`, whose names are there for all that is read after it, or `teardown:`.
   std::vector<Step> read_setup(const YamlMember& member);

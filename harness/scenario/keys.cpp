@@ -25,6 +25,10 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"metrics", "map:section:metric", "Metrics of the file's own, by name; a flow's metric: adds samples."},
     {"thresholds", "map:section:threshold|text|list:section:threshold|list:text",
      "What must hold at the end, by metric: metric or metric{tag:value}."},
+    {"until_decided", "duration",
+     "Ends the run once every threshold is decided, this long after the measured time began at the earliest; durations "
+     "remain the longest."},
+    {"stable", "section:stable", "Ends the run once what it measures has become stable; durations remain the longest."},
     {"gates", "section:gates", "What fails a run though no threshold says so, to be turned off."},
     {"large_chunk_chars", "whole",
      "A content event of at least so many characters counts for buffer_efficiency; default 20."},
@@ -124,7 +128,7 @@ constexpr auto kGenerate = std::to_array<KeyInfo>({
 constexpr auto kScenario = std::to_array<KeyInfo>({
     {"executor",
      "words:constant-vus ramping-vus shared-iterations per-vu-iterations constant-arrival-rate ramping-arrival-rate "
-     "poisson gamma externally-controlled find-max",
+     "poisson gamma externally-controlled find-max trace",
      "How iterations begin, and on how many virtual users.", true},
     {"vus", "whole", "How many virtual users; default 1. externally-controlled: at first; default 0."},
     {"duration", "duration", "For how long. externally-controlled: 0s, the default, is until it is stopped."},
@@ -145,6 +149,14 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
      "late; "
      "times from the schedule then include its wait."},
     {"pre_allocated_vus", "whole", "k6's; not needed here: VUs are made when they are needed."},
+    {"file", "text", "trace: the recorded arrivals, relative to the scenario file."},
+    {"format", "words:mooncake azure burstgpt sluice", "trace: of its file; default: by what is in it."},
+    {"speed", "number", "trace: 2 replays it twice as fast; default 1."},
+    {"from", "duration",
+     "trace: where in its own time the replay begins; default: at its first request, which is then due at once."},
+    {"to", "duration", "trace: where in its own time the replay ends; default: at its end."},
+    {"limit", "whole", "trace: only the first so many requests, of those from `from` on."},
+    {"block_tokens", "whole", "trace: tokens that each hash id of a mooncake file stands for; default 512."},
     {"find", "words:rate vus", "find-max: what is raised, iterations a second or VUs."},
     {"start", "number", "find-max: the first load that is tried."},
     {"max", "number", "find-max: the highest."},
@@ -336,6 +348,14 @@ constexpr auto kThreshold = std::to_array<KeyInfo>({
     {"min_samples", "whole", "With fewer samples it fails; default 1."},
 });
 
+constexpr auto kStable = std::to_array<KeyInfo>({
+    {"metric", "text|list:text", "What is to be stable: ttft p(95), http_reqs rate; of several, all at once.", true},
+    {"window", "duration", "The length of a window; default 10s."},
+    {"windows", "whole", "How many windows in a row; default 3."},
+    {"tolerance", "text", "How far each of their values may be from their mean: 5%, the default, or 0.05."},
+    {"required", "truth", "Whether a run that never became stable fails; default false."},
+});
+
 constexpr auto kMetric = std::to_array<KeyInfo>({
     {"kind", "words:trend counter rate gauge", "k6's four: what thresholds and reports make of its samples.", true},
     {"unit", "words:none ms bytes characters tokens percent", "Of a trend, a counter or a gauge; default none."},
@@ -374,6 +394,7 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"part", "A file in a form.", kPart},
     {"websocket", "One session: connect, send, receive, close.", kWebSocket},
     {"threshold", "A threshold with its options.", kThreshold},
+    {"stable", "When the run has measured enough.", kStable},
     {"metric", "A metric of the file's own.", kMetric},
     {"gates", "Thresholds that every run has.", kGates},
 });

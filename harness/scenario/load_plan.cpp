@@ -97,8 +97,13 @@ class Reader {
     if (const auto* teardown = section.take("teardown")) plan_.teardown = flow_reader.read_teardown(*teardown);
     if (warmup) check_warmup(warmup->place);
     if (const auto* gates = section.take("gates")) read_gates(*gates);
-    if (const auto* thresholds = section.take("thresholds"))
-      ThresholdReader(plan_, scalars, problems_).read_thresholds(*thresholds);
+    ThresholdReader judgement(plan_, scalars, problems_);
+    if (const auto* thresholds = section.take("thresholds")) judgement.read_thresholds(*thresholds);
+    if (const auto* stable = section.take("stable")) judgement.read_stable(*stable);
+    const auto* until_decided = section.take("until_decided");
+    plan_.until_decided = scalars_->duration(until_decided);
+    if (plan_.until_decided && plan_.thresholds.empty())
+      problems_.add(until_decided->place, "until_decided: there is no threshold that could be decided");
     deal_unique_rows(root, plan_);
     plan_.env = variables.shown();
     variables.report_unused_overrides();
@@ -299,7 +304,8 @@ class Reader {
     ScenarioPlan scenario;
     scenario.name = entry.key;
     scenario.place = entry.place;
-    scenario.shape = read_load_shape(section, entry, *scalars_, problems_);
+    scenario.shape = read_load_shape(section, entry, file_, options_, *scalars_, problems_);
+    const bool replays = std::holds_alternative<TraceReplay>(scenario.shape);
     scenario.start_time = scalars_->duration(section.take("start_time")).value_or(Nanoseconds{});
     const auto* warmup = section.take("warmup");
     scenario.warmup = scalars_->duration(warmup).value_or(Nanoseconds{});
@@ -323,8 +329,10 @@ class Reader {
     }
     const auto* env = section.take("env");
     if (env) scalars_->variables().push(env->value);
-    if (const auto* flow = section.take("flow")) scenario.flow = flows_->read_flow(*flow, entry.key, env != nullptr);
+    if (const auto* flow = section.take("flow"))
+      scenario.flow = flows_->read_flow(*flow, entry.key, env != nullptr || replays);
     scalars_->variables().pop();
+    if (replays) forget_trace(*scalars_);
     plan_.scenarios.push_back(std::move(scenario));
     if (warmup) check_warmup(warmup->place);
   }
@@ -475,6 +483,7 @@ void scale_times(Plan& plan, double factor) {
     std::visit(
         [factor](auto& shape) {
           if constexpr (requires { shape.duration; }) shape.duration = scaled(shape.duration, factor);
+          if constexpr (requires { shape.speed; }) shape.speed /= factor;
           if constexpr (requires { shape.trial; }) shape.trial = scaled(shape.trial, factor);
           if constexpr (requires { shape.max_duration; }) shape.max_duration = scaled(shape.max_duration, factor);
           if constexpr (requires { shape.stages; }) {
@@ -492,6 +501,8 @@ void scale_times(Plan& plan, double factor) {
     threshold.delay_abort_eval = scaled(threshold.delay_abort_eval, factor);
     threshold.over = scaled(threshold.over, factor);
   }
+  if (plan.stable) plan.stable->window = scaled(plan.stable->window, factor);
+  if (plan.until_decided) plan.until_decided = scaled(*plan.until_decided, factor);
   plan.warmup = scaled(plan.warmup, factor);
 }
 

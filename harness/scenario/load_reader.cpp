@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <memory>
 #include <string_view>
 
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
+#include "harness/scenario/data_reader.h"
+#include "harness/scenario/trace_file.h"
 
 namespace sluice {
 
@@ -34,6 +38,9 @@ const std::vector<ExecutorOptions>& executors() {
       {"gamma",
        {"burstiness"},
        {"rate", "duration", "stages", "start_rate", "time_unit", "max_vus", "pre_allocated_vus", "when_busy"}},
+      {"trace",
+       {"file"},
+       {"format", "speed", "from", "to", "limit", "block_tokens", "max_vus", "pre_allocated_vus", "when_busy"}},
       {"externally-controlled", {}, {"vus", "max_vus", "duration"}},
       {"find-max", {"find", "start", "max"}, {"precision", "trial", "max_vus"}},
   };
@@ -42,8 +49,9 @@ const std::vector<ExecutorOptions>& executors() {
 
 class LoadReader {
  public:
-  LoadReader(Section& section, const YamlMember& entry, ScalarReader& scalars, ProblemList& problems)
-      : section_(section), entry_(entry), scalars_(scalars), problems_(problems) {}
+  LoadReader(Section& section, const YamlMember& entry, const std::string& file, const LoadOptions& options,
+             ScalarReader& scalars, ProblemList& problems)
+      : section_(section), entry_(entry), file_(file), load_options_(options), scalars_(scalars), problems_(problems) {}
 
   LoadShape read() {
     const auto executor = scalars_.word(section_.take("executor"), "scenario");
@@ -57,6 +65,7 @@ class LoadReader {
     if (*executor == "per-vu-iterations") return read_iterations<PerVuIterations>();
     if (*executor == "externally-controlled") return read_controlled();
     if (*executor == "find-max") return read_search();
+    if (*executor == "trace") return read_replay();
     return read_rate(*executor);
   }
 
@@ -147,6 +156,82 @@ class LoadReader {
         problems_.add(cap->place, "max_vus: goes with find: rate; with find: vus it is max that bounds them");
     }
     return shape;
+  }
+
+  TraceReplay read_replay() {
+    TraceReplay shape;
+    shape.speed = scalars_.number(option("speed"), 1e-6, 1e6).value_or(1);
+    shape.max_vus = read_vus(option("max_vus"), 1).value_or(0);
+    shape.wait_when_busy = scalars_.word(option("when_busy"), "scenario") == "wait";
+    shape.duration = std::chrono::seconds(1);  // until it is known
+    read_vus(option("pre_allocated_vus"), 0);
+    const auto holes = scalars_.hole_names.lower_bound("trace.");
+    if (scalars_.unknown_data.contains("trace") ||
+        (holes != scalars_.hole_names.end() && holes->first.starts_with("trace.")))
+      problems_.add(entry_.place,
+                    "executor: trace: the flow reads the recorded request as ${trace.prompt}: another "
+                    "name is wanted for the data 'trace'");
+    scalars_.unknown_data.insert("trace");  // until it has been read
+    TraceFile read = read_recorded();
+    const auto length = cut(read.trace);
+    if (!length) return shape;
+    const long double replayed = static_cast<long double>(length->count()) / shape.speed;
+    constexpr auto kMost = std::chrono::duration_cast<Nanoseconds>(limits::duration_max);
+    if (replayed > static_cast<long double>(kMost.count())) {
+      problems_.add(option("file")->value.place,
+                    fmt::format("file: lasts longer than {}: from: and to: take a part of it, speed: makes it shorter",
+                                format_duration(limits::duration_max)));
+      return shape;
+    }
+    shape.duration = Nanoseconds(static_cast<std::int64_t>(replayed)) + Nanoseconds(1);
+    for (const auto& [field, lacking] : read.fields) scalars_.hole_names["trace." + field] = lacking;
+    scalars_.unknown_data.erase("trace");
+    shape.trace = std::make_shared<const Trace>(std::move(read.trace));
+    return shape;
+  }
+
+  /// The whole trace; empty when there is a problem.
+  TraceFile read_recorded() {
+    TraceFile read;
+    const auto format_name = scalars_.word(option("format"), "scenario");
+    const auto block_tokens = scalars_.whole(option("block_tokens"), 1, limits::trace_tokens_max).value_or(512);
+    const auto* file = option("file");
+    const auto path = scalars_.text(file);
+    if (!path || (option("format") && !format_name)) return read;
+    const auto full = (std::filesystem::path(file_).parent_path() / *path).string();
+    const std::optional<TraceFormat> format = !format_name                 ? std::nullopt
+                                              : *format_name == "mooncake" ? std::optional(TraceFormat::mooncake)
+                                              : *format_name == "azure"    ? std::optional(TraceFormat::azure)
+                                              : *format_name == "burstgpt" ? std::optional(TraceFormat::burstgpt)
+                                                                           : std::optional(TraceFormat::sluice);
+    const auto why = read_in_blocks(load_options_, full, [&](const NextBlock& next_block) {
+      read = read_trace(next_block, format, static_cast<std::uint32_t>(block_tokens), full, problems_);
+    });
+    if (why) problems_.add(file->value.place, fmt::format("file: {}: {}", full, *why));
+    return why ? TraceFile() : std::move(read);
+  }
+
+  /// Cuts the window out of a trace. How long it lasts as recorded; none when nothing is left.
+  std::optional<Nanoseconds> cut(Trace& trace) {
+    const auto *from_member = option("from"), *to_member = option("to");
+    const auto from = scalars_.duration(from_member), to = scalars_.duration(to_member);
+    const auto rows_max = scalars_.whole(option("limit"), 1, limits::trace_rows_max).value_or(limits::trace_rows_max);
+    if (from && to && *from >= *to) {
+      problems_.add(to_member->value.place, fmt::format("to: {} is not after {}, where the window begins",
+                                                        format_duration(*to), format_duration(*from)));
+      return std::nullopt;
+    }
+    if (trace.rows.empty()) return std::nullopt;
+    const Nanoseconds first = trace.rows.front().at, last = trace.rows.back().at;
+    cut_trace(trace, from, to, rows_max);
+    if (trace.rows.empty()) {
+      problems_.add((from_member != nullptr ? from_member : to_member)->value.place,
+                    fmt::format("{}: no request lies there: they came from {} to {}",
+                                from_member != nullptr ? "from" : "to", format_duration(first), format_duration(last)));
+      return std::nullopt;
+    }
+    const Nanoseconds length = length_of(trace);
+    return to ? std::min(length, *to - from.value_or(first)) : length;
   }
 
   /// Millionths an arrival per time unit, so that every rate stays exact.
@@ -263,6 +348,8 @@ class LoadReader {
 
   Section& section_;
   const YamlMember& entry_;
+  const std::string& file_;
+  const LoadOptions& load_options_;
   ScalarReader& scalars_;
   ProblemList& problems_;
   std::map<std::string_view, const YamlMember*> options_;
@@ -270,8 +357,14 @@ class LoadReader {
 
 }  // namespace
 
-LoadShape read_load_shape(Section& section, const YamlMember& entry, ScalarReader& scalars, ProblemList& problems) {
-  return LoadReader(section, entry, scalars, problems).read();
+LoadShape read_load_shape(Section& section, const YamlMember& entry, const std::string& file,
+                          const LoadOptions& options, ScalarReader& scalars, ProblemList& problems) {
+  return LoadReader(section, entry, file, options, scalars, problems).read();
+}
+
+void forget_trace(ScalarReader& scalars) {
+  std::erase_if(scalars.hole_names, [](const auto& name) { return name.first.starts_with("trace."); });
+  scalars.unknown_data.erase("trace");
 }
 
 }  // namespace sluice

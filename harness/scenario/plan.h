@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -22,6 +23,8 @@
 #include "harness/scenario/template.h"
 
 namespace sluice {
+
+struct Trace;  // trace.h
 
 /// Where something stands in the scenario file, for messages.
 struct Place {
@@ -298,6 +301,14 @@ struct ArrivalRate {
   std::uint32_t max_vus = 0;    // 0: as many as the open files that a process may have allow
   bool wait_when_busy = false;  // an arrival that finds max_vus busy waits for one; else it is dropped
 };
+/// An open model whose arrivals were recorded: arrival k is that of the trace's row k.
+struct TraceReplay {
+  std::shared_ptr<const Trace> trace;  // shared by the copies of the plan, and never changed
+  double speed = 1;                    // 2: twice as fast
+  Nanoseconds duration{};              // at that speed, and a gap longer than until the last arrival
+  std::uint32_t max_vus = 0;           // these two as of ArrivalRate
+  bool wait_when_busy = false;
+};
 /// VUs are started and stopped while the run lasts, through the control API (harness/load/control.h).
 struct ExternallyControlled {
   std::uint32_t vus = 0, max_vus = 1;
@@ -313,7 +324,7 @@ struct FindMax {
   std::uint32_t max_vus = 0;                     // of a rate: as in ArrivalRate
 };
 using LoadShape = std::variant<ConstantVus, RampingVus, PerVuIterations, SharedIterations, ArrivalRate,
-                               ExternallyControlled, FindMax>;
+                               ExternallyControlled, FindMax, TraceReplay>;
 
 /// What one request must meet to count as good (goodput).
 struct Objective {
@@ -357,6 +368,23 @@ struct Threshold {
   Place place;
 };
 
+/// `stable:`: ends the run when each of the last windows' values lies within the tolerance of their mean, of every
+/// metric.
+struct StableMetric {
+  std::string text;  // as written: "ttft{kind:chat} p(95)"
+  Metric metric{};
+  Tags selector = {};
+  Aggregation aggregation{};
+  double percentile = 0;  // 0..100, of Aggregation::percentile
+};
+struct Stability {
+  std::vector<StableMetric> metrics;
+  Nanoseconds window = std::chrono::seconds(10);
+  std::uint32_t windows = 3;
+  double tolerance = 0.05;  // a share of the mean
+  bool required = false;    // a run that is never stable fails
+};
+
 /// What fails a run though no threshold says so; each can be turned off.
 struct Gates {
   bool dropped_iterations = true;  // none may be dropped
@@ -393,6 +421,9 @@ struct Plan {
   std::vector<CustomMetric> metrics;  // the file's own
   std::vector<Threshold> thresholds;
   Gates gates;
+  std::optional<Stability> stable;  // none: the run lasts as long as its scenarios say
+  std::optional<Nanoseconds>
+      until_decided;                     // from so long on it ends once every threshold is decided; none: it does not
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency
   double stall_factor = 10;              // stalls
   std::uint32_t threads = 1;             // load threads

@@ -66,4 +66,9 @@ std::vector<GeneratedPrompt> generate_prompts(const PromptSpec& spec) {
   return prompts;
 }
 
+void append_generated(std::uint64_t from, std::uint64_t to, std::uint64_t seed, std::string& text) {
+  Random random(mix(seed));
+  append_tokens(from, to, random, text);
+}
+
 }  // namespace sluice

@@ -24,4 +24,8 @@ struct GeneratedPrompt {
 /// REQUIRES: 1 <= tokens_min <= tokens_max, prefix_tokens < tokens_min or equal.
 std::vector<GeneratedPrompt> generate_prompts(const PromptSpec& spec);
 
+/// Appends tokens number `from` to `to` of a text that is put together of such pieces. The same seed, `from` and a
+/// smaller `to` append the beginning of it.
+void append_generated(std::uint64_t from, std::uint64_t to, std::uint64_t seed, std::string& text);
+
 }  // namespace sluice

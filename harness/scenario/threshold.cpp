@@ -180,6 +180,25 @@ Result<Threshold> parse_threshold(std::string_view text, const MetricInfo& about
   return threshold;
 }
 
+Result<StableMetric> parse_stable_metric(std::string_view text, const std::vector<CustomMetric>& own) {
+  text = trimmed(text);
+  if (text.size() > kLongest) return fail(fmt::format("longer than {} bytes", kLongest));
+  const auto closed = text.rfind('}');
+  const auto after = closed == std::string_view::npos ? text.find_first_of(" \t") : closed + 1;
+  const auto wanted = after == std::string_view::npos ? std::string_view() : trimmed(text.substr(after));
+  if (wanted.empty())
+    return fail(fmt::format("'{}': a metric and an aggregation are wanted, as in ttft p(95) or http_reqs rate", text));
+  auto selection = parse_selection(text.substr(0, after), own);
+  if (!selection) return selection.error();
+  const MetricInfo about = info(own, selection->metric);
+  Threshold read;
+  if (const auto good = read_aggregation(wanted, read); !good) return good.error();
+  if (const auto& kind = row(about.kind); !kind.fits(read.aggregation))
+    return fail(fmt::format("'{}' does not fit {}, a {}: write {}", wanted, about.name, kind.name, kind.allowed));
+  return StableMetric{std::string(text), selection->metric, std::move(selection->tags), read.aggregation,
+                      read.percentile};
+}
+
 Result<Selection> parse_selection(std::string_view text, const std::vector<CustomMetric>& own) {
   text = trimmed(text);
   const auto open = text.find('{');

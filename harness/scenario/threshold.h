@@ -20,6 +20,9 @@ inline Result<Threshold> parse_threshold(std::string_view text, Metric metric) {
   return parse_threshold(text, info(metric));
 }
 
+/// "ttft{kind:chat} p(95)", "http_reqs rate": a metric, perhaps under a selector, and an aggregation that it has.
+Result<StableMetric> parse_stable_metric(std::string_view text, const std::vector<CustomMetric>& own = {});
+
 struct Selection {
   Metric metric{};
   Tags tags;

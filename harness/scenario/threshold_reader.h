@@ -1,4 +1,4 @@
-// Reads `thresholds:`; used by load_plan.cpp only.
+// Reads `thresholds:` and `stable:`; used by load_plan.cpp only.
 #pragma once
 
 #include <map>
@@ -19,18 +19,20 @@ class ThresholdReader {
       : plan_(plan), scalars_(scalars), problems_(problems) {}
 
   void read_thresholds(const YamlMember& member);  // into plan.thresholds
+  void read_stable(const YamlMember& member);      // into plan.stable
 
  private:
   void read_threshold(const YamlNode& node, const Selection& selection);
-  void check_windows(const Selection& selection, Nanoseconds over, Place place);
-  void check_selection(const Selection& selection, const YamlMember& entry);
+  void check_windows(std::string_view key, Metric metric, Nanoseconds over, std::uint64_t least, Place place);
+  void check_selection(const Selection& selection, Place place, const std::string& text);
+  std::optional<double> read_tolerance(const YamlMember* member);
   static void collect_tags(const std::vector<Step>& steps, const std::string& group,
                            std::map<std::string, std::set<std::string>>& values);
 
   Plan& plan_;
   ScalarReader& scalars_;
   ProblemList& problems_;
-  std::uint64_t windows_ = 0;  // over all thresholds
+  std::uint64_t windows_ = 0;  // over all of them
 };
 
 }  // namespace sluice

@@ -11,6 +11,11 @@
 
 namespace sluice {
 
+/// Do its iterations begin when they are due, whatever became of those before?
+inline bool is_open(const LoadShape& shape) {
+  return std::holds_alternative<ArrivalRate>(shape) || std::holds_alternative<TraceReplay>(shape);
+}
+
 /// How long each stage of an executor that has stages lasts, in order; empty for the others.
 inline std::vector<Nanoseconds> stage_lengths(const LoadShape& shape) {
   std::vector<Nanoseconds> lengths;

@@ -6,6 +6,11 @@
 #include <cmath>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include "harness/scenario/timeline.h"
+#include "harness/verdict/bounds.h"
+#include "harness/verdict/stability.h"
 
 namespace sluice {
 namespace {
@@ -67,16 +72,6 @@ std::string aggregation_text(const Threshold& threshold) {
       return "value";
   }
   return "";
-}
-
-/// The unit of the number a threshold compares, not always that of the metric: count has none, rate of a counter is
-/// 1/s.
-std::string unit_of(const Threshold& threshold, const MetricInfo& metric) {
-  if (threshold.aggregation == Aggregation::count && metric.kind == MetricKind::trend) return "";
-  if (metric.kind == MetricKind::rate) return "share";
-  if (threshold.aggregation == Aggregation::rate) return metric.unit == Unit::bytes ? "bytes/s" : "1/s";
-  if (threshold.metric == Metric::availability || threshold.metric == Metric::goodput_rate) return "share";
-  return std::string(unit_name(metric.unit));
 }
 
 std::string number_text(double value, const std::string& unit) {
@@ -155,14 +150,141 @@ void add_windows(reports::ThresholdResult& result, const Threshold& threshold, c
                   reason_text(threshold, *judged.value, result.unit), from, from + over, judged.failed, judged.windows);
 }
 
+/// As how many independent samples the gaps of `figure` count: their number, times what a gap of this run is worth.
+/// Bounds follow from blocks of time, not from gaps: those of all streams that wait for the same step of an engine are
+/// one event. Measured at the quantile `q` of all gaps.
+std::uint64_t independent_gaps(const Tally& tally, FigureId figure, double q) {
+  const Histogram& all = tally.figure(Metric::icl).histogram;
+  if (all.count() == 0) return 0;
+  const std::uint64_t value = Series::ticks(Nanoseconds(static_cast<std::int64_t>(all.quantile(q))));
+  std::vector<Block> blocks;
+  std::uint64_t gaps = 0;
+  for (const SeriesInterval& interval : tally.series().intervals()) {
+    Block block{interval.gap.count(), 0};
+    // Up to the end of the bucket in which the value lies: within 3 % of it.
+    interval.gap.for_each([&](std::uint64_t from, std::uint64_t, std::uint64_t times) {
+      if (from <= value) block.below += times;
+    });
+    gaps += block.samples;
+    blocks.push_back(block);
+  }
+  const std::uint64_t independent = independent_samples(blocks);
+  if (gaps == 0) return 0;
+  const double worth = static_cast<double>(independent) / static_cast<double>(gaps);
+  return static_cast<std::uint64_t>(static_cast<double>(tally.samples(figure)) * std::min(worth, 1.0));
+}
+
+/// What is known of a figure that is judged by its bounds, in its unit.
+struct Known {
+  Bounds bounds;
+  std::uint64_t samples = 0, needed = 0;
+  bool clumped = false;  // `samples` are those that the gaps count for
+};
+
+/// None: it is judged by its value.
+std::optional<Known> known(const Threshold& threshold, const Tally& tally, FigureId id, double alpha) {
+  const bool ordered = threshold.comparison != Comparison::equal && threshold.comparison != Comparison::not_equal;
+  if (!ordered) return std::nullopt;
+  const Figure& figure = tally.figure(id);
+  const MetricInfo& metric = tally.layout().info(threshold.metric);
+  const bool of_shares = metric.kind == MetricKind::rate || threshold.metric == Metric::availability ||
+                         threshold.metric == Metric::goodput_rate;
+  if (of_shares) {
+    const std::uint64_t samples = figure.passes + figure.fails;
+    if (samples == 0) return std::nullopt;
+    return Known{share_bounds(figure.passes, samples, alpha), samples, 0};
+  }
+  const bool median = threshold.aggregation == Aggregation::med;
+  if (!median && threshold.aggregation != Aggregation::percentile) return std::nullopt;
+  const double percentile = median ? 50 : threshold.percentile;
+  if (metric.kind != MetricKind::trend || percentile <= 0 || percentile >= 100) return std::nullopt;
+  Known result;
+  result.clumped = threshold.metric == Metric::icl || threshold.metric == Metric::itl;
+  result.needed = samples_needed(percentile);
+  const double q = percentile / 100;
+  result.samples = result.clumped ? independent_gaps(tally, id, q) : tally.samples(id);
+  const Bounds shares = quantile_shares(result.samples, q, alpha);
+  const auto value_at = [&](const std::optional<double>& share) -> std::optional<double> {
+    if (!share) return std::nullopt;
+    return figure.histogram.quantile(*share) / ticks_per_unit(metric);
+  };
+  result.bounds = {value_at(shares.low), value_at(shares.high)};
+  return result;
+}
+
+std::string why_unsure(const Known& figure, const std::string& unit) {
+  if (figure.clumped && figure.samples == 0) return "too short to be sure: gaps of at least 10 s are needed";
+  if (figure.samples < figure.needed)
+    return fmt::format("too few samples to be sure: {}{} of at least {}", figure.samples,
+                       figure.clumped ? " independent ones" : "", figure.needed);
+  const auto text = [&](const std::optional<double>& bound) { return bound ? number_text(*bound, unit) : "none"; };
+  return fmt::format("the 99 % bounds {} to {} straddle the limit", text(figure.bounds.low), text(figure.bounds.high));
+}
+
+void decide_by_value(reports::ThresholdResult& result, const Threshold& threshold) {
+  const bool pass = holds(*result.actual, threshold.comparison, threshold.limit);
+  result.verdict = pass ? "pass" : "fail";
+  if (!pass) result.reason = reason_text(threshold, *result.actual, result.unit);
+}
+
+/// REQUIRES: result.actual.
+void decide(reports::ThresholdResult& result, const Threshold& threshold, const Tally& tally, FigureId id, Judging how,
+            double alpha = kAlpha) {
+  const std::optional<Known> figure = how == Judging::by_value ? std::nullopt : known(threshold, tally, id, alpha);
+  if (!figure) return decide_by_value(result, threshold);
+  const auto holds_at = [&](double value) { return holds(value, threshold.comparison, threshold.limit); };
+  const Bounds& bounds = figure->bounds;
+  result.low = bounds.low;
+  result.high = bounds.high;
+  const bool from_above = threshold.comparison == Comparison::less || threshold.comparison == Comparison::less_equal;
+  const auto& worst = from_above ? bounds.high : bounds.low;
+  const auto& best = from_above ? bounds.low : bounds.high;
+  const bool enough = figure->samples >= figure->needed;
+  if (best && !holds_at(*best)) {
+    result.verdict = "fail";
+    result.reason = reason_text(threshold, *result.actual, result.unit);
+  } else if (enough && worst && holds_at(*worst)) {
+    result.verdict = "pass";
+  } else if (how == Judging::by_bounds_or_value) {
+    decide_by_value(result, threshold);
+  } else {
+    result.verdict = how == Judging::by_bounds_or_fail ? "fail" : "inconclusive";
+    result.reason = why_unsure(*figure, result.unit);
+  }
+}
+
 std::optional<double> actual_value(const Plan& plan, const Tally& tally, std::size_t index) {
   const Threshold& threshold = plan.thresholds[index];
   return tally.aggregate(tally.layout().figure_of_threshold(index), threshold.aggregation, threshold.percentile);
 }
 
+/// `stable: {required: true}`, as a threshold on the largest deviation.
+reports::ThresholdResult judge_stability(const Stability& rule, const reports::StabilityResult& stability) {
+  reports::ThresholdResult result{.metric = "stable",
+                                  .expression = fmt::format("deviation <= {:g}%", rule.tolerance * 100),
+                                  .verdict = stability.from_s ? "pass" : "fail",
+                                  .limit = rule.tolerance,
+                                  .unit = "share",
+                                  .source = "stable"};
+  for (const reports::StableMetricResult& metric : stability.metrics)
+    if (metric.deviation) result.actual = std::max(result.actual.value_or(0), *metric.deviation);
+  if (!stability.from_s)
+    result.reason = fmt::format("never stable: no {} windows of {:g} s in a row were within {:g} % of their mean",
+                                rule.windows, stability.window_s, rule.tolerance * 100);
+  return result;
+}
+
 }  // namespace
 
-std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally) {
+std::string unit_of(Aggregation aggregation, Metric metric, const MetricInfo& about) {
+  if (aggregation == Aggregation::count && about.kind == MetricKind::trend) return "";
+  if (about.kind == MetricKind::rate) return "share";
+  if (aggregation == Aggregation::rate) return about.unit == Unit::bytes ? "bytes/s" : "1/s";
+  if (metric == Metric::availability || metric == Metric::goodput_rate) return "share";
+  return std::string(unit_name(about.unit));
+}
+
+std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, Judging how) {
   std::vector<reports::ThresholdResult> results;
   for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
     const Threshold& threshold = plan.thresholds[i];
@@ -170,7 +292,7 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
     result.metric = tally.layout().figures()[tally.layout().figure_of_threshold(i)].name();
     result.expression = threshold.text;
     result.limit = threshold.limit;
-    result.unit = unit_of(threshold, tally.layout().info(threshold.metric));
+    result.unit = unit_of(threshold.aggregation, threshold.metric, tally.layout().info(threshold.metric));
     const FigureId figure = tally.layout().figure_of_threshold(i);
     const std::uint32_t windows = tally.layout().windows_of_threshold(i);
     if (threshold.min_samples > 0) result.min_samples = threshold.min_samples;
@@ -185,11 +307,8 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
     } else if (!result.actual) {
       result.verdict = "fail";
       result.reason = "no samples";
-    } else if (holds(*result.actual, threshold.comparison, threshold.limit)) {
-      result.verdict = "pass";
     } else {
-      result.verdict = "fail";
-      result.reason = reason_text(threshold, *result.actual, result.unit);
+      decide(result, threshold, tally, figure, how);
     }
     results.push_back(std::move(result));
   }
@@ -241,15 +360,15 @@ void judge_conformance(const Plan& plan, const Tally& tally, std::vector<reports
 
 }  // namespace
 
-std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts) {
-  std::vector<reports::ThresholdResult> results = judge(plan, tally);
+std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts, Judging how) {
+  std::vector<reports::ThresholdResult> results = judge(plan, tally, how);
   judge_conformance(plan, tally, results);
   if (facts.end != RunEnd::completed) return results;
   constexpr double kShare = 0.95;
   std::uint64_t dropped = 0, begun = 0;
   for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
     dropped += tally.scenarios()[i].dropped;
-    if (std::holds_alternative<ArrivalRate>(plan.scenarios[i].shape)) begun += tally.scenarios()[i].begun_in_time;
+    if (is_open(plan.scenarios[i].shape)) begun += tally.scenarios()[i].begun_in_time;
   }
   const auto add = [&](std::string metric, std::string expression, double actual, double limit, std::string unit,
                        bool holds_now, std::string reason) {
@@ -271,7 +390,34 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
         fmt::format("{} of {} iterations begun in time; to allow it: gates: {{achieved_rate: off}}", begun,
                     facts.planned_iterations));
   }
+  if (plan.stable && plan.stable->required)
+    results.push_back(judge_stability(*plan.stable, *stability_result(plan, tally, facts)));
   return results;
+}
+
+bool all_decided(const Plan& plan, const Tally& tally, double alpha) {
+  for (std::size_t i = 0; i < plan.thresholds.size(); ++i) {
+    const Threshold& threshold = plan.thresholds[i];
+    const FigureId id = tally.layout().figure_of_threshold(i);
+    const std::uint32_t windows = tally.layout().windows_of_threshold(i);
+    reports::ThresholdResult now;
+    now.actual = actual_value(plan, tally, i);
+    if (!now.actual || tally.samples(id) < threshold.min_samples) return false;
+    if (windows != TallyLayout::kNoWindows) {
+      if (judge_windows(threshold, tally, windows, std::chrono::seconds(1)).failed == 0) return false;
+      continue;
+    }
+    decide(now, threshold, tally, id, Judging::by_bounds, alpha);
+    if (now.verdict == "inconclusive") return false;
+  }
+  return true;
+}
+
+std::optional<double> Looks::due(double seconds) {
+  if (seconds < next_s_) return std::nullopt;
+  ++looks_;
+  next_s_ = std::max(seconds + 1, seconds * 1.1);
+  return kAlpha / (looks_ * (looks_ + 1.0));
 }
 
 std::optional<std::size_t> aborting_threshold(const Plan& plan, const Tally& tally) {
@@ -285,8 +431,11 @@ std::optional<std::size_t> aborting_threshold(const Plan& plan, const Tally& tal
       if (judge_windows(threshold, tally, windows, std::chrono::seconds(1)).failed > 0) return i;
       continue;
     }
-    const auto actual = actual_value(plan, tally, i);
-    if (actual && !holds(*actual, threshold.comparison, threshold.limit)) return i;
+    reports::ThresholdResult now;
+    now.actual = actual_value(plan, tally, i);
+    if (!now.actual) continue;
+    decide(now, threshold, tally, tally.layout().figure_of_threshold(i), Judging::by_bounds);
+    if (now.verdict == "fail") return i;
   }
   return std::nullopt;
 }

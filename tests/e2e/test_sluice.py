@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import pathlib
+import resource
 import signal
 import socketserver
 import subprocess
@@ -137,7 +138,7 @@ class EndToEnd(unittest.TestCase):
         self.assertTrue(summary["thresholds"])
         for threshold in summary["thresholds"]:
             self.assertIsNotNone(threshold.get("actual"), threshold)
-            self.assertEqual(threshold["verdict"], "pass", threshold)
+            self.assertIn(threshold["verdict"], ("pass", "inconclusive"), threshold)  # scaled down, few samples prove little
         self.assertTrue(summary["steps"])
         for step in summary["steps"]:
             if step["name"] not in abandoned:
@@ -173,6 +174,23 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual(iterations["steady"], 30)
         self.assertEqual(iterations["rising"], 42, "the area under its rate: 22 + 20")
         self.assertEqual({scenario["dropped"] for scenario in scenarios.values()}, {0})
+
+    def test_trace_replays_what_was_recorded(self):
+        summary, _ = self.check_scenario("trace.yaml", time_scale=1)
+        scenarios = {scenario["name"]: scenario for scenario in summary["scenarios"]}
+        recorded = [json.loads(line) for line in (ROOT / "scenarios/data/mooncake_trace.jsonl").read_text().splitlines()]
+        self.assertEqual(scenarios["conversations"]["executor"], "trace")
+        self.assertEqual(scenarios["conversations"]["iterations"], len(recorded))
+        self.assertEqual(scenarios["own"]["iterations"], 4)
+        self.assertEqual({scenario["dropped"] for scenario in scenarios.values()}, {0})
+        # Each block that another request has asked for before is found in the cache, but for a prompt's last tokens.
+        seen, again = set(), 0
+        for request in recorded:
+            blocks = request["hash_ids"][:request["input_length"] // 512]
+            again += 512 * sum(block in seen for block in blocks)
+            seen.update(blocks)
+        self.assertGreater(again, 10_000, "the trace has prefixes to share")
+        self.assertGreater(summary["metrics"]["cached_tokens"]["count"], 0.9 * again)
 
     def test_controlled_takes_orders_while_it_runs(self):
         process = subprocess.Popen([SLUICE, "run", "scenarios/controlled.yaml", "--out-dir", str(self.out), "--control", "127.0.0.1:0"],
@@ -232,6 +250,22 @@ thresholds:
         self.assertEqual(Login.asked[-1], "/hunter2/bye")
         self.assertNotIn("hunter2", done.stdout)
 
+    def test_teardown_runs_also_when_the_load_cannot_be_driven(self):
+        done = run("run", self.write_scenario("""
+name: too many
+target: {url: "http://127.0.0.1:%d"}
+setup:
+  - http: {post: /login}
+    capture: {token: $.token}
+teardown:
+  - http: {get: "/${token}/left"}
+scenarios:
+  ask: {executor: constant-vus, vus: 5000, duration: 1s, flow: [{http: {get: /}}]}
+""" % self.serve_login()), "--out-dir", str(self.out), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000)))
+        self.assertEqual(done.returncode, 106, done.stdout)
+        self.assertIn("raise the limit", done.stdout)
+        self.assertEqual(Login.asked[-1], "/hunter2/left")
+
     def test_a_failed_setup_exits_100_and_a_failed_teardown_101(self):
         port = self.serve_login()
         scenario = """
@@ -265,6 +299,16 @@ thresholds:
         self.assertGreater(len(search["trials"]), 1)
         self.assertIn("held, and nothing above it was allowed to be tried", output)
         self.assertIn('id="search"', (self.out / "report.html").read_text())
+
+    def test_stable_ends_the_run_before_its_time(self):
+        summary, output = self.check_scenario("stable.yaml", time_scale=1)
+        self.assertLess(summary["duration_s"], 110, "of 120; a busy machine may take longer to be stable")
+        stability = summary["stability"]
+        self.assertTrue(stability["ended_run"])
+        self.assertEqual(stability["to_s"] - stability["from_s"], 3 * 2)
+        self.assertLessEqual(max(metric["deviation"] for metric in stability["metrics"]), 0.1)
+        self.assertIn("stable from", output)
+        self.assertIn('id="stability"', (self.out / "report.html").read_text())
 
     def check_engine(self, summary, output):
         """The engine's own figures stand beside the latencies; those of a GPU only where one was used."""
@@ -563,7 +607,7 @@ scenarios:
             self.assertNotIn("s3cret", done.stdout)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "streaming.yaml", "websocket.yaml"}
+        named = {"conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_a_missed_threshold_exits_99(self):

@@ -14,5 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto threshold = sluice::parse_threshold(line == std::string_view::npos ? text : text.substr(line + 1), metric);
   if (threshold && (!std::isfinite(threshold->limit) || threshold->percentile < 0 || threshold->percentile > 100))
     std::abort();
+  if (const auto stable = sluice::parse_stable_metric(text)) {
+    if (stable->percentile < 0 || stable->percentile > 100) std::abort();
+  }
   return 0;
 }

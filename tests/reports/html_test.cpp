@@ -130,6 +130,7 @@ TEST(Html, TextOfARunIsNeverMarkup) {
     s.metrics[i].name = evil + "{" + std::to_string(i), s.metrics[i].unit = evil;
   s.engine = EngineResult{
       .model = evil, .backend_wanted = evil, .backend = evil, .device = evil, .gpu = evil, .throttled = {{evil, 1}}};
+  s.stability = StabilityResult{.metrics = {{evil, evil, 1, 1}}};
   s.instrument.reason = evil;
   s.instrument.verdict = "client-limited";
   const std::string page = to_html(s), clean = to_html(sample_summary());

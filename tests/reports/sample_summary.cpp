@@ -333,6 +333,15 @@ Summary small_summary() {
                         .duration_p95_ms = 5,
                         .duration_p99_ms = 5.1});
   s.instrument.verdict = "trusted";
+  s.stability = StabilityResult{.window_s = 10,
+                                .windows = 3,
+                                .tolerance = 0.05,
+                                .ended_run = true,
+                                .from_s = 20,
+                                .to_s = 50,
+                                .metrics = {{"http_req_duration{kind:chat} p(95)", "ms", 41.2, 0.021},
+                                            {"http_reqs rate", "1/s", 20, 0.0},
+                                            {"ttft avg", "ms"}}};
   return s;
 }
 

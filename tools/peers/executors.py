@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""k6's documented examples of each executor, by k6 and by sluice, on the same server: iterations, dropped ones, VUs.
+"""k6's documented examples of each executor, by k6 and by sluice, on the same server: iterations, dropped ones, and the
+curve of the VUs, second by second.
 
     tools/peers/executors.py [K6 [SLUICE [FAST_SERVER]]]
 
@@ -51,10 +52,12 @@ import {{ sleep }} from 'k6';
 export const options = {{ scenarios: {{ contacts: {json.dumps(scenario)} }} }};
 export default function () {{ http.get('{url}'); sleep(0.5); }}
 """)
-    subprocess.run([K6, "run", "--quiet", "--no-usage-report", "--summary-export", folder / "k6.json", script], check=False,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([K6, "run", "--quiet", "--no-usage-report", "--summary-export", folder / "k6.json", "--out", f"json={folder / 'points.json'}", script],
+                   check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = json.loads((folder / "k6.json").read_text())["metrics"]
-    return (metrics["iterations"]["count"], metrics.get("dropped_iterations", {}).get("count", 0), metrics.get("vus", {}).get("max", 0))
+    points = map(json.loads, (folder / "points.json").read_text().splitlines())
+    curve = [point["data"]["value"] for point in points if point["type"] == "Point" and point["metric"] == "vus"]
+    return metrics["iterations"]["count"], metrics.get("dropped_iterations", {}).get("count", 0), curve
 
 
 def sluice_figures(folder, name, lines, url):
@@ -70,7 +73,11 @@ scenarios:
     subprocess.run([SLUICE, "run", file, "-q", "--out-dir", folder / "out"], check=False, stdout=subprocess.DEVNULL)
     summary = json.loads((folder / "out/summary.json").read_text())
     scenario = summary["scenarios"][0]
-    return (scenario["iterations"], scenario["dropped"], scenario["vus_max"])
+    return scenario["iterations"], scenario["dropped"], [point["vus"] for point in summary["series"]]
+
+
+def curve_text(curve):
+    return " ".join(f"{vus:g}" for vus in curve)
 
 
 def main():
@@ -78,14 +85,14 @@ def main():
     differ = False
     try:
         url = f"http://127.0.0.1:{server.stdout.readline().strip()}/"
-        print("| example | iterations: k6 | sluice | dropped: k6 | sluice | most VUs: k6, as sampled | sluice |\n|---|---|---|---|---|---|---|")
+        print("| example | iterations: k6 | sluice | dropped: k6 | sluice | VUs at the end of each second: k6 | sluice |\n|---|---|---|---|---|---|---|")
         with tempfile.TemporaryDirectory() as folder:
             for name, (options, lines, tolerance) in EXAMPLES.items():
                 theirs = k6_figures(pathlib.Path(folder), name, options, url)
                 ours = sluice_figures(pathlib.Path(folder), name, lines, url)
                 same = abs(theirs[0] - ours[0]) <= tolerance and abs(theirs[1] - ours[1]) <= tolerance
                 differ = differ or not same
-                print(f"| {name} | {theirs[0]} | {ours[0]} | {theirs[1]} | {ours[1]} | {theirs[2]} | {ours[2]} |" + ("" if same else " differs"), flush=True)
+                print(f"| {name} | {theirs[0]} | {ours[0]} | {theirs[1]} | {ours[1]} | {curve_text(theirs[2])} | {curve_text(ours[2])} |" + ("" if same else " differs"), flush=True)
     finally:
         server.terminate()
     return 1 if differ else 0

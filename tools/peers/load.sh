@@ -6,7 +6,8 @@
 # The server (tests/support/fast_server: one read, one write a request, a body of 13 bytes) is pinned to one core, the
 # client to another. The sides take turns, round after round; each line gives the median and its ratio to wrk's, of the
 # same rounds. sluice runs as users run it: a scenario with thresholds, all default metrics, the live line on.
-# Tools that are not installed are named and left out. Environment: SLUICE, FAST_SERVER (paths), SERVER_CORE, CLIENT_CORE.
+# Tools that are not installed are named and left out. Environment: SLUICE, FAST_SERVER (paths), SERVER_CORE, CLIENT_CORE,
+# SERVER_THREADS (with SERVER_CORE naming as many cores: where one core cannot keep up with a client).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -25,7 +26,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-taskset -c "$server_core" "$fast_server" >"$work/port" &
+taskset -c "$server_core" "$fast_server" 0 "${SERVER_THREADS:-1}" >"$work/port" &
 server_pid=$!
 until [ -s "$work/port" ]; do kill -0 "$server_pid"; done
 url=http://127.0.0.1:$(cat "$work/port")/

@@ -1,8 +1,10 @@
 // Products of few rows: out[rows, n] = a[rows, k] * w[n, k]^T, bound by reading w once.
 //
 // Weights are the 16 x 16 operand of mma.m16n8k16, rows of `a` its 8 columns: a warp owns 16 columns of the output and
-// walks the whole of k in ascending k16 steps into one fp32 accumulator; k is never split (decision 0001). A block
-// owns a range of 16-column tiles and takes them up to four at a time; 132 blocks fill the device by columns. The last
+// walks the whole of k in ascending k16 steps into one fp32 accumulator; k is never split (decision 0001). So a step
+// cannot be faster than one mma (33 cycles), and memory brings two tiles' weights in 59 on an H200: warps load their
+// operands some steps ahead, to wait for nothing else. From 32 rows on several warps share a tile, 16 or 32 rows each.
+// A block owns a range of 16-column tiles and takes them up to four at a time; 132 blocks fill the device. The last
 // warp feeds the others through a ring of stages of 128 or 256 k, with one tensor copy of weights and one of rows a
 // stage: the copy engine's rate of copies, not of bytes, is what small boxes run into (docs/gpu.md). Weights do not
 // depend on the kernel before, so the ring fills with them before that kernel has ended: that is what hides the gaps
@@ -24,15 +26,17 @@ namespace {
 constexpr std::uint32_t kTiles = 4;             // 16-column tiles at once
 constexpr std::uint32_t kTileBytes = 16 * 128;  // of a tile in a box
 constexpr std::uint32_t kStagesMax = 16;
-constexpr std::uint32_t kRingBytes = 116 * 1024;
+constexpr int kDepth = 4;  // steps of k16 that operands are loaded ahead
+constexpr std::uint32_t kRingBytes = 120 * 1024;
 // A multiprocessor must not take two blocks: started early, while others are still busy with the kernel before, they
-// would crowd on the free ones and leave the rest idle. A block of decode attention still fits beside one.
+// would crowd on the free ones and leave the rest idle. A block of decode attention still fits beside one (heads of
+// 128, groups of four: with 600 bytes to spare).
 constexpr std::uint32_t kSharedLeast = 115 * 1024;
 
 template <int Rows>
 struct Shape {
-  static constexpr int kGroups = Rows <= 32 ? 1 : Rows / 32;  // warps that share a tile, each with its own rows
-  static constexpr int kParts = Rows / 8 / kGroups;           // n8 parts of a warp
+  static constexpr int kGroups = Rows <= 16 ? 1 : Rows == 32 ? 2 : 4;  // warps that share a tile, each with its rows
+  static constexpr int kParts = Rows / 8 / kGroups;                    // n8 parts of a warp
   static constexpr int kConsumers = static_cast<int>(kTiles) * kGroups;
   static constexpr int kThreads = 32 * (kConsumers + 1);
   static constexpr std::uint32_t kBoxes = product_boxes(Rows);
@@ -49,42 +53,6 @@ struct Arguments {
   void* out;
   std::size_t out_stride;
 };
-
-/// Steps of k16 over boxes of 64 k, `w_box` bytes apart: a warp's 16 columns times its rows. Fragments are
-/// loaded ahead of the chain of products, which is bound by the latency of one.
-template <int Parts, int Rows, int Steps>
-__device__ __forceinline__ void multiply(float (&sums)[Parts][4], std::uint32_t w, std::uint32_t w_box, std::uint32_t a,
-                                         std::uint32_t lane) {
-  const auto piece = [](std::uint32_t at, std::uint32_t row, std::uint32_t number) {
-    return at + row * 128 + ((number ^ (row & 7)) << 4);
-  };
-  std::uint32_t columns[Steps][4];
-#pragma unroll
-  for (int k = 0; k < Steps; ++k)
-    load_matrix_x4(columns[k], piece(w + k / 4 * w_box, lane & 15, k % 4 * 2 + (lane >> 4)));
-  if constexpr (Parts == 1) {
-    std::uint32_t rows[Steps / 2][4];
-#pragma unroll
-    for (int k = 0; k < Steps; k += 2)
-      load_matrix_x4(rows[k / 2], piece(a + k / 4 * Rows * 128, lane & 7, k % 4 * 2 + (lane >> 3)));
-#pragma unroll
-    for (int k = 0; k < Steps; ++k) mma_16816(sums[0], columns[k], rows[k / 2][k % 2 * 2], rows[k / 2][k % 2 * 2 + 1]);
-  } else {
-#pragma unroll
-    for (int k = 0; k < Steps; ++k) {
-      std::uint32_t rows[Parts / 2][4];
-#pragma unroll
-      for (int part = 0; part < Parts; part += 2)
-        load_matrix_x4(rows[part / 2], piece(a + k / 4 * Rows * 128, part * 8 + (lane & 7) + (lane >> 4) * 8,
-                                             k % 4 * 2 + ((lane >> 3) & 1)));
-#pragma unroll
-      for (int part = 0; part < Parts; part += 2) {
-        mma_16816(sums[part], columns[k], rows[part / 2][0], rows[part / 2][1]);
-        mma_16816(sums[part + 1], columns[k], rows[part / 2][2], rows[part / 2][3]);
-      }
-    }
-  }
-}
 
 template <int Rows>
 __global__ void __launch_bounds__(Shape<Rows>::kThreads)
@@ -104,7 +72,7 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
   if (threadIdx.x == 0) {
     for (std::uint32_t stage = 0; stage < args.stages; ++stage) {
       barrier_init(full + 8 * stage, 1);
-      barrier_init(empty + 8 * stage, S::kConsumers);
+      barrier_init(empty + 8 * stage, args.pass_tiles * S::kGroups);
     }
     barrier_init_done();
   }
@@ -149,33 +117,83 @@ __global__ void __launch_bounds__(Shape<Rows>::kThreads)
     return;
   }
 
+  const std::uint32_t tile_of_pass = warp / S::kGroups, first_row = warp % S::kGroups * (S::kParts * 8);
+  if (tile_of_pass >= args.pass_tiles) return;
   wait_for_kernel_before();
-  const std::uint32_t tile_of_pass = warp % kTiles, first_row = warp / kTiles * (S::kParts * 8);
+  constexpr int kSteps = static_cast<int>(kBoxes) * 4;  // of k16, of a stage
+  // Where this lane reads of a stage: steps of a box differ in two bits of the address, as it is swizzled.
+  const std::uint32_t w_row = lane & 15, w_piece = lane >> 4;
+  const std::uint32_t a_row = S::kParts == 1 ? lane & 7 : (lane & 7) + (lane >> 4) * 8;
+  const std::uint32_t a_piece = S::kParts == 1 ? lane >> 3 : (lane >> 3) & 1;
+  const std::uint32_t w_lane = tile_of_pass * kTileBytes + w_row * 128 + ((w_piece ^ (lane & 7)) << 4);
+  const std::uint32_t a_lane = weights_bytes + (first_row + a_row) * 128 + ((a_piece ^ (lane & 7)) << 4);
   std::uint32_t stage = 0, phase = 0;
+  const auto done_with_stage = [&] {
+    __syncwarp();
+    if (lane == 0) barrier_arrive(empty + 8 * stage);
+    if (++stage == args.stages) stage = 0, phase ^= 1;
+  };
   for (std::uint32_t pass = 0; pass < passes; ++pass) {
     const std::uint32_t tile = pass_begin(pass) + tile_of_pass;
-    const bool active = tile < pass_begin(pass + 1);
+    if (tile >= pass_begin(pass + 1)) {
+      for (std::uint32_t step = 0; step < steps; ++step) {
+        barrier_wait(full + 8 * stage, phase);
+        done_with_stage();
+      }
+      continue;
+    }
+    const std::uint32_t w_box = (pass_begin(pass + 1) - pass_begin(pass)) * kTileBytes;
     float sums[S::kParts][4] = {};
-    for (std::uint32_t step = 0; step < steps; ++step) {
-      barrier_wait(full + 8 * stage, phase);
-      if (active) {
-        const std::uint32_t w_box = (pass_begin(pass + 1) - pass_begin(pass)) * kTileBytes;
-        const std::uint32_t w = ring + stage * stage_bytes + tile_of_pass * kTileBytes;
-        const std::uint32_t a = ring + stage * stage_bytes + weights_bytes + first_row * 128;
-        const std::uint32_t boxes = min(kBoxes, (args.k - step * kStageK) / 64);
+    std::uint32_t columns[kDepth][4], rows[kDepth][S::kParts][2];
+    const auto load_two = [&](int first, std::uint32_t from) {  // steps of k16, of the stage at `from`
+      std::uint32_t both[4];
 #pragma unroll
-        for (std::uint32_t box = 0; box < kBoxes; box += 2) {
-          if (box + 1 < boxes)
-            multiply<S::kParts, Rows, 8>(sums, w + box * w_box, w_box, a + box * Rows * 128, lane);
-          else if (box < boxes)
-            multiply<S::kParts, Rows, 4>(sums, w + box * w_box, w_box, a + box * Rows * 128, lane);
+      for (int i = first; i < first + 2; ++i) {
+        const std::uint32_t w = from + w_lane + i / 4 * w_box, a = from + a_lane + i / 4 * Rows * 128;
+        load_matrix_x4(columns[i % kDepth], w ^ (i % 4 * 32));
+        if constexpr (S::kParts == 1) {
+          if (i == first) load_matrix_x4(both, a ^ (i % 4 * 32));  // of both steps
+          rows[i % kDepth][0][0] = both[(i - first) * 2], rows[i % kDepth][0][1] = both[(i - first) * 2 + 1];
+        } else {
+#pragma unroll
+          for (int part = 0; part < S::kParts; part += 2) {
+            load_matrix_x4(both, (a ^ (i % 4 * 32)) + part * 8 * 128);
+            rows[i % kDepth][part][0] = both[0], rows[i % kDepth][part][1] = both[1];
+            rows[i % kDepth][part + 1][0] = both[2], rows[i % kDepth][part + 1][1] = both[3];
+          }
         }
       }
-      __syncwarp();
-      if (lane == 0) barrier_arrive(empty + 8 * stage);
-      if (++stage == args.stages) stage = 0, phase ^= 1;
+    };
+    barrier_wait(full + 8 * stage, phase);
+    std::uint32_t from = ring + stage * stage_bytes;
+#pragma unroll
+    for (int i = 0; i < kDepth; i += 2) load_two(i, from);
+    const auto take_stage = [&](auto whole, int boxes, bool more) {
+#pragma unroll
+      for (int i = 0; i < kSteps; i += 2) {
+        if (decltype(whole)::value || i / 4 < boxes) {
+#pragma unroll
+          for (int j = i; j < i + 2; ++j)
+#pragma unroll
+            for (int part = 0; part < S::kParts; ++part)
+              mma_16816(sums[part], columns[j % kDepth], rows[j % kDepth][part][0], rows[j % kDepth][part][1]);
+        }
+        const int next = i + kDepth;
+        if (next == kSteps) {  // all of this stage is in registers
+          done_with_stage();
+          from = ring + stage * stage_bytes;
+          if (more) barrier_wait(full + 8 * stage, phase);
+        }
+        if (next < kSteps || more) load_two(next % kSteps, from);
+      }
+    };
+    for (std::uint32_t step = 0; step < steps; ++step) {
+      const std::uint32_t left = args.k / 64 - step * kBoxes;
+      if (left >= kBoxes)  // a case of its own: sums of products under a condition would move between registers
+        take_stage(std::true_type(), 0, step + 1 < steps);
+      else
+        take_stage(std::false_type(), static_cast<int>(left), false);
     }
-    if (!active) continue;
     const std::uint32_t column = tile * 16 + lane / 4;
 #pragma unroll
     for (int part = 0; part < S::kParts; ++part)

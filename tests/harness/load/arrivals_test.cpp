@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <vector>
+
+#include "harness/scenario/trace.h"
 
 namespace sluice {
 namespace {
@@ -62,6 +65,21 @@ TEST(Arrivals, AConstantRateDoesNotDriftInAMonth) {
   const auto times = all(hour);
   EXPECT_EQ(times.size(), 7u * 3600);
   EXPECT_EQ(times.back().count(), std::int64_t{7 * 3600 - 1} * 1'000'000'000 / 7);
+}
+
+TEST(Arrivals, OfATraceAreThoseOfItsRowsInOrderAtAnySpeed) {
+  auto trace = std::make_shared<Trace>();
+  for (const int at : {0, 3, 3, 10}) trace->rows.push_back({.at = std::chrono::seconds(at)});
+  const auto times = [&](double speed) {
+    const TraceReplay replay{.trace = trace, .speed = speed, .duration = 14s};
+    Arrivals arrivals(replay);
+    std::vector<Nanoseconds> all_of_them;
+    while (const auto at = arrivals.next()) all_of_them.push_back(*at);
+    return all_of_them;
+  };
+  EXPECT_THAT(times(1), testing::ElementsAre(0s, 3s, 3s, 10s));
+  EXPECT_THAT(times(2), testing::ElementsAre(0s, 1500ms, 1500ms, 5s));
+  EXPECT_THAT(times(0.5), testing::ElementsAre(0s, 6s, 6s, 20s));
 }
 
 TEST(Arrivals, ARampIsDueWhenTheAreaUnderItReachesAWholeNumber) {

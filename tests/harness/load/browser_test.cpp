@@ -278,6 +278,33 @@ TEST(Browser, HoldsWebSocketSessionsAndMeasuresThem) {
                                        HasSubstr("Sec-WebSocket-Version: 13\r\n")));
 }
 
+TEST(Browser, AWebSocketsAddressMayBeAHoleAndItsHandshakesHeadersAreThere) {
+  WebSocketServer server;
+  const std::string address = "ws" + server.url().substr(4);
+  for (const auto& [url, good] : {std::pair<std::string, bool>{address + "/talk?x=1", true},
+                                  {address, true},
+                                  {"/talk", true},
+                                  {"ws://127.0.0.1:1/talk", false},
+                                  {"wss" + server.url().substr(4), false}}) {
+    const std::vector<std::string_view> names{"where"};
+    WebSocketStep socket;
+    socket.url = *Template::parse("${where}", names);
+    socket.texts = {Template("hello")};
+    Step set, step;
+    set.verb = SetStep{{{"where", Template(url)}}};
+    step.name = "talk";
+    step.verb = std::move(socket);
+    step.captures.push_back({"upgrade", Capture::Header{"UPGRADE"}, "header UPGRADE"});
+    step = checked(step, "header.connection == \"Upgrade\"");
+    const Tally tally = ran(plan_of(server.url(), {set, step}));
+    EXPECT_EQ(tally.figure(Metric::iterations_failed).sum == 0, good) << url;
+    EXPECT_EQ(tally.checks().at(0).passes, good ? 1u : 0u) << url;
+  }
+  ASSERT_EQ(server.heads().size(), 3u);
+  EXPECT_THAT(server.heads()[0], StartsWith("GET /talk?x=1 HTTP/1.1\r\n"));
+  EXPECT_THAT(server.heads()[1], StartsWith("GET / HTTP/1.1\r\n"));
+}
+
 TEST(Browser, CountsAFailedSession) {
   ScriptedServer server({answers({answer("no", "text/plain", 403)})});
   WebSocketStep socket;

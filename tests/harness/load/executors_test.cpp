@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "harness/load/run.h"
+#include "harness/scenario/trace.h"
 #include "tests/support/scripted_server.h"
 #include "tests/support/timed_server.h"
 
@@ -285,6 +287,114 @@ TEST(ExternallyControlled, EndsByItselfAfterItsDuration) {
   EXPECT_GT(sum(result, Metric::iterations), 5u);
   EXPECT_EQ(result.tally.vus().peak, 1u);
   EXPECT_EQ(result.facts.end, RunEnd::completed);
+}
+
+TEST(Run, EndsOnceItIsStableAndDropsNothing) {
+  ScriptedServer server({answering(10'000)});
+  Plan plan = plan_of(server.url(), at_rate(50, 60s));
+  StableMetric rate{.text = "http_reqs rate", .metric = Metric::http_reqs, .aggregation = Aggregation::rate};
+  plan.stable = Stability{.metrics = {rate}, .window = 400ms, .windows = 3, .tolerance = 0.25};
+  const RunResult result = ran(plan);
+  EXPECT_TRUE(result.facts.ended_when_stable);
+  EXPECT_TRUE(result.facts.stable_from.has_value());
+  EXPECT_EQ(result.facts.end, RunEnd::completed);
+  EXPECT_GE(sum(result, Metric::iterations), 60u) << "three windows";
+  EXPECT_LT(sum(result, Metric::iterations), 1500u) << "of 3000; a busy machine may take longer to be stable";
+  EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u);
+}
+
+TEST(Run, ThatIsNeverStableLastsAsLongAsPlanned) {
+  ScriptedServer server({answering(1000)});
+  Plan plan = plan_of(server.url(), at_rate(50, 2400ms));
+  StableMetric rate{.text = "http_reqs rate", .metric = Metric::http_reqs, .aggregation = Aggregation::rate};
+  // From 0 to 50 a second: no three windows are alike.
+  plan.scenarios[0].shape = ArrivalRate{.executor = ArrivalRate::Executor::ramping, .stages = {{2400ms, 50 * kOne}}};
+  plan.stable = Stability{.metrics = {rate}, .window = 400ms, .windows = 3, .tolerance = 0.05};
+  const RunResult result = ran(plan);
+  EXPECT_FALSE(result.facts.ended_when_stable);
+  EXPECT_EQ(result.facts.stable_from, std::nullopt);
+  EXPECT_EQ(sum(result, Metric::iterations), 60u);
+}
+
+TEST(Run, EndsOnceEveryThresholdIsDecidedAndDropsNothing) {
+  ScriptedServer server({answering(20'000)});
+  Plan plan = plan_of(server.url(), at_rate(200, 60s));
+  Threshold failures;
+  failures.metric = Metric::http_req_failed;
+  failures.aggregation = Aggregation::rate;
+  failures.comparison = Comparison::less;
+  failures.limit = 0.05;
+  plan.thresholds = {failures};
+  plan.until_decided = 500ms;
+  const RunResult result = ran(plan);
+  EXPECT_TRUE(result.facts.ended_when_decided);
+  EXPECT_EQ(result.facts.end, RunEnd::completed);
+  EXPECT_GE(sum(result, Metric::iterations), 117u) << "0.95^117 is 0.0025, which the first look asks for";
+  EXPECT_LT(sum(result, Metric::iterations), 6000u) << "of 12000";
+  EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u);
+}
+
+/// A request every 10 ms, number k with k input tokens.
+TraceReplay replay_of(int requests, double speed, std::uint32_t max_vus = 0) {
+  auto trace = std::make_shared<Trace>();
+  for (int i = 0; i < requests; ++i) {
+    trace->rows.push_back({.at = i * Nanoseconds(10ms), .number = static_cast<std::uint32_t>(i), .input_tokens = i});
+  }
+  const auto length = std::chrono::duration<double, std::nano>(requests * 10ms) / speed;
+  return {.trace = std::move(trace),
+          .speed = speed,
+          .duration = std::chrono::duration_cast<Nanoseconds>(length),
+          .max_vus = max_vus};
+}
+
+Plan replay_plan(const std::string& url, const TraceReplay& replay) {
+  Plan plan = plan_of(url, replay);
+  constexpr std::array<std::string_view, 2> kNames{"trace.input_tokens", "trace.prompt"};
+  auto& http = std::get<HttpStep>(plan.scenarios[0].flow[0].verb);
+  http.method = "POST";
+  http.url = Template("/");
+  http.body = *Template::parse("row=${trace.input_tokens} ${trace.prompt}", kNames);
+  return plan;
+}
+
+TEST(TraceReplay, BeginsEachRequestWhenItsRowSaysAndSendsTheSameOnAnyNumberOfThreads) {
+  std::vector<std::vector<std::string>> sent;
+  for (const std::uint32_t threads : {1u, 3u}) {
+    ScriptedServer server({answering(1000)});
+    Plan plan = replay_plan(server.url(), replay_of(40, 2));
+    plan.threads = threads;
+    std::mutex mutex;
+    std::vector<Instant> due;
+    RunOptions options;
+    options.on_record = [&](const RequestRecord& record) {
+      const std::lock_guard lock(mutex);
+      due.push_back(record.scheduled_at);
+      EXPECT_GE(record.started_at, record.scheduled_at) << "never early";
+    };
+    const RunResult result = ran(plan, options);
+    EXPECT_EQ(sum(result, Metric::iterations), 40u);
+    EXPECT_EQ(sum(result, Metric::dropped_iterations), 0u);
+    EXPECT_EQ(result.facts.planned_iterations, 40u);
+    EXPECT_EQ(asked(server, "row"), count_to(40)) << "each turn has its row";
+    std::sort(due.begin(), due.end());
+    for (std::size_t i = 0; i < due.size(); ++i) EXPECT_EQ(due[i] - due[0], static_cast<Instant>(i) * 5'000'000);
+    sent.emplace_back(server.requests());
+    for (std::string& request : sent.back()) request.erase(0, request.find("row="));  // the port differs
+    std::sort(sent.back().begin(), sent.back().end());
+  }
+  EXPECT_EQ(sent[0], sent[1]);
+}
+
+TEST(TraceReplay, DropsWhatFindsNoVuOrLetsItWait) {
+  for (const bool waits : {false, true}) {
+    ScriptedServer server({answering(1000, 30ms)});
+    TraceReplay replay = replay_of(30, 1, 1);
+    replay.wait_when_busy = waits;
+    const RunResult result = ran(replay_plan(server.url(), replay));
+    EXPECT_EQ(result.tally.vus().peak, 1u);
+    EXPECT_EQ(sum(result, Metric::iterations) + sum(result, Metric::dropped_iterations), 30u);
+    EXPECT_EQ(sum(result, Metric::dropped_iterations) == 0, waits);
+  }
 }
 
 // The experiment that coordinated omission is known by: the server stands still once, for a tenth of the run. One in a

@@ -99,6 +99,29 @@ TEST_F(SamplesOfARun, AreAllInTheFile) {
     EXPECT_EQ(lines[metric], 500) << metric;
 }
 
+TEST_F(SamplesOfARun, MetricsOfTheFilesOwnAndFailedIterationsAreThereToo) {
+  ScriptedServer server(endless());
+  Plan plan = plan_of(server.url(), 20);
+  plan.metrics = {{"tries", MetricKind::counter, Unit::none}};
+  Step metric, failure;
+  metric.name = "metric";
+  metric.verb = MetricStep{{{custom_metric(0), Template("2.5")}, {custom_metric(0), Template("none")}}};
+  failure.name = "fail";
+  failure.verb = FailStep{"on purpose"};
+  plan.scenarios[0].flow = {metric, failure};
+  const auto out = writer(plan, (folder_ / "a.csv").string());
+  const Tally tally = ran(plan, out.get());
+  EXPECT_EQ(out->finish().dropped, 0u);
+  EXPECT_EQ(tally.rejected(custom_metric(0)), 20u) << "what is no number is counted as such, and in no file";
+  std::map<std::string, int> lines;
+  std::ifstream file(folder_ / "a.csv");
+  for (std::string line; std::getline(file, line);) {
+    ++lines[line.substr(0, line.find(','))];
+    EXPECT_TRUE(!line.starts_with("tries,") || line.find(",2.500000,") != std::string::npos) << line;
+  }
+  for (const char* name : {"tries", "iterations_failed", "iterations"}) EXPECT_EQ(lines[name], 20) << name;
+}
+
 TEST_F(SamplesOfARun, AFileThatTakesNothingSlowsNothing) {
   ScriptedServer server(endless());
   const Plan plan = plan_of(server.url(), 4000);

@@ -45,6 +45,12 @@ std::string golden(const std::string& name, const std::string& text) {
   return contents(path);
 }
 
+Plan plan_with_metrics() {
+  Plan plan = small_plan();
+  plan.metrics = {{"queue_time", MetricKind::trend, Unit::milliseconds}, {"found", MetricKind::rate, Unit::none}};
+  return plan;
+}
+
 class Samples : public testing::Test {
  protected:
   Samples() {
@@ -64,11 +70,12 @@ class Samples : public testing::Test {
   }
 
   fs::path folder_;
-  std::shared_ptr<const TallyLayout> layout_ = TallyLayout::from(small_plan());
+  std::shared_ptr<const TallyLayout> layout_ = TallyLayout::from(plan_with_metrics());
   std::vector<SampleThreshold> thresholds_ = {{Metric::http_req_duration, {}, "p(95) < 2s"},
                                               {Metric::http_req_duration, {{"kind", "chat"}}, "max < 3s"},
                                               {Metric::http_req_duration, {{"kind", "chat"}}, "p(99) < 3s"},
-                                              {Metric::checks, {}, "rate > 0.99"}};
+                                              {Metric::checks, {}, "rate > 0.99"},
+                                              {custom_metric(0), {}, "p(95) < 20ms"}};
 };
 
 /// A bit of everything.
@@ -100,6 +107,9 @@ void add_story(SampleSink& sink) {
   sink.add_group(1, 7ms, at_ms(97));
   sink.add_iteration(0, 87ms, at_ms(97), false);
   sink.add_iteration(0, 3ms, at_ms(100), true);
+  sink.add_failed_iteration(0, at_ms(97));
+  sink.add_custom(0, custom_metric(0), 12.5, at_ms(98));
+  sink.add_custom(0, custom_metric(1), 3, at_ms(99));
   sink.add_dropped(0, 5, at_ms(150));
   sink.add_vus(2, 3, at_ms(1000));
 }
@@ -108,7 +118,7 @@ TEST_F(Samples, NdjsonIsK6sJson) {
   auto out = writer({{SampleFile::Format::ndjson, path("a.ndjson")}});
   add_story(out->sink(0));
   const SampleCounts counts = out->finish();
-  EXPECT_EQ(counts.samples, 11u);
+  EXPECT_EQ(counts.samples, 14u);
   EXPECT_EQ(counts.dropped, 0u);
   EXPECT_THAT(counts.problems, IsEmpty());
   const std::string text = contents(path("a.ndjson"));
@@ -297,7 +307,7 @@ TEST_F(Samples, AFullDiskIsAProblemOfTheFileAndNotOfTheOthers) {
   add_story(out->sink(0));
   const SampleCounts counts = out->finish();
   EXPECT_THAT(counts.problems, ElementsAre(HasSubstr("cannot write /dev/full: No space left")));
-  EXPECT_EQ(counts.dropped, 10u) << "all but the interrupted iteration, which makes no line";
+  EXPECT_EQ(counts.dropped, 13u) << "all but the interrupted iteration, which makes no line";
   EXPECT_EQ(contents(path("a.ndjson")), contents(SLUICE_SOURCE_DIR "/tests/harness/output/golden/samples.ndjson"));
 }
 

@@ -13,6 +13,8 @@
 
 #include "harness/base/limits.h"
 #include "harness/scenario/keys.h"
+#include "harness/scenario/timeline.h"
+#include "harness/scenario/trace.h"
 
 namespace sluice {
 namespace {
@@ -275,6 +277,133 @@ TEST(LoadPlan, ReadsArrivalRatesExactly) {
   EXPECT_EQ(gamma.start_micro, 2'000'000u);
   EXPECT_EQ(gamma.stages.at(0).target_micro, 2'500'000u);
   EXPECT_FALSE(gamma.wait_when_busy);
+}
+
+TEST(LoadPlan, ReadsWhenTheRunIsStable) {
+  const std::string minute = "executor: constant-vus\n    duration: 1m";
+  const auto plan = plan_of(around(kStep, minute, "stable: {metric: ttft p(95)}"));
+  ASSERT_TRUE(plan.stable);
+  EXPECT_EQ(plan.stable->windows, 3u);
+  EXPECT_EQ(plan.stable->window, seconds(10));
+  EXPECT_EQ(plan.stable->tolerance, 0.05);
+  EXPECT_FALSE(plan.stable->required);
+  ASSERT_EQ(plan.stable->metrics.size(), 1u);
+  EXPECT_EQ(plan.stable->metrics[0].metric, Metric::ttft);
+  EXPECT_EQ(plan.stable->metrics[0].percentile, 95);
+  const auto more = plan_of(around(kStep, minute,
+                                   "stable: {metric: ['ttft{scenario:a} avg', http_reqs rate], window: 5s, windows: 4, "
+                                   "tolerance: 0.1, required: true}"));
+  ASSERT_EQ(more.stable->metrics.size(), 2u);
+  EXPECT_EQ(more.stable->metrics[0].selector, (Tags{{"scenario", "a"}}));
+  EXPECT_EQ(more.stable->metrics[1].aggregation, Aggregation::rate);
+  EXPECT_EQ(more.stable->tolerance, 0.1);
+  EXPECT_TRUE(more.stable->required);
+  struct Row {
+    const char *stable, *problem;
+  };
+  const Row rows[] = {
+      {"{window: 1s}", "stable needs metric:"},
+      {"{metric: ttft}", "metric: 'ttft': a metric and an aggregation are wanted, as in ttft p(95)"},
+      {"{metric: tftt p(95)}", "did you mean 'ttft'?"},
+      {"{metric: ttft p95}", "'p95' is written p(95)"},
+      {"{metric: ttft rate}", "'rate' does not fit ttft, a trend"},
+      {"{metric: 'ttft{x:y} avg'}", "nothing has the tag 'x'"},
+      {"{metric: vus value}", "stable: vus is not kept by windows"},
+      {"{metric: []}", "metric: the list is empty"},
+      {"{metric: ttft avg, windows: 1}", "windows: 1 is out of bounds"},
+      {"{metric: ttft avg, window: 0s}", "window: must be longer than 0s"},
+      {"{metric: ttft avg, window: 30s}",
+       "stable: the time of 3 windows of 30s is longer than the 1m that the load is measured"},
+      {"{metric: ttft avg, window: 1ms}", "at most 2000 are kept"},
+      {"{metric: ttft avg, tolerance: 0}", "tolerance: '0' is no share of the mean: write 5% or 0.05"},
+      {"{metric: ttft avg, tolerance: 200%}", "'200%' is no share"},
+      {"{metric: ttft avg, tolerance: five}", "'five' is no share"},
+  };
+  for (const auto& [stable, problem] : rows)
+    EXPECT_THAT(problems_of(around(kStep, minute, fmt::format("stable: {}", stable))), HasSubstr(problem)) << stable;
+}
+
+const std::map<std::string, std::string> kTraces{
+    {"dir/t.csv", "Timestamp,Request tokens,Response tokens\n10,3,4\n20,5,6\n40,7,8\n"},
+    {"dir/t.jsonl", "{\"at\":0,\"prompt\":\"a\",\"user\":1}\n{\"at\":1,\"prompt\":\"b\"}\n"},
+    {"dir/long.csv", "Timestamp,Request tokens,Response tokens\n0,3,4\n9999999,5,6\n"},
+    {"dir/empty.csv", "Timestamp,Request tokens,Response tokens\n"}};
+std::map<std::string, std::string> traces_beside() {
+  std::map<std::string, std::string> files;
+  for (const auto& [path, bytes] : kTraces) files[path.substr(4)] = bytes;
+  return files;
+}
+constexpr const char* kAsTold = "- chat: {prompt: \"${trace.prompt}\", max_tokens: \"${trace.output_tokens}\"}";
+
+TEST(LoadPlan, ReadsATraceAsAnOpenModelOfTheLengthThatItHas) {
+  const auto plan =
+      plan_of(around(kAsTold, "executor: trace\n    file: t.csv\n    speed: 2\n    max_vus: 7\n    when_busy: wait"),
+              quiet_options(kTraces));
+  const LoadShape& shape = plan.scenarios.at(0).shape;
+  const auto& replay = std::get<TraceReplay>(shape);
+  ASSERT_EQ(replay.trace->rows.size(), 3u);
+  EXPECT_EQ(replay.trace->rows[2].at, seconds(30));
+  EXPECT_EQ(replay.trace->rows[2].output_tokens, 8);
+  EXPECT_TRUE(replay.wait_when_busy);
+  EXPECT_EQ(most_vus(shape), 7u);
+  EXPECT_TRUE(is_open(shape));
+  EXPECT_EQ(planned_duration(shape) / milliseconds(1), 22'500) << "a mean gap after the last, at twice the speed";
+
+  const auto part =
+      plan_of(around(kAsTold, "executor: trace\n    file: t.csv\n    from: 15s\n    to: 40s\n    limit: 5"),
+              quiet_options(kTraces));
+  const auto& window = std::get<TraceReplay>(part.scenarios.at(0).shape);
+  ASSERT_EQ(window.trace->rows.size(), 1u);
+  EXPECT_EQ(window.trace->rows[0].at, seconds(5));
+  EXPECT_EQ(planned_duration(part.scenarios.at(0).shape) / milliseconds(1), 6000) << "a second more";
+  const auto cut_short =
+      plan_of(around(kAsTold, "executor: trace\n    file: t.csv\n    to: 25s"), quiet_options(kTraces));
+  EXPECT_EQ(planned_duration(cut_short.scenarios.at(0).shape) / milliseconds(1), 15'000) << "until `to`";
+
+  Plan scaled = plan;
+  scale_times(scaled, 0.1);
+  const auto& quick = std::get<TraceReplay>(scaled.scenarios.at(0).shape);
+  EXPECT_DOUBLE_EQ(quick.speed, 20);
+  EXPECT_EQ(planned_duration(quick) / milliseconds(1), 2'250);
+}
+
+TEST(LoadPlan, ATraceSharesANamedFlowWithAnother) {
+  const std::string text = "name: n\ntarget: {url: 'http://h'}\nflows:\n  as_told:\n    " + std::string(kAsTold) +
+                           "\nscenarios:\n  a: {executor: trace, file: t.csv, flow: as_told}\n"
+                           "  b: {executor: trace, file: t.csv, speed: 2, flow: as_told}\n";
+  EXPECT_EQ(plan_of(text, quiet_options(kTraces)).scenarios.size(), 2u);
+  EXPECT_THAT(problems_of(text + "  c: {executor: constant-vus, duration: 1s, flow: as_told}\n",
+                          quiet_options(traces_beside())),
+              HasSubstr("no data has 'trace.prompt'"));
+}
+
+TEST(LoadPlan, RefusesTracesThatCannotBeReplayed) {
+  struct Row {
+    const char *scenario, *step, *problem;
+  };
+  const Row rows[] = {
+      {"executor: trace", kStep.c_str(), "scenario 'a' needs file:"},
+      {"executor: trace\n    file: no.csv", kAsTold, "s.yaml:7:11: file: no.csv: there is no such file"},
+      {"executor: trace\n    file: empty.csv", kAsTold, "empty.csv: has no requests"},
+      {"executor: trace\n    file: t.csv\n    format: mooncke", kAsTold, "did you mean 'mooncake'?"},
+      {"executor: trace\n    file: t.csv\n    speed: 0", kAsTold, "speed: 0 is out of bounds"},
+      {"executor: trace\n    file: t.csv\n    from: 50s", kAsTold,
+       "from: no request lies there: they came from 10s to 40s"},
+      {"executor: trace\n    file: t.csv\n    to: 10s", kAsTold, "to: no request lies there"},
+      {"executor: trace\n    file: t.csv\n    from: 20s\n    to: 20s", kAsTold,
+       "to: 20s is not after 20s, where the window begins"},
+      {"executor: trace\n    file: t.csv\n    rate: 5", kAsTold, "rate: belongs to executor: constant-arrival-rate"},
+      {"executor: trace\n    file: long.csv", kAsTold, "file: lasts longer than 720h: from: and to: take a part"},
+      {"executor: trace\n    file: t.csv", "- chat: {prompt: \"${trace.promt}\"}", "did you mean 'trace.prompt'?"},
+      {"executor: trace\n    file: t.jsonl", "- chat: {prompt: \"${trace.user}\"}",
+       "line 2 of the data file has no 'trace.user'"},
+      {"executor: constant-vus\n    duration: 1s\n    speed: 2", kStep.c_str(), "speed: belongs to executor: trace"},
+  };
+  for (const auto& [scenario, step, problem] : rows)
+    EXPECT_THAT(problems_of(around(step, scenario), quiet_options(traces_beside())), HasSubstr(problem)) << scenario;
+  EXPECT_THAT(problems_of(around(kAsTold, "executor: trace\n    file: t.csv") + "data: {trace: {file: t.jsonl}}\n",
+                          quiet_options(traces_beside())),
+              HasSubstr("another name is wanted for the data 'trace'"));
 }
 
 TEST(LoadPlan, RefusesTargetsThatCannotBe) {
@@ -972,6 +1101,10 @@ TEST(Scenarios, EachFileOfTheProjectIsValid) {
 }
 
 TEST(Scenarios, TheExamplesOfTheDocumentsAreValid) {
+  const std::map<std::string, std::string> files{
+      {"p.jsonl", "{\"text\":\"a\"}"},
+      {"data/prompts.jsonl", "{\"text\":\"a\"}"},
+      {"data/mooncake_trace.jsonl", "{\"timestamp\":0,\"input_length\":1,\"output_length\":1,\"hash_ids\":[1]}"}};
   std::size_t examples = 0;
   for (const char* document : {"/docs/scenarios.md", "/README.md"}) {
     const auto text = file_text(kSource + document);
@@ -987,11 +1120,7 @@ TEST(Scenarios, TheExamplesOfTheDocumentsAreValid) {
                   "  rush: {executor: constant-vus, duration: 1m, flow: [{sleep: 1s}]}\n" + example;
       }
       ++examples;
-      EXPECT_EQ(problems_of(example, quiet_options({{"p.jsonl", "{\"text\":\"a\"}"},
-                                                    {"data/prompts.jsonl", "{\"text\":\"a\"}"}})),
-                "")
-          << document << ":\n"
-          << example;
+      EXPECT_EQ(problems_of(example, quiet_options(files)), "") << document << ":\n" << example;
     }
   }
   EXPECT_GE(examples, 9u);

@@ -1,5 +1,6 @@
 #include "harness/verdict/judge.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/harness/metrics/records.h"
@@ -54,7 +55,7 @@ TEST(Judge, ComparesEachAggregationOfEachKind) {
   for (const Case& c : cases) {
     Plan plan = small_plan();
     plan.thresholds = {threshold(c.metric, {}, c.aggregation, c.percentile, c.comparison, c.limit)};
-    const auto results = judge(plan, ten_logins(plan));
+    const auto results = judge(plan, ten_logins(plan), Judging::by_value);
     ASSERT_EQ(results.size(), 1u);
     const std::string name = std::string(info(c.metric).name) + " " + std::to_string(static_cast<int>(c.aggregation));
     EXPECT_EQ(results[0].verdict, c.verdict) << name;
@@ -70,7 +71,7 @@ TEST(Judge, ReadsPercentilesAndTheMedian) {
   plan.thresholds = {threshold(Metric::http_req_duration, {}, percentile, 90, less, 91),
                      threshold(Metric::http_req_duration, {}, percentile, 91, less, 91),
                      threshold(Metric::http_req_duration, {}, med, 0, less, 51)};
-  const auto results = judge(plan, ten_logins(plan));
+  const auto results = judge(plan, ten_logins(plan), Judging::by_value);
   EXPECT_EQ(results[0].verdict, "pass");
   EXPECT_NEAR(*results[0].actual, 90, 0.1);
   EXPECT_EQ(results[1].verdict, "fail");
@@ -85,7 +86,7 @@ TEST(Judge, WithoutSamplesAThresholdFails) {
                      threshold(Metric::stream_failed, {}, rate, 0, less, 2),
                      threshold(Metric::stalls, {}, count, 0, equal, 0),
                      threshold(Metric::http_req_duration, {{"kind", "nowhere"}}, avg, 0, less, 1e9)};
-  for (const auto& result : judge(plan, ten_logins(plan))) {
+  for (const auto& result : judge(plan, ten_logins(plan), Judging::by_value)) {
     EXPECT_EQ(result.verdict, "fail") << result.metric;
     EXPECT_EQ(result.reason, "no samples") << result.metric;
     EXPECT_EQ(result.actual, std::nullopt) << result.metric;
@@ -100,7 +101,7 @@ TEST(Judge, ACountOfNothingAmongWhatWasLookedAtIsASample) {
                      threshold(Metric::http_req_failed, {{"status", "429"}}, rate, 0, less, 0.1)};
   Tally tally(TallyLayout::from(plan), kOrigin);
   tally.add(stream_record(0, 5, {{10}, {20}}), kChat);
-  const auto results = judge(plan, tally);
+  const auto results = judge(plan, tally, Judging::by_value);
   EXPECT_EQ(results[0].verdict, "pass");
   EXPECT_EQ(results[1].verdict, "pass");
   EXPECT_EQ(results[2].verdict, "pass");
@@ -110,19 +111,20 @@ TEST(Judge, ACountOfNothingAmongWhatWasLookedAtIsASample) {
 TEST(Judge, NamesTheSelectionItRead) {
   Plan plan = small_plan();
   plan.thresholds = {threshold(Metric::http_req_duration, {{"kind", "login"}, {"method", "POST"}}, max, 0, less, 1)};
-  EXPECT_EQ(judge(plan, ten_logins(plan))[0].metric, "http_req_duration{kind:login,method:POST}");
+  EXPECT_EQ(judge(plan, ten_logins(plan), Judging::by_value)[0].metric, "http_req_duration{kind:login,method:POST}");
 }
 
 TEST(Judge, TheReasonShowsTheDifferenceHoweverSmall) {
   Plan plan = small_plan();
   plan.thresholds = {threshold(Metric::http_req_duration, {}, max, 0, less, 99.9999999)};
-  EXPECT_EQ(judge(plan, ten_logins(plan))[0].reason, "max 100 is not below 99.9999999");
+  EXPECT_EQ(judge(plan, ten_logins(plan), Judging::by_value)[0].reason, "max 100 is not below 99.9999999");
 }
 
 TEST(AbortingThreshold, WaitsForItsDelayAndForSamples) {
   Plan plan = small_plan();
-  plan.thresholds = {threshold(Metric::ttft, {}, avg, 0, less, 1), threshold(Metric::checks, {}, rate, 0, greater, 0.9),
-                     threshold(Metric::http_req_failed, {}, rate, 0, less, 0.01)};
+  plan.thresholds = {threshold(Metric::ttft, {}, avg, 0, less, 1),
+                     threshold(Metric::http_req_duration, {}, avg, 0, less, 1),
+                     threshold(Metric::http_req_duration, {}, max, 0, less, 50)};
   const Tally tally = ten_logins(plan);
   EXPECT_EQ(aborting_threshold(plan, tally), std::nullopt) << "none asks to abort";
   plan.thresholds[0].abort_on_fail = true;
@@ -134,6 +136,154 @@ TEST(AbortingThreshold, WaitsForItsDelayAndForSamples) {
   EXPECT_EQ(aborting_threshold(plan, tally), 2u);
   plan.thresholds[1].abort_on_fail = true;
   EXPECT_EQ(aborting_threshold(plan, tally), 1u) << "the first in the file";
+}
+
+/// Logins: `slow` of 100 ms (and failed), the others of 10 ms, spread over `seconds`.
+Tally logins(const Plan& plan, int count, int slow, double seconds = 20) {
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  for (int i = 0; i < count; ++i) {
+    const bool is_slow = i * slow / count != (i + 1) * slow / count;
+    const double start = i * seconds * 1000 / count;
+    tally.add(plain_record(start, start + (is_slow ? 100 : 10), is_slow ? 503 : 200), kLogin);
+  }
+  tally.advance_to(at_ms(seconds * 1000));
+  return tally;
+}
+
+TEST(JudgeByBounds, PassesOrFailsOnlyWhatTheSamplesProve) {
+  struct Case {
+    const char* name;
+    Metric metric;
+    Aggregation aggregation;
+    double percentile;
+    Comparison comparison;
+    double limit;
+    int count, slow;
+    const char* verdict;
+    const char* reason;
+  };
+  const Case cases[] = {
+      {"no failure in many", Metric::http_req_failed, rate, 0, less, 0.01, 600, 0, "pass", ""},
+      {"no failure in few", Metric::http_req_failed, rate, 0, less, 0.01, 500, 0, "inconclusive",
+       "the 99 % bounds 0 % to 1.054 % straddle the limit"},
+      {"a few failures", Metric::http_req_failed, rate, 0, less, 0.01, 600, 9, "inconclusive",
+       "the 99 % bounds 0.5242 % to 3.303 % straddle the limit"},
+      {"many failures", Metric::http_req_failed, rate, 0, less, 0.01, 600, 30, "fail", "rate 5 % is not below 1 %"},
+      {"of few all failed", Metric::http_req_failed, rate, 0, less, 0.01, 3, 3, "fail", "rate 100 % is not below 1 %"},
+      {"availability, from below", Metric::availability, value, 0, greater, 0.99, 600, 0, "pass", ""},
+      {"a quantile far off", Metric::http_req_duration, percentile, 95, less, 50, 200, 2, "pass", ""},
+      {"a quantile at the edge", Metric::http_req_duration, percentile, 95, less, 50, 200, 9, "inconclusive",
+       "the 99 % bounds 10 ms to 99.9752 ms straddle the limit"},
+      {"a quantile beyond", Metric::http_req_duration, percentile, 95, less, 50, 200, 30, "fail",
+       "p(95) 99.9752 ms is not below 50 ms"},
+      {"few forbid only passing", Metric::http_req_duration, percentile, 95, less, 50, 129, 0, "inconclusive",
+       "too few samples to be sure: 129 of at least 130"},
+      {"of few all slow", Metric::http_req_duration, percentile, 95, less, 50, 5, 5, "fail",
+       "p(95) 100 ms is not below 50 ms"},
+      {"one says nothing", Metric::http_req_duration, percentile, 95, less, 50, 1, 1, "inconclusive",
+       "too few samples to be sure: 1 of at least 130"},
+      {"the median", Metric::http_req_duration, med, 0, greater_equal, 10, 20, 0, "pass", ""},
+      {"an equality is by value", Metric::http_req_failed, rate, 0, equal, 0, 5, 0, "pass", ""},
+      {"an average too", Metric::http_req_duration, avg, 0, less, 11, 1, 0, "pass", ""},
+  };
+  for (const Case& c : cases) {
+    Plan plan = small_plan();
+    plan.thresholds = {threshold(c.metric, {}, c.aggregation, c.percentile, c.comparison, c.limit)};
+    const auto result = judge(plan, logins(plan, c.count, c.slow))[0];
+    EXPECT_EQ(result.verdict, c.verdict) << c.name << ": " << result.reason;
+    EXPECT_EQ(result.reason, c.reason) << c.name;
+    plan.thresholds[0].abort_on_fail = true;
+    EXPECT_EQ(aborting_threshold(plan, logins(plan, c.count, c.slow)).has_value(), result.verdict == "fail") << c.name;
+  }
+}
+
+TEST(JudgeByBounds, WhatIsOpenMayFailOrBeComparedByItsValue) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::http_req_failed, {}, rate, 0, less, 0.01)};
+  for (const int slow : {0, 1}) {
+    const Tally tally = logins(plan, 50, slow);
+    EXPECT_EQ(judge(plan, tally)[0].verdict, "inconclusive");
+    EXPECT_EQ(judge(plan, tally, Judging::by_bounds_or_fail)[0].verdict, "fail");
+    EXPECT_EQ(judge(plan, tally, Judging::by_bounds_or_value)[0].verdict, slow == 0 ? "pass" : "fail");
+  }
+  const auto result = judge(plan, logins(plan, 50, 1))[0];
+  EXPECT_NEAR(*result.low, 0.0001, 0.0001);
+  EXPECT_NEAR(*result.high, 0.14, 0.01);
+}
+
+/// Streams of `seconds` in which all gaps are 10 ms, but for those of every tenth second (`clumped`) or every tenth
+/// gap, which are 30 ms.
+Tally gaps(const Plan& plan, int seconds, bool clumped) {
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  for (int second = 0; second < seconds; ++second)
+    for (int stream = 0; stream < 5; ++stream) {
+      std::vector<EventAt> events;
+      double at = second * 1000.0;
+      for (int i = 0; i < 30; ++i) {
+        events.push_back({.ms = at});
+        at += (clumped ? second % 10 == 9 : i % 10 == 9) ? 30 : 10;
+      }
+      tally.add(stream_record(second * 1000.0, second * 1000.0, events), kChat);
+    }
+  tally.advance_to(at_ms(seconds * 1000.0));
+  return tally;
+}
+
+TEST(JudgeByBounds, GapsCountByTheSecondsInWhichTheyCame) {
+  Plan plan = small_plan();
+  plan.thresholds = {threshold(Metric::icl, {}, percentile, 80, less, 20)};
+  EXPECT_EQ(judge(plan, gaps(plan, 30, false))[0].verdict, "pass") << "each second is like the others";
+  const auto clumped = judge(plan, gaps(plan, 30, true))[0];
+  EXPECT_EQ(clumped.verdict, "inconclusive") << "the same gaps, but in three seconds of thirty";
+  EXPECT_THAT(clumped.reason, testing::HasSubstr("independent"));
+  EXPECT_EQ(judge(plan, gaps(plan, 200, true))[0].verdict, "pass");
+  EXPECT_EQ(judge(plan, gaps(plan, 9, false))[0].reason, "too short to be sure: gaps of at least 10 s are needed");
+}
+
+TEST(Decided, OnlyWhenMoreSamplesCouldChangeNothing) {
+  Plan plan = small_plan();
+  const Threshold sure = threshold(Metric::http_req_failed, {}, rate, 0, less, 0.05);
+  const Threshold open = threshold(Metric::http_req_failed, {}, rate, 0, less, 0.001);
+  const Threshold broken = threshold(Metric::http_req_duration, {}, percentile, 50, less, 1);
+  const Threshold nothing = threshold(Metric::ttft, {}, avg, 0, less, 1);
+  Threshold few = sure, windows = sure, broken_windows = broken;
+  few.min_samples = 601;
+  windows.over = broken_windows.over = std::chrono::seconds(5);
+  struct Case {
+    const char* name;
+    std::vector<Threshold> thresholds;
+    bool decided;
+  };
+  for (const Case& c : {
+           Case{"passes for sure", {sure}, true},
+           Case{"fails for sure", {sure, broken}, true},
+           Case{"one is open", {sure, open}, false},
+           Case{"one has no samples", {sure, nothing}, false},
+           Case{"one has too few", {few}, false},
+           Case{"windows that hold may fail later", {windows}, false},
+           Case{"a window that failed stays so", {broken_windows}, true},
+       }) {
+    plan.thresholds = c.thresholds;
+    const Tally tally = logins(plan, 600, 0);
+    EXPECT_EQ(all_decided(plan, tally, 0.01), c.decided) << c.name;
+  }
+  plan.thresholds = {threshold(Metric::http_req_failed, {}, rate, 0, less, 0.01)};
+  EXPECT_TRUE(all_decided(plan, logins(plan, 600, 0), 0.01));
+  EXPECT_FALSE(all_decided(plan, logins(plan, 600, 0), 0.0001)) << "surer than these samples allow";
+}
+
+TEST(Looks, AreRareAndTogetherNoLessSureThanOne) {
+  Looks looks;
+  double alphas = 0;
+  int count = 0;
+  for (int second = 1; second <= 3600; ++second)
+    if (const auto alpha = looks.due(second)) {
+      alphas += *alpha;
+      ++count;
+    }
+  EXPECT_LE(alphas, 0.01);
+  EXPECT_GT(alphas, 0.009);
+  EXPECT_LT(count, 80);
 }
 
 /// 20 requests a second of 100 ms; those of the fourth second take 300 ms, in the sixth there are none; 8 s.
@@ -200,7 +350,7 @@ TEST(Judge, EveryWholeWindowMustHold) {
   for (const Case& c : cases) {
     Plan plan = small_plan();
     plan.thresholds = {c.threshold};
-    const auto result = judge(plan, eight_seconds(plan))[0];
+    const auto result = judge(plan, eight_seconds(plan), Judging::by_value)[0];
     EXPECT_EQ(result.verdict, c.verdict) << c.reason;
     EXPECT_EQ(result.reason, c.reason);
     EXPECT_EQ(result.actual.has_value(), c.actual.has_value()) << c.reason;
@@ -217,7 +367,7 @@ TEST(Judge, FewerSamplesThanAskedForFail) {
                      threshold(Metric::ttft, {}, max, 0, less, 1000)};
   plan.thresholds[0].min_samples = 10;
   for (std::size_t i = 1; i < 4; ++i) plan.thresholds[i].min_samples = 11;
-  const auto results = judge(plan, ten_logins(plan));
+  const auto results = judge(plan, ten_logins(plan), Judging::by_value);
   EXPECT_EQ(results[0].verdict, "pass");
   EXPECT_EQ(results[1].verdict, "fail");
   EXPECT_EQ(results[1].reason, "not enough samples: 10 of at least 11");
