@@ -33,7 +33,8 @@ int run_main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", fmt::format("sluice {}", SLUICE_VERSION));
   app.footer(
-      "Exit codes: 0 passed, 98 client-limited and --require-trusted, 99 a threshold failed, 100 setup failed,\n"
+      "Exit codes: 0 passed, 98 client-limited and --require-trusted, 99 a threshold or a stream failed, 100 setup "
+      "failed,\n"
       "101 teardown failed, 104 invalid scenario or options, 105 stopped by the user, 106 the target could not be\n"
       "reached or started, 107 internal error");
 
@@ -85,6 +86,29 @@ int run_main(int argc, char** argv) {
 
   auto* validate_app = app.add_subcommand("validate", "read a scenario and name every problem");
   add_scenario_options(*validate_app, validate, variables);
+  CheckStreamOptions check;
+  auto* check_app =
+      app.add_subcommand("check-stream", "judge one recorded stream, or that of one request, by the rules");
+  check_app
+      ->add_option("SOURCE", check.source, "a file (the stream's bytes, or a whole HTTP answer), - for stdin, or a URL")
+      ->required();
+  check_app->add_option("--dialect", check.dialect,
+                        "openai (default), vllm, llamacpp, sglang, anthropic, responses, raw");
+  check_app->add_option("--api", check.api,
+                        "chat, completions, messages or responses (default: the URL's or the dialect's)");
+  check_app->add_option("--fail-on", check.fail_on, "fatal, error (default), warning or none: what gives exit code 99");
+  check_app->add_option("--allow", check.allow, "a rule that is only noted; may stand more than once")
+      ->allow_extra_args(false);
+  check_app->add_option("--model", check.model, "of the request (default: the server's first)");
+  check_app->add_option("--prompt", check.prompt, "of the request");
+  check_app->add_option("--max-tokens", check.max_tokens, "of the request; default 200")
+      ->check(CLI::Range(1, 1'000'000));
+  check_app->add_option("--header", check.headers, "'Name: value' of the request; may stand more than once")
+      ->allow_extra_args(false);
+  check_app->add_option("--timeout", check.timeout, "of the request; default 60s");
+  check_app->add_flag("--insecure", check.insecure, "do not verify the server's certificate");
+  check_app->add_flag("--json", check.json, "print JSON");
+
   auto* metrics_app = app.add_subcommand("metrics", "list every metric with its definition");
   auto* schema_app = app.add_subcommand("schema", "print the JSON Schema of scenario files, for editors");
   auto* version_app = app.add_subcommand("version", "print the version");
@@ -98,6 +122,7 @@ int run_main(int argc, char** argv) {
   if (*run_app) return run_command(run);
   if (*calibrate_app) return calibrate_command(calibrate);
   if (*validate_app) return validate_command(validate);
+  if (*check_app) return check_stream_command(check);
   if (*metrics_app) return metrics_command();
   if (*schema_app) return schema_command();
   if (*version_app) return version_command();

@@ -140,6 +140,13 @@ std::string windows_text(const WindowsResult& windows) {
                      time(windows.worst_to_s), windows.failed > 1 ? fmt::format("; {} failed", windows.failed) : "");
 }
 
+std::string place_of(const FindingResult& finding) {
+  if (!finding.offset) return {};
+  const std::string stream =
+      finding.stream_id && !finding.stream_id->empty() ? "stream " + *finding.stream_id : "a stream without an id";
+  return fmt::format("{}, byte {}", stream, *finding.offset);
+}
+
 std::vector<LoadRow> load_rows(const Summary& summary) {
   std::vector<LoadRow> rows;
   for (const ScenarioResult& scenario : summary.scenarios) {

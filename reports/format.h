@@ -38,6 +38,9 @@ std::string_view left_side(std::string_view expression);
 /// "in the worst of 6 windows, 10s to 20s; 2 failed"
 std::string windows_text(const WindowsResult& windows);
 
+/// "stream chatcmpl-7, byte 431": where the example of a finding lies; empty where that is not known.
+std::string place_of(const FindingResult& finding);
+
 /// Scenarios and their stages, one after the other; none where there is but one scenario with at most one stage.
 struct LoadRow {
   std::string name;  // "chat"; "stage 0, 0s to 10s"

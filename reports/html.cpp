@@ -564,9 +564,15 @@ std::string failures(const Summary& summary) {
     for (const FindingResult& finding : summary.findings)
       out += fmt::format(
           "<tr><th scope=\"row\">{}</th><td data-label=\"Severity\"><span class=\"mark {}\">{}</span></td><td "
-          "class=\"break\"><code>{}</code></td><td class=\"number\" data-label=\"Count\"><span>{}</span></td></tr>\n",
-          escaped(finding.rule), finding.severity == "warning" ? "open" : "bad", escaped(finding.severity),
-          escaped(finding.example), format_count(finding.count));
+          "class=\"break\"><code>{}</code>{}</td><td class=\"number\" data-label=\"Count\"><span>{}</span></td></tr>\n",
+          escaped(finding.rule),
+          finding.severity == "note"      ? "soft"
+          : finding.severity == "warning" ? "open"
+                                          : "bad",
+          escaped(finding.severity), escaped(finding.example),
+          place_of(finding).empty() ? ""
+                                    : fmt::format("<br><span class=\"soft\">{}</span>", escaped(place_of(finding))),
+          format_count(finding.count));
     out += "</tbody></table>\n";
   }
   return out + "</section>\n";

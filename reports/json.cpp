@@ -118,9 +118,11 @@ void describe(Form& form, CheckResult& c) {
 template <class Form>
 void describe(Form& form, FindingResult& f) {
   form("rule", f.rule);
-  form("severity", f.severity, {"fatal", "error", "warning"});
+  form("severity", f.severity, {"fatal", "error", "warning", "note"});
   form("count", f.count);
   form("example", f.example);
+  form("stream_id", f.stream_id);
+  form("offset", f.offset);
 }
 
 template <class Form>

@@ -66,9 +66,11 @@ struct CheckResult {
 };
 
 struct FindingResult {
-  std::string rule = {}, severity = {};
-  std::uint64_t count = 0;
-  std::string example = {};  // escaped, bounded
+  std::string rule = {}, severity = {};       // "note": known of the server's dialect, or allowed by the scenario
+  std::uint64_t count = 0;                    // streams
+  std::string example = {};                   // the first offending bytes, escaped, bounded
+  std::optional<std::string> stream_id = {};  // of the stream they are from; empty: it names none
+  std::optional<std::uint64_t> offset = {};   // where in that stream's bytes the event lies
   bool operator==(const FindingResult&) const = default;
 };
 

@@ -457,9 +457,13 @@ void print_failures(Page& page, const Summary& summary) {
   if (!summary.findings.empty()) {
     page.heading("STREAM FINDINGS");
     for (const FindingResult& finding : summary.findings) {
-      page.put("    ").put(fmt::format("{:>8}  ", finding.count),
-                           finding.severity == "warning" ? Ink::accent : Ink::bad);
-      page.put(padded(finding.severity, 9)).put(finding.rule).line();
+      page.put("    ").put(fmt::format("{:>8}  ", finding.count), finding.severity == "note"      ? Ink::faint
+                                                                  : finding.severity == "warning" ? Ink::accent
+                                                                                                  : Ink::bad);
+      page.put(padded(finding.severity, 9)).put(finding.rule);
+      const std::string place = place_of(finding);
+      if (!place.empty()) page.put("  ").put(cut(place, page.width() - 40), Ink::faint);
+      page.line();
       if (!finding.example.empty())
         page.put("              ").put(cut(finding.example, page.width() - 16), Ink::faint).line();
     }

@@ -44,9 +44,25 @@ struct CalibrateOptions {
   std::string file;    // where the figures go; empty: this user's state folder
 };
 
-int calibrate_command(const CalibrateOptions& options);
+struct CheckStreamOptions {
+  std::string source;              // a file, "-" for standard input, or a URL
+  std::string dialect = "openai";  // names as in a scenario
+  std::string api;  // chat, completions, messages, responses; empty: the URL's or the dialect's, else chat
+  std::string fail_on = "error";   // a severity, or none
+  std::vector<std::string> allow;  // names of rules
+  std::string model;               // empty: the server's first
+  std::string prompt = "Count from one to twenty in words.";
+  std::uint32_t max_tokens = 200;
+  std::vector<std::string> headers;  // "Name: value"; no value is ever shown
+  std::string timeout = "60s";
+  bool insecure = false;  // certificates are not verified
+  bool json = false;
+};
+
 int run_command(const RunCommandOptions& options);
+int calibrate_command(const CalibrateOptions& options);
 int validate_command(const ScenarioOptions& options);
+int check_stream_command(const CheckStreamOptions& options);
 int metrics_command();
 int schema_command();
 int version_command();

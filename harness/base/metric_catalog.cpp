@@ -105,7 +105,8 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
         "Share of streams that were not: status 2xx, the right content type, at least one content event (or no output "
         "tokens by usage), a finish_reason, the dialect's end marker, no error event, no fatal finding. Interrupted "
         "streams do not count."),
-    METRIC(stream_findings, counter, none, "Deviations from the protocol, by rule (tag rule)."),
+    METRIC(stream_findings, counter, none,
+           "Deviations from the protocol, by rule (tag rule), each once a stream; what is only noted does not count."),
     METRIC(goodput, gauge, per_second,
            "Requests per second that ended well and met every one of their scenario's objectives."),
     METRIC(goodput_rate, gauge, none,

@@ -1,11 +1,15 @@
-// The rules a stream is judged by: id, name, severity. The one list; the judging is in harness/stream/stream_rules.h.
+// The rules a stream is judged by: id, name, severity. The one list; the judging is in harness/stream/stream_rules.h,
+// and docs/streams.md says what each means.
 //
 // Values are stable within one build only: files carry names.
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace sluice {
@@ -89,5 +93,26 @@ inline constexpr std::array<StreamRuleInfo, kStreamRuleCount> kStreamRules{{
 }};
 
 constexpr const StreamRuleInfo& info(StreamRule rule) { return kStreamRules[static_cast<std::size_t>(rule)]; }
+
+constexpr std::string_view name_of(Severity severity) {
+  return severity == Severity::fatal ? "fatal" : severity == Severity::error ? "error" : "warning";
+}
+constexpr std::optional<StreamRule> stream_rule_named(std::string_view name) {
+  for (const StreamRuleInfo& each : kStreamRules)
+    if (each.name == name) return each.rule;
+  return std::nullopt;
+}
+
+using RuleSet = std::bitset<kStreamRuleCount>;
+
+/// A deviation from the protocol, in one stream.
+struct Finding {
+  StreamRule rule{};
+  bool noted = false;        // known of the server's dialect, or allowed: told, and counted in nothing
+  std::uint64_t offset = 0;  // in the stream's bytes (the body, framing taken off), of the event it was seen in
+  std::uint64_t count = 1;   // events (or silences, ...) that broke it, of which this is the first
+  std::string bytes = {};    // the first offending ones, escaped, at most kFindingBytes of them; or what is wrong
+};
+inline constexpr std::size_t kFindingBytes = 320;  // a chunk of the usual length, its finish_reason included
 
 }  // namespace sluice

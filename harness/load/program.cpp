@@ -226,6 +226,7 @@ class Builder {
     constexpr std::uint64_t kBytesPerKilobit = 125;
     flow.shape = {about.network.download_kbps * kBytesPerKilobit, about.network.upload_kbps * kBytesPerKilobit,
                   about.network.latency};
+    conformance_ = about.conformance;
     next_ = layout_.first_step(scenario);
     asked_ = {};
     collect_asked(plan_.scenarios[scenario].flow, asked_);
@@ -279,11 +280,18 @@ class Builder {
     if (model_request != nullptr) {
       made.answer = model_request->stream ? ExchangeRequest::Answer::stream : ExchangeRequest::Answer::chat;
       flow.streams = flow.streams || model_request->stream;
-      if (chat == nullptr) made.api = StreamRules::Api::completions;
+      if (chat == nullptr) made.api = StreamApi::completions;
+      // What is asked for is a stream of OpenAI's, whatever else the target's dialect has.
+      if (conformance_.dialect == Dialect::raw && model_request->stream) made.api = StreamApi::raw;
+      judge(made);
     } else {
       if (is_sse) {
-        made.answer = ExchangeRequest::Answer::events;
+        const auto& sse = std::get<SseStep>(step.verb);
+        const auto api = sse.api || !sse.until.empty() ? sse.api : api_of(conformance_.dialect);
+        made.answer = api ? ExchangeRequest::Answer::stream : ExchangeRequest::Answer::events;
+        made.api = api.value_or(StreamApi::raw);
         flow.streams = true;
+        judge(made);
       }
       if (http != nullptr) {
         made.head = http->method == "HEAD";
@@ -306,6 +314,11 @@ class Builder {
       render_request(program_, made, NothingInScope{}, made.bytes, body);
     }
     return {};
+  }
+
+  void judge(StepProgram& made) const {
+    made.noted = known_deviations(conformance_.dialect) | conformance_.allow;
+    made.keepalive = conformance_.keepalive;
   }
 
   Result<void> find_endpoint(const Step& step, std::string_view url, StepProgram& made) {
@@ -333,6 +346,7 @@ class Builder {
   Program& program_;
   StepId next_ = 0;
   Asked asked_;  // by what steers the flow
+  Conformance conformance_;
 };
 
 constexpr std::string_view kUserAgent = "sluice/" SLUICE_VERSION;
@@ -450,7 +464,7 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
     if (on_target) head.add_all(target.headers, scope);
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
-    const bool is_sse = step.answer == ExchangeRequest::Answer::events;
+    const bool is_sse = std::holds_alternative<SseStep>(step.step->verb);
     head.add("Accept", is_sse ? "text/event-stream" : "*/*");
     if (!is_sse && http.compression.value_or(target.compression)) head.add("Accept-Encoding", "gzip, deflate");
     if (!http.content_type.empty()) head.add("Content-Type", http.content_type);

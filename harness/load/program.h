@@ -31,7 +31,9 @@ struct StepProgram {
   bool is_static = true;
   std::string bytes;  // head and body, when static
   ExchangeRequest::Answer answer = ExchangeRequest::Answer::plain;
-  StreamRules::Api api = StreamRules::Api::chat;
+  StreamApi api = StreamApi::chat;
+  RuleSet noted;            // of a stream: known of its dialect, or allowed
+  Nanoseconds keepalive{};  // of a stream
   bool head = false;
   bool keep_text = false, keep_body = false, keep_headers = false;  // some check or capture may ask for it
   Nanoseconds timeout{};

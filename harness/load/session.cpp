@@ -381,7 +381,8 @@ Task<> Session::run_request(const StepProgram& step) {
   request.answer = step.answer;
   request.api = step.api;
   request.head = step.head;
-  request.dialect = around_.plan.target.dialect;
+  request.noted = step.noted;
+  request.keepalive = step.keepalive;
   request.timeout = step.timeout;
   request.keep_text = step.keep_text;
   request.keep_body = step.keep_body;
@@ -407,9 +408,6 @@ Task<> Session::run_request(const StepProgram& step) {
 void Session::tally(const StepProgram& step) {
   const bool counted = around_.tally.add(record_, step.id);
   if (around_.samples != nullptr && counted) around_.samples->add(record_, step.id);
-  for (std::size_t i = 0; counted && i < record_.findings.size(); ++i) {
-    around_.tally.add_finding_example(record_.findings[i], record_.finding_examples[i], record_.ended_at);
-  }
   if (around_.on_record) around_.on_record(record_);
 }
 

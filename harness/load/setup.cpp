@@ -52,6 +52,7 @@ Result<FlowVariables> run_once(const Plan& plan, const std::vector<Step>& flow, 
   ScenarioPlan scenario;
   scenario.name = what;
   scenario.flow = flow;
+  scenario.conformance = plan.conformance;
   own.scenarios.push_back(std::move(scenario));
 
   auto target = parse_endpoint(options.target_url.empty() ? plan.target.url : options.target_url);

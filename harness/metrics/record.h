@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/base/stream_rule.h"
 #include "harness/base/time.h"
 
 namespace sluice {
@@ -64,10 +65,10 @@ struct RequestRecord {
   std::uint32_t reads = 0;            // reads that completed at least one event
   std::uint32_t events_kernel_stamped = 0;
   bool saw_done = false;
-  std::string finish_reason;                  // empty: none
-  std::vector<std::uint8_t> findings;         // StreamRule ids (harness/base/stream_rule.h), one entry a finding
-  std::vector<std::string> finding_examples;  // one a finding: its first offending bytes, escaped, bounded
-  std::string id;                             // the stream's `id`: joins it with an engine's emission log
+  bool judged = false;            // by the rules of streams: `findings` are all there are
+  std::string finish_reason;      // empty: none
+  std::vector<Finding> findings;  // a rule at most once, unless both noted and not
+  std::string id;                 // the stream's `id`: joins it with an engine's emission log
 
   // from `usage`; -1: not reported
   std::int64_t prompt_tokens = -1, output_tokens = -1, cached_tokens = -1;

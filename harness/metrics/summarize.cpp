@@ -45,18 +45,6 @@ std::string_view outcome_name(Outcome outcome) {
   return "";
 }
 
-std::string_view severity_name(Severity severity) {
-  switch (severity) {
-    case Severity::warning:
-      return "warning";
-    case Severity::error:
-      return "error";
-    case Severity::fatal:
-      return "fatal";
-  }
-  return "";
-}
-
 // ---- metrics --------------------------------------------------------------------------------------------------------
 
 /// Lowest and highest number of VUs at the ends of the series' intervals.
@@ -678,22 +666,27 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
+/// The gravest first; what was only noted last.
 std::vector<reports::FindingResult> finding_results(const Tally& tally) {
   std::vector<reports::FindingResult> results;
-  for (const StreamRuleInfo& rule : kStreamRules) {
-    const auto id = static_cast<std::uint8_t>(rule.rule);
-    if (tally.findings()[id] == 0) continue;
-    const auto example = tally.examples().find(id);
-    results.push_back({.rule = std::string(rule.name),
-                       .severity = std::string(severity_name(rule.severity)),
-                       .count = tally.findings()[id],
-                       .example = example == tally.examples().end() ? "" : escaped(example->second.text)});
-  }
-  std::stable_sort(results.begin(), results.end(), [](const auto& a, const auto& b) {
-    constexpr std::array<std::string_view, 3> order{"fatal", "error", "warning"};
-    const auto rank = [&](const std::string& s) { return std::find(order.begin(), order.end(), s) - order.begin(); };
-    return rank(a.severity) < rank(b.severity);
-  });
+  const auto add = [&](const StreamRuleInfo& rule, bool noted) {
+    const Tally::RuleCount& count = tally.findings(rule.rule);
+    const std::uint64_t streams = noted ? count.noted : count.found;
+    if (streams == 0) return;
+    reports::FindingResult result{.rule = std::string(rule.name),
+                                  .severity = std::string(noted ? "note" : name_of(rule.severity)),
+                                  .count = streams};
+    if (count.first && count.first->finding.noted == noted) {
+      result.example = escaped(count.first->finding.bytes);
+      result.stream_id = escaped(count.first->stream_id);
+      result.offset = count.first->finding.offset;
+    }
+    results.push_back(std::move(result));
+  };
+  for (const Severity severity : {Severity::fatal, Severity::error, Severity::warning})
+    for (const StreamRuleInfo& rule : kStreamRules)
+      if (rule.severity == severity) add(rule, false);
+  for (const StreamRuleInfo& rule : kStreamRules) add(rule, true);
   return results;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <tuple>
 
 #include "harness/base/check.h"
 #include "harness/base/limits.h"
@@ -143,7 +144,6 @@ Tally::Tally(std::shared_ptr<const TallyLayout> layout, Instant origin)
       steps_(layout_->steps().size()),
       checks_(layout_->checks().size()),
       rejected_(layout_->metrics() - kMetricCount),
-      findings_(kStreamRuleCount),
       series_(origin) {
   windows_.reserve(layout_->windows().size());
   for (const WindowsInfo& about : layout_->windows()) windows_.emplace_back(about.over);
@@ -425,10 +425,32 @@ void Tally::add_content(const Context& context) {
   add_count(context, Metric::stalls, stalls);
 }
 
+namespace {
+
+/// Which of two is shown, the same in any order: one that was found before one that was noted, and of these the
+/// earlier.
+void keep_first(std::optional<Tally::Example>& kept, Instant at, const std::string& stream_id, const Finding& finding) {
+  if (kept) {
+    const Finding& known = kept->finding;
+    if (std::tie(known.noted, kept->at, kept->stream_id, known.offset, known.bytes) <=
+        std::tie(finding.noted, at, stream_id, finding.offset, finding.bytes))
+      return;
+  }
+  kept = {at, stream_id, finding};
+}
+
+}  // namespace
+
 void Tally::add_findings(const Context& context) {
   const auto& found = context.record.findings;
-  for (const std::uint8_t rule : found)
-    if (rule < findings_.size()) ++findings_[rule];
+  ScenarioCount& scenario = scenarios_[context.scenario];
+  if (context.record.judged) ++scenario.streams;
+  for (const Finding& finding : found) {
+    RuleCount& count = findings_[static_cast<std::size_t>(finding.rule)];
+    ++(finding.noted ? count.noted : count.found);
+    if (!finding.noted) ++scenario.findings[static_cast<std::size_t>(info(finding.rule).severity)];
+    keep_first(count.first, context.record.ended_at, context.record.id, finding);
+  }
   const auto add_to = [&](FigureId id, std::uint64_t amount) {
     const auto apply = [amount](auto& figure) {
       ++figure.samples;
@@ -436,16 +458,18 @@ void Tally::add_findings(const Context& context) {
     };
     apply_to(id, context.record.ended_at, apply);
   };
-  add_to(static_cast<FigureId>(Metric::stream_findings), found.size());
+  const auto amount_of = [&](std::int32_t rule) {
+    return static_cast<std::uint64_t>(std::count_if(found.begin(), found.end(), [rule](const Finding& finding) {
+      return !finding.noted && (rule == TallyLayout::kAny || rule == static_cast<std::int32_t>(finding.rule));
+    }));
+  };
+  add_to(static_cast<FigureId>(Metric::stream_findings), amount_of(TallyLayout::kAny));
   for (const TallyLayout::Feed& wanted : layout_->feeds(context.step, Metric::stream_findings)) {
     const bool matches =
         (wanted.status == TallyLayout::kAny || wanted.status == static_cast<std::int32_t>(context.record.status)) &&
         (wanted.expected_response == TallyLayout::kAny || wanted.expected_response == (context.http_failed ? 0 : 1)) &&
         (wanted.stage == TallyLayout::kAny || wanted.stage == context.stage);
-    const auto amount = std::count_if(found.begin(), found.end(), [&](std::uint8_t rule) {
-      return wanted.rule == TallyLayout::kAny || wanted.rule == static_cast<std::int32_t>(rule);
-    });
-    add_to(wanted.figure, matches ? static_cast<std::uint64_t>(amount) : 0);
+    add_to(wanted.figure, matches ? amount_of(wanted.rule) : 0);
   }
 }
 
@@ -694,12 +718,6 @@ void Tally::add_loop_lag(Nanoseconds lag, Instant at) {
   apply_to(static_cast<FigureId>(Metric::loop_lag), at, apply);
 }
 
-void Tally::add_finding_example(std::uint8_t rule, std::string_view example, Instant at) {
-  const auto found = examples_.find(rule);
-  if (found != examples_.end() && found->second.at <= at) return;
-  examples_[rule] = {at, std::string(bounded(example, kExampleMax))};
-}
-
 // ---- merging --------------------------------------------------------------------------------------------------------
 
 void Tally::merge(const Tally& other) {
@@ -724,6 +742,9 @@ void Tally::merge(const Tally& other) {
     scenarios_[i].warmup_requests += other.scenarios_[i].warmup_requests;
     scenarios_[i].last_at = std::max(scenarios_[i].last_at, other.scenarios_[i].last_at);
     scenarios_[i].dropped += other.scenarios_[i].dropped;
+    scenarios_[i].streams += other.scenarios_[i].streams;
+    for (std::size_t severity = 0; severity < scenarios_[i].findings.size(); ++severity)
+      scenarios_[i].findings[severity] += other.scenarios_[i].findings[severity];
     add_vus(scenarios_[i].vus, other.scenarios_[i].vus);
   }
   add_vus(vus_, other.vus_);
@@ -737,8 +758,12 @@ void Tally::merge(const Tally& other) {
     checks_[i].fails += other.checks_[i].fails;
   }
   for (std::size_t i = 0; i < rejected_.size(); ++i) rejected_[i] += other.rejected_[i];
-  for (std::size_t i = 0; i < findings_.size(); ++i) findings_[i] += other.findings_[i];
-  for (const auto& [rule, example] : other.examples_) add_finding_example(rule, example.text, example.at);
+  for (std::size_t i = 0; i < findings_.size(); ++i) {
+    findings_[i].found += other.findings_[i].found;
+    findings_[i].noted += other.findings_[i].noted;
+    if (const auto& first = other.findings_[i].first)
+      keep_first(findings_[i].first, first->at, first->stream_id, first->finding);
+  }
   for (const auto& [key, count] : other.errors_) {
     const bool room = errors_.size() < kErrorsMax || errors_.contains(key);
     errors_[{key.first, room ? key.second : std::string(kOtherErrors)}] += count;
@@ -769,7 +794,6 @@ void Tally::copy_figures(const Tally& other) {
   checks_ = other.checks_;
   rejected_ = other.rejected_;
   findings_ = other.findings_;
-  examples_ = other.examples_;
   errors_ = other.errors_;
   vus_ = other.vus_;
   trust_ = other.trust_;

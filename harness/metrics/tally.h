@@ -13,6 +13,7 @@
 // was scheduled.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -70,8 +71,6 @@ class Tally {
   void add_loop_lag(Nanoseconds lag, Instant at);
   /// What was sampled beside the run: to be added once, to the tally of the whole run.
   void add_system(const SystemSamples& samples);
-  /// The first offending bytes of a rule; the earliest is kept. Must hold no prompt and no secret.
-  void add_finding_example(std::uint8_t rule, std::string_view example, Instant at);
   /// Moves the end of the window; all the add functions that know an instant do so too.
   void advance_to(Instant at) {
     if (at > until_) until_ = at;
@@ -114,6 +113,8 @@ class Tally {
   struct ScenarioCount {
     std::uint64_t iterations = 0, interrupted = 0, dropped = 0;
     std::uint64_t warmup_requests = 0;
+    std::uint64_t streams = 0;                   // that were judged
+    std::array<std::uint64_t, 3> findings = {};  // in them, by severity
     std::uint64_t begun_in_time = 0;  // iterations, interrupted ones too, that began before the end of the load
     Instant last_at = kNever;         // when the last of its requests ended
     Vus vus;
@@ -139,9 +140,15 @@ class Tally {
     std::uint64_t requests = 0, failures = 0;  // interrupted ones are in neither
     Histogram duration;                        // http_req_duration, ns
   };
+  /// Where a rule was broken first.
   struct Example {
-    Instant at = kNever;
-    std::string text;
+    Instant at = kNever;  // the end of the stream
+    std::string stream_id;
+    Finding finding;
+  };
+  struct RuleCount {
+    std::uint64_t found = 0, noted = 0;  // streams
+    std::optional<Example> first = {};   // of those that were found; where there are none, of those that were noted
   };
   /// Event counts and lags behind the instrument's verdict.
   struct Trust {
@@ -158,8 +165,7 @@ class Tally {
   const std::vector<StageCount>& stages() const { return stages_; }  // by the layout's slots
   const std::vector<CheckCount>& checks() const { return checks_; }
   std::uint64_t rejected(Metric custom) const { return rejected_[static_cast<std::size_t>(custom) - kMetricCount]; }
-  const std::vector<std::uint64_t>& findings() const { return findings_; }  // by rule id
-  const std::map<std::uint8_t, Example>& examples() const { return examples_; }
+  const RuleCount& findings(StreamRule rule) const { return findings_[static_cast<std::size_t>(rule)]; }
   const Errors& errors() const { return errors_; }
   const Vus& vus() const { return vus_; }
   const Trust& trust() const { return trust_; }
@@ -205,8 +211,7 @@ class Tally {
   std::vector<StepCount> steps_;
   std::vector<CheckCount> checks_;
   std::vector<std::uint64_t> rejected_;  // by custom metric
-  std::vector<std::uint64_t> findings_;
-  std::map<std::uint8_t, Example> examples_;
+  std::array<RuleCount, kStreamRuleCount> findings_;
   Errors errors_;
   Vus vus_;
   Trust trust_;

@@ -46,7 +46,7 @@ void AnswerReader::begin_again() {
   informational_ = false;
   if (record_->stream) {
     sse_.reset();
-    rules_.begin(request_.api, request_.dialect);
+    if (request_.answer == ExchangeRequest::Answer::stream) rules_.begin(request_.api, request_.noted, &live_);
   }
 }
 
@@ -92,7 +92,7 @@ void AnswerReader::body(std::string_view bytes) {
 
 void AnswerReader::take_event(const SseEvent& raw) {
   RequestRecord& r = *record_;
-  const ChatEvent event = chat_.parse(raw.data);
+  const ChatEvent event = chat_.parse(raw.data, request_.api);
   const Instant seen_at = now() + shift_;
   ++r.events;
   if (kernel_stamp_) ++r.events_kernel_stamped;
@@ -118,9 +118,10 @@ void AnswerReader::take_event(const SseEvent& raw) {
   }
   if (event.has_usage) {
     tokens_so_far_ = std::max(tokens_so_far_, event.usage.completion_tokens);
-    r.prompt_tokens = event.usage.prompt_tokens;
-    r.output_tokens = event.usage.completion_tokens;
-    r.cached_tokens = event.usage.cached_tokens;
+    // Some APIs say one part at the beginning and another at the end.
+    if (event.usage.prompt_tokens >= 0) r.prompt_tokens = event.usage.prompt_tokens;
+    if (event.usage.completion_tokens >= 0) r.output_tokens = event.usage.completion_tokens;
+    if (event.usage.cached_tokens >= 0) r.cached_tokens = event.usage.cached_tokens;
   }
   if (!event.finish_reason.empty()) {
     if (r.finish_seen_at == kNever) r.finish_seen_at = received_at_;
@@ -161,6 +162,7 @@ void AnswerReader::read(std::size_t bytes, Instant stamp, Instant at) {
   r.bytes_received += bytes;
   // A stamp from before we sent, or from the future, is of a clock that was set meanwhile.
   kernel_stamp_ = stamp != kNever && stamp >= r.send_began_at - 1000 && stamp <= at + 1000;
+  const Instant previous_at = received_at_;
   received_at_ = kernel_stamp_ ? std::min(stamp + shift_, at) : at;
   if (r.first_byte_at == kNever) {
     r.first_byte_at = received_at_;
@@ -169,12 +171,31 @@ void AnswerReader::read(std::size_t bytes, Instant stamp, Instant at) {
   }
   events_before_ = r.events;
   last_event_was_content_ = false;
+  if (request_.answer == ExchangeRequest::Answer::stream) listen_for_silence(previous_at, at);
+}
+
+/// `previous_at`: of the read before; kNever: there was none.
+void AnswerReader::listen_for_silence(Instant previous_at, Instant at) {
+  offset_before_ = sse_.bytes_consumed();
+  content_before_ = rules_.content_events();
+  silence_ = {};
+  if (previous_at != kNever && request_.keepalive.count() > 0 &&
+      received_at_ - previous_at > request_.keepalive.count())
+    rules_.silence(Nanoseconds(received_at_ - previous_at), offset_before_);
+  if (!request_.judge_bursts) return;
+  // All of it has come since the loop last looked: what a late loop finds together need not have come together.
+  const Instant since = loop_ != nullptr ? std::min(loop_->offered_until(), at) : at;
+  const Nanoseconds silence(since - (previous_at != kNever ? previous_at : record_->send_began_at));
+  constexpr int kLateness = 2;  // the silence must be so many times as long as the time in which it came
+  if (silence >= StreamRules::kBurstSilence && (at - since) * kLateness <= silence.count()) silence_ = silence;
 }
 
 void AnswerReader::read_end(bool drained) {
   RequestRecord& r = *record_;
   if (r.events == events_before_) return;
   ++r.reads;
+  const std::uint64_t content = rules_.content_events() - content_before_;
+  if (silence_.count() > 0 && content >= StreamRules::kBurstEvents) rules_.burst(content, silence_, offset_before_);
   // The stamp is that of the last byte read: it is the last event's own only if nothing of another follows.
   if (drained && last_event_was_content_ && !sse_.has_partial() && !r.content.empty())
     r.content.back().coalesced = false;
@@ -218,13 +239,6 @@ void AnswerReader::judge_events() {
   }
 }
 
-void AnswerReader::copy_findings() {
-  for (const Finding& finding : rules_.findings()) {
-    record_->findings.push_back(static_cast<std::uint8_t>(finding.rule));
-    record_->finding_examples.push_back(finding.bytes);
-  }
-}
-
 void AnswerReader::cut(Outcome broken, std::string why) {
   cut_ = broken;
   why_ = std::move(why);
@@ -256,6 +270,8 @@ void AnswerReader::judge() {
   r.error = std::move(why_);
   const bool answered = r.status != 0 && !informational_;
   if (request_.answer == ExchangeRequest::Answer::stream && answered) {
+    const Nanoseconds silence(received_at_ != kNever ? r.ended_at - received_at_ : 0);
+    if (request_.keepalive.count() > 0 && silence > request_.keepalive) rules_.silence(silence, sse_.bytes_consumed());
     StreamEnd end;
     end.framing_whole = cut_ == Outcome::ok;
     end.partial_event = sse_.has_partial();
@@ -263,7 +279,8 @@ void AnswerReader::judge() {
     end.interrupted = cut_ == Outcome::interrupted;
     end.offset = sse_.bytes_consumed();
     rules_.end(end);
-    copy_findings();
+    r.findings = rules_.findings();
+    r.judged = true;
   }
   if (cut_ != Outcome::ok && cut_ != Outcome::stream_invalid) return;
   if (r.status >= 400) {
@@ -274,12 +291,9 @@ void AnswerReader::judge() {
   } else if (r.stream && rules_.failed()) {
     r.outcome = Outcome::stream_invalid;
     for (const Finding& finding : rules_.findings()) {
-      const StreamRuleInfo& rule = info(finding.rule);
-      const bool counts =
-          rule.severity == Severity::fatal || rule.rule == StreamRule::no_finish || rule.rule == StreamRule::no_done;
-      if (!counts) continue;
+      if (!StreamRules::fails(finding)) continue;
       if (!r.error.empty()) r.error += ", ";
-      r.error += rule.name;
+      r.error += info(finding.rule).name;
     }
   } else if (request_.answer == ExchangeRequest::Answer::chat && ok_status()) {
     take_whole();

@@ -30,10 +30,12 @@ struct ExchangeRequest {
   };
   std::string_view bytes;  // head and body; must live until the exchange has ended
   Answer answer = Answer::plain;
-  bool head = false;  // a HEAD request: its answer has no body, whatever it says
-  StreamRules::Api api = StreamRules::Api::chat;
-  std::string_view dialect = "openai";
-  Nanoseconds timeout{};  // of the whole request, connecting included; from record.started_at
+  bool head = false;                // a HEAD request: its answer has no body, whatever it says
+  StreamApi api = StreamApi::chat;  // of a stream
+  RuleSet noted;                    // of a stream: rules whose findings are only noted
+  Nanoseconds keepalive{};          // of a stream: a longer silence is a finding; 0: none is
+  bool judge_bursts = true;         // what comes in bursts is the server's doing, not that of a slow connection
+  Nanoseconds timeout{};            // of the whole request, connecting included; from record.started_at
   bool keep_text = false, keep_body = false, keep_headers = false;  // for checks
   std::string_view until;            // Answer::events: data of the event that ends it; empty: the answer's end does
   std::uint64_t abandon_events = 0;  // a stream is dropped after so many events; 0: it is not
@@ -49,8 +51,9 @@ struct AnswerHeaders {
 
 class AnswerReader {
  public:
-  /// The parser must outlive it.
-  explicit AnswerReader(ChatEventParser& chat) : chat_(chat) {}
+  /// All must outlive it. `loop`: that reads; null: whatever comes is read at once.
+  AnswerReader(ChatEventParser& chat, LiveStreams& live, const EventLoop* loop)
+      : chat_(chat), live_(live), loop_(loop) {}
 
   /// REQUIRES: record is clear but for scheduled_at and started_at; it lives until judge(). What is received counts as
   /// received `shift` later.
@@ -100,8 +103,8 @@ class AnswerReader {
   void take_event(const SseEvent& raw);
   void take_plain_event(const SseEvent& raw);
   void take_whole();
+  void listen_for_silence(Instant previous_at, Instant at);
   void judge_events();
-  void copy_findings();
   void abandon();
   bool is_abandoned() const { return request_.abandon_events > 0 && record_->events >= request_.abandon_events; }
   bool is_stream() const {
@@ -111,6 +114,8 @@ class AnswerReader {
   bool streaming() const { return is_stream() && ok_status(); }
 
   ChatEventParser& chat_;
+  LiveStreams& live_;
+  const EventLoop* loop_;
   ExchangeRequest request_;
   RequestRecord* record_ = nullptr;
   SseParser sse_;
@@ -129,6 +134,8 @@ class AnswerReader {
   bool kernel_stamp_ = false;
   bool last_event_was_content_ = false;
   std::uint32_t events_before_ = 0;
+  std::uint64_t content_before_ = 0, offset_before_ = 0;
+  Nanoseconds silence_{};  // on the network, before it; 0: too short, or not certain
 
   std::int64_t tokens_so_far_ = 0;  // of continuous usage
   bool informational_ = false;

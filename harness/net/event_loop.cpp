@@ -50,6 +50,7 @@ struct EventLoop::State {
   std::array<Waiter*, kWheelSlots> wheel{};
   std::int64_t tick = 0;  // the tick that comes next
   Instant tick_origin = kNever;
+  Instant ticked_at = kNever, ticked_before = kNever;  // the last two ticks
   bool running = false;
   std::function<void(Instant, Nanoseconds)> on_tick;
 
@@ -150,6 +151,10 @@ void EventLoop::run(std::function<void(Instant, Nanoseconds)> on_tick) {
   }
 }
 
+Instant EventLoop::offered_until() const {
+  return state_->ticked_before != kNever ? state_->ticked_before : state_->tick_origin;
+}
+
 void EventLoop::stop() { state_->running = false; }
 
 /// Waits for sockets until something else is due, and lets those go on that wait for them.
@@ -176,6 +181,7 @@ void EventLoop::State::take_sockets() {
 }
 
 void EventLoop::State::take_tick(Instant at) {
+  ticked_before = std::exchange(ticked_at, at);
   const Nanoseconds lateness(at - tick_time(tick));
   const std::int64_t now_tick = (at - tick_origin) / kTick.count();
   // Before the wheel turns: what is set meanwhile goes to a slot that is still to come.

@@ -140,6 +140,9 @@ class EventLoop {
   /// Sleeps until the instant; ends early only when interrupted. A past instant gives the others a turn.
   SleepWait sleep_until(Waiter& waiter, Instant until) { return {waiter, until}; }
 
+  /// What had come by then has been offered to whoever waits for it: two ticks ago, unless the loop is late.
+  Instant offered_until() const;
+
   /// Runs until stop(); may be run again. `on_tick` is called every 10 ms with the time and how late the tick was.
   void run(std::function<void(Instant now, Nanoseconds lateness)> on_tick);
   void stop();

@@ -62,7 +62,7 @@ ExchangeBuffers::~ExchangeBuffers() = default;
 
 struct Exchange::State {
   State(EventLoop& loop_in, ExchangeBuffers& buffers_in)
-      : loop(loop_in), buffers(buffers_in), answer(buffers_in.chat_) {}
+      : loop(loop_in), buffers(buffers_in), answer(buffers_in.chat_, buffers_in.live_, &loop_in) {}
 
   EventLoop& loop;
   ExchangeBuffers& buffers;
@@ -108,6 +108,7 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
   State& s = *state_;
   AnswerReader& answer = s.answer;
   const NetworkShape* const shape = connection.shape();
+  request.judge_bursts = shape == nullptr;
   answer.begin(request, record, shape == nullptr ? Nanoseconds{} : shape->latency);
   s.begin_answer();
   const Instant deadline = answer.deadline(), shift = answer.shift();
@@ -332,8 +333,7 @@ void Exchange::run_alone(Task<> exchange, const std::function<void(Instant now)>
 
 void clear(RequestRecord& record) {
   std::vector<ContentEvent> content = std::move(record.content);
-  std::vector<std::uint8_t> findings = std::move(record.findings);
-  std::vector<std::string> examples = std::move(record.finding_examples);
+  std::vector<Finding> findings = std::move(record.findings);
   std::vector<std::pair<std::string, std::string>> headers = std::move(record.headers);
   std::string error = std::move(record.error), finish = std::move(record.finish_reason), id = std::move(record.id);
   std::string text = std::move(record.text), body = std::move(record.body);
@@ -344,7 +344,6 @@ void clear(RequestRecord& record) {
   };
   reuse(record.content, content);
   reuse(record.findings, findings);
-  reuse(record.finding_examples, examples);
   reuse(record.headers, headers);
   reuse(record.error, error);
   reuse(record.finish_reason, finish);

@@ -34,6 +34,7 @@ class ExchangeBuffers {
   static constexpr std::size_t kHeldBytes = std::size_t{32} << 10;  // an unfinished header or chunk line before it
   std::unique_ptr<char[]> bytes_;
   ChatEventParser chat_;
+  LiveStreams live_;
 };
 
 /// One VU's exchanges, one at a time.

@@ -14,7 +14,7 @@ class PointList {
   void value(Metric metric, double value) { out_.push_back({metric, at_, value}); }
   void count(Metric metric, std::uint64_t amount) { value(metric, static_cast<double>(amount)); }
   void rate(Metric metric, bool passed) { value(metric, passed ? 1 : 0); }
-  void finding(std::uint8_t rule) { out_.push_back({Metric::stream_findings, at_, 1, rule}); }
+  void finding(const Point::Found& found) { out_.push_back({Metric::stream_findings, at_, 1, found}); }
   void duration(Metric metric, Instant time) { duration_at(metric, time, at_); }
   void duration_at(Metric metric, Instant time, Instant at) {
     out_.push_back({metric, at, static_cast<double>(std::max<Instant>(time, 0)) / 1e6});
@@ -88,7 +88,11 @@ void add_stream(const RequestView& view, bool interrupted, bool failed, PointLis
     list.between(Metric::ttfa, r.started_at, r.first_answer_at);
     if (!content.empty()) add_gaps(content, list);
   }
-  for (const std::uint8_t rule : view.findings) list.finding(rule);
+  std::string_view bytes = view.finding_bytes;
+  for (const FindingMark& mark : view.findings) {
+    list.finding({mark.rule, mark.offset, view.stream_id, bytes.substr(0, mark.bytes)});
+    bytes.remove_prefix(mark.bytes);
+  }
   if (interrupted) return;
   list.rate(Metric::stream_failed, failed);
   if (failed) return;
@@ -113,8 +117,13 @@ RequestView::RequestView(std::span<const std::byte> bytes) : request(*reinterpre
   const std::byte* at = bytes.data() + sizeof(Request);
   content = {reinterpret_cast<const ContentStamp*>(at), request.content};
   at += content.size_bytes();
-  findings = {reinterpret_cast<const std::uint8_t*>(at), request.findings};
-  error = {reinterpret_cast<const char*>(at + findings.size()), request.error_bytes};
+  findings = {reinterpret_cast<const FindingMark*>(at), request.findings};
+  at += findings.size_bytes();
+  error = {reinterpret_cast<const char*>(at), request.error_bytes};
+  stream_id = {error.data() + error.size(), request.id_bytes};
+  std::size_t found_bytes = 0;
+  for (const FindingMark& mark : findings) found_bytes += mark.bytes;
+  finding_bytes = {stream_id.data() + stream_id.size(), found_bytes};
 }
 
 void points_of(const RequestView& view, bool step_streams, std::vector<Point>& out) {

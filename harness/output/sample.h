@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -21,7 +22,15 @@ struct ContentStamp {
   std::uint32_t tokens = 0;
 };
 
-/// Followed by the content's stamps, the rules of the findings, and the error's text.
+/// What was found in a stream; its bytes lie behind the texts of the request.
+struct FindingMark {
+  std::uint64_t offset = 0;
+  std::uint32_t bytes = 0;
+  StreamRule rule{};
+};
+
+/// Followed by the content's stamps, the findings that count, and the texts: the error, the stream's id if anything was
+/// found in it, and the bytes of each finding.
 struct Request {
   Kind kind = Kind::request;
   Outcome outcome = Outcome::ok;
@@ -32,7 +41,7 @@ struct Request {
       first_body_at, first_event_at, first_answer_at, done_at, ended_at;
   std::uint64_t bytes_sent, bytes_received;
   std::int64_t prompt_tokens, output_tokens, cached_tokens;
-  std::uint32_t status, events, content, findings, error_bytes;
+  std::uint32_t status, events, content, findings, error_bytes, id_bytes;
 };
 /// Followed by the error's text.
 struct WebSocket {
@@ -93,17 +102,23 @@ struct RequestView {
   explicit RequestView(std::span<const std::byte> bytes);
   const Request& request;
   std::span<const ContentStamp> content;
-  std::span<const std::uint8_t> findings;
-  std::string_view error;
+  std::span<const FindingMark> findings;
+  std::string_view error, stream_id;
+  std::string_view finding_bytes;  // of all findings, one after the other
 };
 
 /// One line of a file.
 struct Point {
-  static constexpr std::uint8_t kNoRule = 0xFF;
   Metric metric;
   Instant at;
-  double value;                 // in the metric's unit; of a rate: 1 or 0
-  std::uint8_t rule = kNoRule;  // of stream_findings
+  double value;  // in the metric's unit; of a rate: 1 or 0
+  struct Found {
+    StreamRule rule{};
+    std::uint64_t offset = 0;
+    std::string_view stream_id, bytes;  // of the view that the point was made of
+    bool operator==(const Found&) const = default;
+  };
+  std::optional<Found> found = std::nullopt;  // of stream_findings
   bool operator==(const Point&) const = default;
 };
 

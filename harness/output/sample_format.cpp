@@ -76,15 +76,24 @@ class Ndjson final : public SampleFormat {
     out += time_;
     fmt::format_to(std::back_inserter(out), R"(","value":{},"tags":{{)", point.value);
     out += tags_;
-    if (point.rule != Point::kNoRule) {
+    if (point.found) {
       if (!tags_.empty()) out += ',';
-      out += R"("rule":")";
-      out.append(kStreamRules[point.rule].name).append("\"");
+      append_found(*point.found, out);
     }
     out += "}}}\n";
   }
 
  private:
+  /// The rule as a tag; what is different in each stream as metadata, as k6 has it.
+  static void append_found(const Point::Found& found, std::string& out) {
+    const StreamRuleInfo& rule = sluice::info(found.rule);
+    fmt::format_to(std::back_inserter(out), R"("rule":"{}"}},"metadata":{{"severity":"{}","offset":"{}","stream_id":)",
+                   rule.name, name_of(rule.severity), found.offset);
+    append_json_string(found.stream_id, out);
+    out += R"(,"bytes":)";
+    append_json_string(found.bytes, out);
+  }
+
   void describe(Metric metric, std::string& out) const {
     const MetricInfo about = layout_.info(metric);
     std::string whole, parts;
@@ -176,10 +185,10 @@ class Csv final : public SampleFormat {
   void add(const Point& point, std::int64_t wall_ns, std::string& out) override {
     fmt::format_to(std::back_inserter(out), "{},{},{:.6f},", layout_.info(point.metric).name, wall_ns / 1'000'000'000,
                    point.value);
-    if (point.rule == Point::kNoRule) {
+    if (!point.found) {
       out += with_extra_;
     } else {
-      const auto rule = kStreamRules[point.rule].name;
+      const auto rule = sluice::info(point.found->rule).name;
       out += cells_;
       append_csv_cell(fmt::format("{}{}rule={}", *extra_, extra_->empty() ? "" : "&", rule), out);
     }

@@ -60,21 +60,35 @@ void SampleSink::add(const RequestRecord& record, StepId step) {
   r.http2 = record.http2;
   r.events = record.events;
   r.content = static_cast<std::uint32_t>(record.content.size());
-  r.findings = static_cast<std::uint32_t>(record.findings.size());
   r.error_bytes = error_bytes(record);
+  std::size_t found_bytes = 0;
+  for (const Finding& finding : record.findings) {
+    if (finding.noted) continue;
+    ++r.findings;
+    found_bytes += finding.bytes.size();
+  }
+  r.id_bytes = r.findings > 0 ? static_cast<std::uint32_t>(record.id.size()) : 0;
 
-  std::byte* room =
-      reserve(sizeof r + r.content * sizeof(samples::ContentStamp) + std::size_t{r.findings} + r.error_bytes);
+  std::byte* room = reserve(sizeof r + r.content * sizeof(samples::ContentStamp) +
+                            r.findings * sizeof(samples::FindingMark) + r.error_bytes + r.id_bytes + found_bytes);
   if (room == nullptr) return;
-  std::memcpy(room, &r, sizeof r);
-  room += sizeof r;
+  const auto put = [&room](const void* bytes, std::size_t size) {
+    if (size > 0) std::memcpy(room, bytes, size);
+    room += size;
+  };
+  put(&r, sizeof r);
   for (const ContentEvent& event : record.content) {
     const samples::ContentStamp stamp{event.received_at, event.tokens};
-    std::memcpy(room, &stamp, sizeof stamp);
-    room += sizeof stamp;
+    put(&stamp, sizeof stamp);
   }
-  if (r.findings > 0) std::memcpy(room, record.findings.data(), r.findings);
-  if (r.error_bytes > 0) std::memcpy(room + r.findings, record.error.data(), r.error_bytes);
+  for (const Finding& finding : record.findings) {
+    const samples::FindingMark mark{finding.offset, static_cast<std::uint32_t>(finding.bytes.size()), finding.rule};
+    if (!finding.noted) put(&mark, sizeof mark);
+  }
+  put(record.error.data(), r.error_bytes);
+  put(record.id.data(), r.id_bytes);
+  for (const Finding& finding : record.findings)
+    if (!finding.noted) put(finding.bytes.data(), finding.bytes.size());
   ring_.commit();
 }
 

@@ -399,6 +399,14 @@ SseStep FlowReader::read_sse(const YamlMember& member) {
     request.body = scalars_.pattern(body->value, "body").value_or(Template());
     if (!typed) request.content_type = "text/plain; charset=utf-8";
   }
+  if (const auto* api_member = section.take("api"); const auto api = scalars_.word(api_member, "sse")) {
+    sse.api = *api == "completions" ? StreamApi::completions
+              : *api == "messages"  ? StreamApi::messages
+              : *api == "responses" ? StreamApi::responses
+                                    : StreamApi::chat;
+    if (until)
+      problems_.add(until->place, "until: a stream of an API ends with that API's own event: leave one of them out");
+  }
   if (until) {
     sse.until = scalars_.text(until).value_or("");
     if (sse.until.empty()) problems_.add(until->value.place, "until: the data of an event is wanted, such as [DONE]");

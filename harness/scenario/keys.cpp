@@ -15,6 +15,7 @@ constexpr auto kFile = std::to_array<KeyInfo>({
     {"threads", "whole", "Threads that drive the load; default 1."},
     {"env", "map:text", "Variables with their defaults. The environment overrides them, -e NAME=VALUE overrides both."},
     {"target", "section:target", "What is tested.", true},
+    {"conformance", "section:conformance", "How streams are judged, and whether what is found fails the run."},
     {"warmup", "duration", "What is scheduled so soon after the start counts in no metric; default 0s."},
     {"data", "map:section:data", "Data by name; ${name.field} reads a row's field, one row an iteration."},
     {"setup", "list:section:step", "Steps that run once before the load; what they capture is there for all."},
@@ -38,8 +39,8 @@ constexpr auto kTarget = std::to_array<KeyInfo>({
     {"url", "text",
      "http(s)://host:port, with a path if the API lies under one, without /v1. When empty, engine: is used."},
     {"engine", "section:engine", "The engine that is started beside the run."},
-    {"dialect", "words:openai vllm llamacpp sglang",
-     "Whose known deviations from OpenAI's stream are only noted; default openai."},
+    {"dialect", "words:openai vllm llamacpp sglang anthropic responses raw",
+     "Whose streams it writes: what is known of them is only noted; default openai. Also a key of conformance:."},
     {"headers", "map:text", "Sent with every request."},
     {"auth", "section:auth", "Makes the Authorization header; none is sent when its values are empty."},
     {"model", "text", "Model of chat steps that name none; default: the server's first."},
@@ -52,6 +53,22 @@ constexpr auto kTarget = std::to_array<KeyInfo>({
     {"http", "words:h1 h2", "HTTP/1.1 (h1, the default) or HTTP/2, for all steps but websocket."},
     {"connect_timeout", "duration", "Default 10s."},
     {"request_timeout", "duration", "Of a whole request, its stream included; default 120s."},
+});
+
+constexpr auto kConformance = std::to_array<KeyInfo>({
+    {"dialect", "words:openai vllm llamacpp sglang anthropic responses raw",
+     "Whose streams they are: what is known of them is only noted; default: the target's."},
+    {"fail_on", "words:fatal error warning none",
+     "Findings of this severity or a graver one fail the run; default none. Streams with a fatal one fail in any "
+     "case."},
+    {"allow",
+     "list:words:http-status content-type truncated error-event invalid-json invalid-utf8 no-content "
+     "event-too-large interleaved no-done done-not-last done-twice data-after-done no-finish finish-twice "
+     "delta-after-finish id-changed model-changed created-changed object-wrong index-out-of-range "
+     "usage-mismatch usage-not-last role-missing role-twice finish-with-content finish-empty-string "
+     "null-missing keepalive-missing proxy-buffering whole-answer-in-one-chunk",
+     "Rules that may be broken: they are only noted."},
+    {"keepalive", "duration", "A silence in a stream that is longer is a finding; 0s: none is; default 15s."},
 });
 
 constexpr auto kEngine = std::to_array<KeyInfo>({
@@ -155,6 +172,7 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
     {"tags", "map:text", "Tags of everything it measures, for selectors of thresholds."},
     {"objectives", "map:duration", "Limits by metric that a request must meet to count as good (goodput)."},
     {"env", "map:text", "Variables of this scenario's flow; they win over the file's, the environment's and -e."},
+    {"conformance", "section:conformance", "How this scenario's streams are judged; what it leaves out is the file's."},
     {"cookies", "words:reset keep off", "As the target's, for this scenario."},
     {"http", "words:h1 h2", "As the target's, for this scenario."},
     {"network", "section:network", "A slower network than the real one."},
@@ -276,6 +294,8 @@ constexpr auto kSse = std::to_array<KeyInfo>({
     {"body", "text", "The body as text."},
     {"headers", "map:text", "Beside the target's."},
     {"until", "text", "The data of the event that ends the stream, such as [DONE]; default: it ends with the answer."},
+    {"api", "words:chat completions messages responses",
+     "Reads and judges it as a stream of this API; default: that of the dialect, if it has one of its own."},
 });
 
 constexpr auto kMessage = std::to_array<KeyInfo>({
@@ -350,6 +370,7 @@ constexpr auto kGates = std::to_array<KeyInfo>({
 constexpr auto kSections = std::to_array<SectionInfo>({
     {"file", "A scenario of Sluice.", kFile},
     {"target", "What is tested: url: or engine:.", kTarget},
+    {"conformance", "How streams are judged.", kConformance},
     {"engine", "A sluice-engine started beside the run.", kEngine},
     {"auth", "Who asks.", kAuth},
     {"tls", "How https is spoken.", kTls},

@@ -86,6 +86,7 @@ class Reader {
     const auto* warmup = section.take("warmup");
     plan_.warmup = scalars.duration(warmup).value_or(Nanoseconds{});
     if (const auto* target = section.take("target")) read_target(*target);
+    if (const auto* conformance = section.take("conformance")) read_conformance(*conformance, plan_.conformance, true);
     if (const auto* data = section.take("data")) read_data_sets(*data, options_, plan_, scalars, problems_);
     if (const auto* metrics = section.take("metrics")) read_metrics(*metrics);
     flow_reader.set_metrics(plan_.metrics);
@@ -131,7 +132,9 @@ class Reader {
       problems_.add(member.place, url ? "target: url is empty, and there is no engine: to start instead"
                                       : "target: needs url: or engine:");
     }
-    target.dialect = scalars_->word(section.take("dialect"), "target").value_or("openai");
+    if (const auto dialect = scalars_->word(section.take("dialect"), "target"))
+      target_dialect_ = dialect_named(*dialect);
+    plan_.conformance.dialect = target_dialect_.value_or(Dialect::openai);
     if (const auto* headers = section.take("headers")) target.headers = read_headers(*headers, *scalars_, problems_);
     if (const auto* auth = section.take("auth")) read_auth(*auth);
     target.model = scalars_->text(section.take("model")).value_or("");
@@ -226,6 +229,48 @@ class Reader {
     plan_.target.headers.emplace_back("Authorization", Template(value));
   }
 
+  // ---- conformance
+
+  /// `into` holds what applies to what is left out.
+  void read_conformance(const YamlMember& member, Conformance& into, bool of_file) {
+    Section section(member.value, "conformance", "conformance", problems_);
+    if (!section.is_mapping()) return;
+    const auto* dialect = section.take("dialect");
+    if (const auto word = scalars_->word(dialect, "conformance")) {
+      into.dialect = dialect_named(*word).value_or(into.dialect);
+      if (of_file && target_dialect_ && *target_dialect_ != into.dialect)
+        problems_.add(dialect->place, fmt::format("dialect: is {} under target: already: leave one of them out",
+                                                  name_of(*target_dialect_)));
+    }
+    if (const auto fail_on = scalars_->word(section.take("fail_on"), "conformance")) {
+      into.fail_on.reset();
+      for (const Severity severity : {Severity::fatal, Severity::error, Severity::warning})
+        if (*fail_on == name_of(severity)) into.fail_on = severity;
+    }
+    if (const auto* allow = section.take("allow")) read_allowed(*allow, into.allow);
+    into.keepalive = scalars_->duration(section.take("keepalive")).value_or(into.keepalive);
+  }
+
+  void read_allowed(const YamlMember& member, RuleSet& into) {
+    into.reset();
+    if (!member.value.is_sequence())
+      return problems_.add(member.value.place, "allow: must be a list of rules, such as [no-done, role-twice]");
+    std::vector<std::string_view> names;
+    for (const StreamRuleInfo& rule : kStreamRules) names.push_back(rule.name);
+    for (const YamlNode& item : member.value.items) {
+      const auto name = scalars_->text(item, "allow");
+      if (!name) continue;
+      if (const auto rule = stream_rule_named(*name)) {
+        into.set(static_cast<std::size_t>(*rule));
+        continue;
+      }
+      const bool near = nearest(*name, names).has_value();
+      problems_.add(item.place, fmt::format("allow: no rule is named '{}'{}", *name,
+                                            near ? did_you_mean(*name, names)
+                                                 : fmt::format("; there is {}", fmt::join(names, ", "))));
+    }
+  }
+
   // ---- scenarios
 
   void read_scenarios(const YamlMember& member) {
@@ -267,6 +312,9 @@ class Reader {
     scenario.graceful_stop = scalars_->duration(section.take("graceful_stop")).value_or(scenario.graceful_stop);
     scenario.tags = read_tags(section.take("tags"), *scalars_, problems_);
     if (const auto* objectives = section.take("objectives")) scenario.objectives = read_objectives(*objectives);
+    scenario.conformance = plan_.conformance;
+    if (const auto* conformance = section.take("conformance"))
+      read_conformance(*conformance, scenario.conformance, false);
     scenario.cookies = http_->read_cookies(section.take("cookies"), "scenario");
     const auto* http = section.take("http");
     scenario.http2 = http_->read_version(http, "scenario");
@@ -383,6 +431,7 @@ class Reader {
   ScalarReader* scalars_ = nullptr;  // while read_file() runs
   FlowReader* flows_ = nullptr;      // likewise
   HttpReader* http_ = nullptr;       // likewise
+  std::optional<Dialect> target_dialect_;
   Plan plan_;
 };
 

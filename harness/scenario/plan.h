@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "harness/base/dialect.h"
 #include "harness/base/metric_catalog.h"
 #include "harness/base/time.h"
 #include "harness/scenario/custom_metric.h"
@@ -65,7 +66,6 @@ struct NetworkSettings {
 struct Target {
   std::optional<EngineTarget> engine;  // either this
   std::string url;                     // or this: http(s)://host:port[/path], without /v1
-  std::string dialect = "openai";
   std::vector<std::pair<std::string, Template>> headers;
   std::string model;  // default of chat steps; empty: the server's first
   bool tls_verify = true;
@@ -145,7 +145,8 @@ struct WebSocketStep {
 /// Server-sent events of any kind.
 struct SseStep {
   HttpStep request;
-  std::string until;  // data of the event that ends it; empty: it ends with the answer
+  std::string until;                            // data of the event that ends it; empty: it ends with the answer
+  std::optional<StreamApi> api = std::nullopt;  // that they are read and judged by; none: the dialect's, if it has one
 };
 
 struct SleepStep {
@@ -251,6 +252,15 @@ void for_each_block(AnyStep& step, Visit visit) {
   }
 }
 
+// ---- how streams are judged ---------------------------------------------------------------------------------------
+
+struct Conformance {
+  Dialect dialect = Dialect::openai;
+  std::optional<Severity> fail_on = std::nullopt;    // findings of this severity fail the run; none: none do
+  RuleSet allow = {};                                // only noted, as what is known of the dialect
+  Nanoseconds keepalive = std::chrono::seconds(15);  // a longer silence is a finding; 0: none is
+};
+
 // ---- load ---------------------------------------------------------------------------------------------------------
 
 struct Stage {
@@ -335,6 +345,7 @@ struct ScenarioPlan {
   std::optional<CookieKeeping> cookies = std::nullopt;  // none: the target's
   std::optional<bool> http2 = std::nullopt;             // likewise
   NetworkSettings network = {};
+  Conformance conformance = {};  // complete: what the scenario leaves out is the file's
 };
 
 // ---- judgement ----------------------------------------------------------------------------------------------------
@@ -402,6 +413,7 @@ struct Plan {
   std::uint64_t seed = 1;
   std::map<std::string, std::string> env;  // the variables the file declares, as resolved
   Target target;
+  Conformance conformance = {};  // of scenarios that have none of their own, and of setup and teardown
   std::vector<DataSet> data;
   std::vector<Step> setup, teardown;  // each once, before and after the load
   Nanoseconds warmup{};               // from the run's start, of all scenarios

@@ -2,6 +2,7 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -49,24 +50,189 @@ class Joined {
   std::string_view only_;
 };
 
+/// By OpenAI's names or by those of the APIs with named events.
 ChatUsage usage_of(const object& usage) {
   ChatUsage found;
+  std::int64_t written_to_cache = -1;
+  bool cached_beside = false;  // Anthropic's input_tokens are those that the cache had nothing to do with
   for (const auto& [name, value] : usage) {
-    if (name == "prompt_tokens") {
+    if (name == "prompt_tokens" || name == "input_tokens") {
       found.prompt_tokens = count_of(value);
-    } else if (name == "completion_tokens") {
+    } else if (name == "completion_tokens" || name == "output_tokens") {
       found.completion_tokens = count_of(value);
     } else if (name == "total_tokens") {
       found.total_tokens = count_of(value);
-    } else if (name == "prompt_tokens_details") {
+    } else if (name == "prompt_tokens_details" || name == "input_tokens_details") {
       object details;
       element cached;
       if (value.get(details) == simdjson::SUCCESS && details.at_key("cached_tokens").get(cached) == simdjson::SUCCESS) {
         found.cached_tokens = count_of(cached);
       }
+    } else if (name == "cache_read_input_tokens") {
+      cached_beside = true;
+      found.cached_tokens = count_of(value);
+    } else if (name == "cache_creation_input_tokens") {
+      written_to_cache = count_of(value);
     }
   }
+  if (found.prompt_tokens >= 0) {
+    if (cached_beside) found.prompt_tokens += std::max<std::int64_t>(found.cached_tokens, 0);
+    found.prompt_tokens += std::max<std::int64_t>(written_to_cache, 0);
+  }
   return found;
+}
+
+void take_usage(const element& value, ChatEvent& event) {
+  object usage;
+  if (value.get(usage) != simdjson::SUCCESS) return;
+  event.has_usage = true;
+  event.usage = usage_of(usage);
+}
+
+/// {"message": "..."} or a text.
+std::string_view error_message_of(const element& error) {
+  std::string_view message;
+  if (error["message"].get(message) != simdjson::SUCCESS) message = string_of(error);
+  return message;
+}
+
+ChatEvent::Kind kind_of(const ChatEvent& event, bool error) {
+  using Kind = ChatEvent::Kind;
+  if (error) return Kind::error;
+  if (!event.text.empty()) return Kind::content;
+  if (!event.reasoning.empty()) return Kind::reasoning;
+  if (!event.tool_text.empty()) return Kind::tool_call;
+  if (!event.finish_reason.empty()) return Kind::finish;
+  if (event.has_usage) return Kind::usage;
+  return event.has_role ? Kind::role : Kind::other;
+}
+
+// ---- messages and responses ---------------------------------------------------------------------------------------
+
+/// `message` of message_start.
+void take_message(const object& message, ChatEvent& event) {
+  for (const auto& [name, value] : message) {
+    if (name == "id") {
+      event.id = string_of(value);
+    } else if (name == "model") {
+      event.model = string_of(value);
+    } else if (name == "role") {
+      event.has_role = !string_of(value).empty();
+    } else if (name == "usage") {
+      take_usage(value, event);
+    }
+  }
+}
+
+/// `delta` of content_block_delta and message_delta, `content_block` of content_block_start.
+void take_block(const object& block, ChatEvent& event) {
+  for (const auto& [name, value] : block) {
+    if (name == "text") {
+      event.text = string_of(value);
+    } else if (name == "thinking") {
+      event.reasoning = string_of(value);
+    } else if (name == "partial_json" || name == "name") {
+      event.tool_text = string_of(value);
+    } else if (name == "stop_reason") {
+      event.finish_reason = string_of(value);
+    }
+  }
+}
+
+void read_messages_event(const object& root, ChatEvent& event) {
+  using Part = ChatEvent::Part;
+  bool error = false;
+  for (const auto& [name, value] : root) {
+    object part;
+    if (name == "type") {
+      event.type = string_of(value);
+    } else if (name == "message") {
+      if (value.get(part) == simdjson::SUCCESS) take_message(part, event);
+    } else if (name == "delta" || name == "content_block") {
+      if (value.get(part) == simdjson::SUCCESS) take_block(part, event);
+    } else if (name == "index") {
+      if (value.get(event.index) != simdjson::SUCCESS) event.index = -1;
+    } else if (name == "usage") {
+      take_usage(value, event);
+    } else if (name == "error") {
+      error = !value.is_null();
+      event.error_message = error_message_of(value);
+    }
+  }
+  if (event.type == "message_start") event.part = Part::opening;
+  if (event.type == "content_block_start") event.part = Part::block_begin;
+  if (event.type == "content_block_delta") event.part = Part::delta;
+  if (event.type == "content_block_stop") event.part = Part::block_end;
+  if (event.type == "message_stop") event.part = Part::ending;
+  event.kind = event.part == Part::ending ? ChatEvent::Kind::done : kind_of(event, error || event.type == "error");
+}
+
+/// `response` of the events that carry the whole answer as it stands.
+void take_response(const object& response, ChatEvent& event, std::string_view& status, std::string_view& reason) {
+  for (const auto& [name, value] : response) {
+    if (name == "id") {
+      event.id = string_of(value);
+    } else if (name == "model") {
+      event.model = string_of(value);
+    } else if (name == "created_at") {
+      event.created = count_of(value);
+    } else if (name == "status") {
+      status = string_of(value);
+    } else if (name == "usage") {
+      take_usage(value, event);
+    } else if (name == "incomplete_details" && value.is_object()) {
+      if (value["reason"].get(reason) != simdjson::SUCCESS) reason = {};
+    } else if (name == "error" && !value.is_null()) {
+      event.error_message = error_message_of(value);
+    }
+  }
+}
+
+void read_responses_event(const object& root, ChatEvent& event) {
+  using Part = ChatEvent::Part;
+  std::string_view delta, item_type, item_name, status, reason;
+  for (const auto& [name, value] : root) {
+    object part;
+    if (name == "type") {
+      event.type = string_of(value);
+    } else if (name == "delta") {
+      delta = string_of(value);
+    } else if (name == "response") {
+      if (value.get(part) == simdjson::SUCCESS) take_response(part, event, status, reason);
+    } else if (name == "item") {
+      if (value.get(part) != simdjson::SUCCESS) continue;
+      for (const auto& [key, item_value] : part) {
+        if (key == "type") item_type = string_of(item_value);
+        if (key == "name") item_name = string_of(item_value);
+      }
+    } else if (name == "output_index") {
+      if (value.get(event.index) != simdjson::SUCCESS) event.index = -1;
+    } else if (name == "message") {  // of the event `error`
+      event.error_message = string_of(value);
+    }
+  }
+  const std::string_view type = event.type;
+  bool error = type == "error" || type == "response.failed";
+  if (type == "response.created") {
+    event.part = Part::opening;
+  } else if (type == "response.completed" || type == "response.incomplete" || type == "response.failed") {
+    event.part = Part::ending;
+    event.finish_reason = reason.empty() ? status : reason;
+  } else if (type == "response.output_item.added") {
+    event.part = Part::block_begin;
+    if (item_type == "function_call") event.tool_text = item_name;
+  } else if (type.ends_with(".delta")) {
+    event.part = Part::delta;
+    const auto has = [type](std::string_view word) { return type.find(word) != std::string_view::npos; };
+    if (has("reasoning")) {
+      event.reasoning = delta;
+    } else if (has("output_text") || has("refusal")) {
+      event.text = delta;
+    } else if (has("arguments") || has("input") || has("code")) {
+      event.tool_text = delta;
+    }
+  }
+  event.kind = event.part == Part::ending && !error ? ChatEvent::Kind::done : kind_of(event, error);
 }
 
 }  // namespace
@@ -74,7 +240,7 @@ ChatUsage usage_of(const object& usage) {
 struct ChatEventParser::State {
   simdjson::dom::parser parser;
   std::vector<char> padded;  // the event's bytes with the padding simdjson reads beyond them
-  std::string text, reasoning, tool_text, error_message;
+  std::string text, reasoning, tool_text;
 
   void read_choices(const array& choices, ChatEvent& event);
 };
@@ -96,7 +262,7 @@ void ChatEventParser::State::read_choices(const array& choices, ChatEvent& event
     if (choice_value.get(choice) != simdjson::SUCCESS) continue;
     std::int64_t index = 0;
     std::size_t bytes_before = answer.size() + thoughts.size() + calls.size();
-    bool finish = false, role = false;
+    bool finish = false, finish_member = false, role = false;
     for (const auto& [name, value] : choice) {
       if (name == "index") {
         if (value.get(index) != simdjson::SUCCESS) index = -1;
@@ -104,6 +270,7 @@ void ChatEventParser::State::read_choices(const array& choices, ChatEvent& event
         event.has_delta = true;
         answer.add(string_of(value));
       } else if (name == "finish_reason") {
+        finish_member = true;
         if (!value.is_string()) continue;
         const std::string_view reason = string_of(value);
         event.empty_finish = event.empty_finish || reason.empty();
@@ -143,19 +310,27 @@ void ChatEventParser::State::read_choices(const array& choices, ChatEvent& event
     if (finish) event.finish_choices |= bit;
     if (role) event.role_choices |= bit;
     event.has_role = event.has_role || role;
+    event.no_finish_member = event.no_finish_member || !finish_member;
   }
   event.text = answer.all();
   event.reasoning = thoughts.all();
   event.tool_text = calls.all();
 }
 
-ChatEvent ChatEventParser::parse(std::string_view data) {
+ChatEvent ChatEventParser::parse(std::string_view data, StreamApi api) {
   ChatEvent event;
   std::string_view trimmed = data;
   while (!trimmed.empty() && (trimmed.back() == ' ' || trimmed.back() == '\t')) trimmed.remove_suffix(1);
   while (!trimmed.empty() && (trimmed.front() == ' ' || trimmed.front() == '\t')) trimmed.remove_prefix(1);
   if (trimmed == "[DONE]") {
     event.kind = ChatEvent::Kind::done;
+    return event;
+  }
+  if (api == StreamApi::raw) {
+    const bool valid = simdjson::validate_utf8(data.data(), data.size());
+    if (valid) event.text = data;
+    if (!valid) event.problem = ChatEvent::Problem::invalid_utf8;
+    event.kind = valid ? kind_of(event, false) : ChatEvent::Kind::broken;
     return event;
   }
   State& state = *state_;
@@ -170,6 +345,11 @@ ChatEvent ChatEventParser::parse(std::string_view data) {
   if (error != simdjson::SUCCESS || document.get(root) != simdjson::SUCCESS) {
     event.kind = ChatEvent::Kind::broken;
     event.problem = error == simdjson::UTF8_ERROR ? ChatEvent::Problem::invalid_utf8 : ChatEvent::Problem::invalid_json;
+    return event;
+  }
+  if (api == StreamApi::messages || api == StreamApi::responses) {
+    api == StreamApi::messages ? read_messages_event(root, event) : read_responses_event(root, event);
+    event.index_out_of_range = event.index < 0 || event.index > 127;
     return event;
   }
   bool error_member = false;
@@ -187,36 +367,16 @@ ChatEvent ChatEventParser::parse(std::string_view data) {
     } else if (name == "created") {
       event.created = count_of(value);
     } else if (name == "usage") {
-      object usage;
-      if (value.get(usage) != simdjson::SUCCESS) continue;
-      event.has_usage = true;
-      event.usage = usage_of(usage);
+      take_usage(value, event);
     } else if (name == "error") {
       if (value.is_null()) continue;
       error_member = true;
-      std::string_view message;
-      if (value["message"].get(message) != simdjson::SUCCESS) message = string_of(value);
-      event.error_message = message;
+      event.error_message = error_message_of(value);
     } else if (name == "message" && event.error_message.empty()) {
       event.error_message = string_of(value);
     }
   }
-  using Kind = ChatEvent::Kind;
-  if (error_member) {
-    event.kind = Kind::error;
-  } else if (!event.text.empty()) {
-    event.kind = Kind::content;
-  } else if (!event.reasoning.empty()) {
-    event.kind = Kind::reasoning;
-  } else if (!event.tool_text.empty()) {
-    event.kind = Kind::tool_call;
-  } else if (!event.finish_reason.empty()) {
-    event.kind = Kind::finish;
-  } else if (event.has_usage) {
-    event.kind = Kind::usage;
-  } else if (event.has_role) {
-    event.kind = Kind::role;
-  }
+  event.kind = kind_of(event, error_member);
   return event;
 }
 

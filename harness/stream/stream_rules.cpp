@@ -66,26 +66,78 @@ std::string escape_bytes(std::string_view bytes, std::size_t bytes_max) {
   return out;
 }
 
-void StreamRules::begin(Api api, std::string_view dialect) {
+namespace {
+
+constexpr int kLooksAmongLiveStreams = 4;  // each costs as much as there are streams
+// A burst is no burst of the network's if it is one read in a hundred: most of the answer must have come that way.
+constexpr std::uint64_t kBurstsWanted = 3;
+constexpr Nanoseconds kLongSilence = std::chrono::milliseconds(500);  // in which an answer of some pieces is made
+constexpr std::uint64_t kWholeAnswerEvents = 8;
+constexpr std::int64_t kLongAnswerTokens = 8;   // a shorter answer may well be one piece
+constexpr std::uint64_t kLongAnswerBytes = 40;  // where nobody tells the tokens
+
+double seconds(Nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+void merge(ChatUsage& into, const ChatUsage& more) {
+  const auto take = [](std::int64_t& to, std::int64_t from) {
+    if (from >= 0) to = from;
+  };
+  take(into.prompt_tokens, more.prompt_tokens);
+  take(into.completion_tokens, more.completion_tokens);
+  take(into.total_tokens, more.total_tokens);
+  take(into.cached_tokens, more.cached_tokens);
+}
+
+}  // namespace
+
+void StreamRules::begin(StreamApi api, const RuleSet& noted, LiveStreams* live) {
   api_ = api;
-  done_owed_ = dialect != "anthropic" && dialect != "raw";
+  noted_ = noted;
   findings_.clear();
   seen_.reset();
   id_.clear();
   model_.clear();
+  foreign_.reset();
+  first_burst_.reset();
+  looks_left_ = kLooksAmongLiveStreams;
   created_ = -1;
   usage_ = {};
-  usage_offset_ = content_events_ = 0;
-  finished_choices_ = roles_seen_ = 0;
-  any_event_ = any_content_ = any_finish_ = done_ = last_was_done_ = false;
+  content_events_ = content_offset_ = content_bytes_ = bursts_ = burst_events_ = 0;
+  finished_choices_ = roles_seen_ = open_blocks_ = 0;
+  long_burst_ = begun_ = any_content_ = any_answer_ = any_finish_ = done_ = last_was_done_ = false;
   delta_seen_ = usage_final_ = error_ = false;
+  leave();
+  live_ = live;
+  if (live == nullptr) return;
+  next_ = live->first_;
+  if (next_ != nullptr) next_->previous_ = this;
+  live->first_ = this;
 }
 
-void StreamRules::add(StreamRule rule, std::uint64_t offset, std::string_view bytes) {
+void StreamRules::leave() {
+  if (live_ == nullptr) return;
+  if (next_ != nullptr) next_->previous_ = previous_;
+  (previous_ != nullptr ? previous_->next_ : live_->first_) = next_;
+  live_ = nullptr;
+  next_ = previous_ = nullptr;
+}
+
+bool StreamRules::is_of_another(std::string_view id) const {
+  if (live_ == nullptr || id.empty()) return false;
+  for (const StreamRules* each = live_->first_; each != nullptr; each = each->next_)
+    if (each != this && each->id_ == id) return true;
+  return false;
+}
+
+void StreamRules::add(StreamRule rule, std::uint64_t offset, std::string_view bytes, std::uint64_t count) {
   const auto index = static_cast<std::size_t>(rule);
-  if (seen_.test(index)) return;
+  if (seen_.test(index)) {
+    for (Finding& finding : findings_)
+      if (finding.rule == rule) finding.count += count;
+    return;
+  }
   seen_.set(index);
-  findings_.push_back(Finding{rule, offset, escape_bytes(bytes)});
+  findings_.push_back({rule, noted_.test(index), offset, count, escape_bytes(bytes)});
 }
 
 void StreamRules::header(unsigned status, std::string_view content_type) {
@@ -98,14 +150,11 @@ void StreamRules::header(unsigned status, std::string_view content_type) {
 
 void StreamRules::event(const SseEvent& raw, const ChatEvent& event) {
   using Kind = ChatEvent::Kind;
-  any_event_ = true;
-  if (event.kind == Kind::done) {
-    if (done_) add(StreamRule::done_twice, raw.offset, raw.data);
-    done_ = last_was_done_ = true;
-    return;
-  }
-  last_was_done_ = false;
-  if (done_) add(StreamRule::data_after_done, raw.offset, raw.data);
+  const bool named = api_ == StreamApi::messages || api_ == StreamApi::responses;
+  const bool is_end = named ? event.part == ChatEvent::Part::ending : event.kind == Kind::done;
+  if (done_) add(is_end ? StreamRule::done_twice : StreamRule::data_after_done, raw.offset, raw.data);
+  last_was_done_ = is_end;
+  done_ = done_ || is_end;
   if (event.kind == Kind::broken) {
     const bool utf8 = event.problem == ChatEvent::Problem::invalid_utf8;
     add(utf8 ? StreamRule::invalid_utf8 : StreamRule::invalid_json, raw.offset, raw.data);
@@ -116,11 +165,24 @@ void StreamRules::event(const SseEvent& raw, const ChatEvent& event) {
     add(StreamRule::error_event, raw.offset, raw.data);
     return;
   }
-
-  if (!event.id.empty()) {
-    if (id_.empty()) id_.assign(event.id);
-    if (id_ != event.id) add(StreamRule::id_changed, raw.offset, raw.data);
+  switch (api_) {
+    case StreamApi::chat:
+    case StreamApi::completions:
+      if (!is_end) openai_event(raw, event);
+      break;
+    case StreamApi::messages:
+    case StreamApi::responses:
+      named_event(raw, event);
+      break;
+    case StreamApi::raw:
+      count_content(raw, event);
+      break;
   }
+}
+
+/// What is said of the whole answer must stay the same.
+void StreamRules::check_names(const SseEvent& raw, const ChatEvent& event) {
+  check_id(raw, event.id);
   if (!event.model.empty()) {
     if (model_.empty()) model_.assign(event.model);
     if (model_ != event.model) add(StreamRule::model_changed, raw.offset, raw.data);
@@ -129,7 +191,40 @@ void StreamRules::event(const SseEvent& raw, const ChatEvent& event) {
     if (created_ < 0) created_ = event.created;
     if (created_ != event.created) add(StreamRule::created_changed, raw.offset, raw.data);
   }
-  const std::string_view object = api_ == Api::chat ? "chat.completion.chunk" : "text_completion";
+}
+
+void StreamRules::check_id(const SseEvent& raw, std::string_view id) {
+  if (id.empty()) return;
+  if (id_.empty()) id_.assign(id);
+  if (id == id_) {
+    if (!foreign_ || foreign_->count == 0) return;
+    add(StreamRule::interleaved, foreign_->offset, foreign_->bytes, foreign_->count);
+    foreign_->count = 0;
+    return;
+  }
+  if (foreign_) ++foreign_->count;
+  if (!foreign_)
+    foreign_ = {.rule = StreamRule::id_changed,
+                .offset = raw.offset,
+                .bytes = std::string(raw.data.substr(0, kFindingBytes + 1))};
+  if (looks_left_ == 0 || found(StreamRule::interleaved)) return;
+  --looks_left_;
+  // Either may be the wrong one: the first event of a stream can be another's.
+  if (is_of_another(id) || is_of_another(id_)) add(StreamRule::interleaved, raw.offset, raw.data);
+}
+
+void StreamRules::count_content(const SseEvent& raw, const ChatEvent& event) {
+  if (!event.has_text()) return;
+  any_content_ = true;
+  any_answer_ = any_answer_ || !event.text.empty() || !event.reasoning.empty();
+  if (content_events_++ > 0) return;
+  content_offset_ = raw.offset;
+  content_bytes_ = event.text.size() + event.reasoning.size();
+}
+
+void StreamRules::openai_event(const SseEvent& raw, const ChatEvent& event) {
+  check_names(raw, event);
+  const std::string_view object = api_ == StreamApi::chat ? "chat.completion.chunk" : "text_completion";
   if (event.object != object) add(StreamRule::object_wrong, raw.offset, raw.data);
   if (event.index_out_of_range) add(StreamRule::index_out_of_range, raw.offset, raw.data);
 
@@ -137,7 +232,7 @@ void StreamRules::event(const SseEvent& raw, const ChatEvent& event) {
   roles_seen_ |= event.role_choices;
   if (event.has_delta && !delta_seen_) {
     delta_seen_ = true;
-    if (api_ == Api::chat && !event.has_role) add(StreamRule::role_missing, raw.offset, raw.data);
+    if (api_ == StreamApi::chat && !event.has_role) add(StreamRule::role_missing, raw.offset, raw.data);
   }
   if ((event.content_choices & finished_choices_) != 0) add(StreamRule::delta_after_finish, raw.offset, raw.data);
   if ((event.finish_choices & finished_choices_) != 0) add(StreamRule::finish_twice, raw.offset, raw.data);
@@ -145,22 +240,49 @@ void StreamRules::event(const SseEvent& raw, const ChatEvent& event) {
     add(StreamRule::finish_with_content, raw.offset, raw.data);
   }
   if (event.empty_finish) add(StreamRule::finish_empty_string, raw.offset, raw.data);
+  if (event.no_finish_member) add(StreamRule::null_missing, raw.offset, raw.data);
   finished_choices_ |= event.finish_choices;
   any_finish_ = any_finish_ || !event.finish_reason.empty();
 
-  if (event.has_text()) {
-    any_content_ = true;
-    ++content_events_;
-  }
+  count_content(raw, event);
   if (usage_final_ && event.choices > 0) add(StreamRule::usage_not_last, raw.offset, raw.data);
   if (event.has_usage) {
     usage_ = event.usage;
-    usage_offset_ = raw.offset;
     if (event.choices == 0) {
       usage_final_ = true;
       check_usage(raw);
     }
   }
+}
+
+void StreamRules::named_event(const SseEvent& raw, const ChatEvent& event) {
+  using Part = ChatEvent::Part;
+  if (event.type.empty() || raw.type != event.type) add(StreamRule::object_wrong, raw.offset, raw.data);
+  check_names(raw, event);
+  if (event.part == Part::opening) {
+    if (begun_) add(StreamRule::role_twice, raw.offset, raw.data);
+    begun_ = true;
+  } else if (event.part != Part::none && !begun_) {
+    add(StreamRule::role_missing, raw.offset, raw.data);
+  }
+  if (event.index_out_of_range) add(StreamRule::index_out_of_range, raw.offset, raw.data);
+  if (api_ == StreamApi::messages && event.index >= 0 && event.index < 32) {
+    const std::uint32_t block = 1U << static_cast<unsigned>(event.index);
+    const bool open = (open_blocks_ & block) != 0;
+    if (event.part == Part::block_begin) open_blocks_ |= block;
+    if (event.part == Part::block_end) open_blocks_ &= ~block;
+    if ((event.part == Part::delta || event.part == Part::block_end) && !open)
+      add(StreamRule::index_out_of_range, raw.offset, raw.data);
+  }
+  if (event.has_text() && any_finish_) add(StreamRule::delta_after_finish, raw.offset, raw.data);
+  if (!event.finish_reason.empty()) {
+    if (any_finish_) add(StreamRule::finish_twice, raw.offset, raw.data);
+    any_finish_ = true;
+  }
+  count_content(raw, event);
+  if (!event.has_usage) return;
+  merge(usage_, event.usage);
+  if (event.part != Part::opening) check_usage(raw);
 }
 
 void StreamRules::check_usage(const SseEvent& raw) {
@@ -175,8 +297,41 @@ void StreamRules::check_usage(const SseEvent& raw) {
   if (sum_wrong || nothing_wrong || pieces_wrong) add(StreamRule::usage_mismatch, raw.offset, raw.data);
 }
 
+void StreamRules::silence(Nanoseconds length, std::uint64_t offset) {
+  add(StreamRule::keepalive_missing, offset, fmt::format("nothing for {:.3g} s", seconds(length)));
+}
+
+void StreamRules::burst(std::uint64_t events, Nanoseconds silence, std::uint64_t offset) {
+  ++bursts_;
+  burst_events_ += events;
+  long_burst_ = long_burst_ || silence >= kLongSilence;
+  if (first_burst_) return;
+  first_burst_ = {
+      .rule = StreamRule::proxy_buffering,
+      .offset = offset,
+      .bytes = fmt::format("{} content events in one read, after {:.3g} s without any", events, seconds(silence))};
+}
+
+/// How the answer was cut into pieces, and how these came.
+void StreamRules::check_pieces() {
+  const bool mostly = 2 * burst_events_ >= content_events_;
+  const bool all_at_once =
+      bursts_ == 1 && long_burst_ && burst_events_ == content_events_ && content_events_ >= kWholeAnswerEvents;
+  if (first_burst_ && mostly && (bursts_ >= kBurstsWanted || all_at_once))
+    add(StreamRule::proxy_buffering, first_burst_->offset, first_burst_->bytes, bursts_);
+  if (content_events_ != 1 || !any_answer_ || api_ == StreamApi::raw) return;
+  const bool is_long = usage_.completion_tokens >= 0 ? usage_.completion_tokens >= kLongAnswerTokens
+                                                     : content_bytes_ >= kLongAnswerBytes;
+  if (is_long)
+    add(StreamRule::whole_answer_in_one_chunk, content_offset_,
+        fmt::format("one content event, of {} bytes of text", content_bytes_));
+}
+
 void StreamRules::end(const StreamEnd& end) {
   if (end.event_too_large) add(StreamRule::event_too_large, end.offset, "");
+  if (foreign_ && !found(StreamRule::interleaved))
+    add(StreamRule::id_changed, foreign_->offset, foreign_->bytes, foreign_->count);
+  leave();
   if (end.interrupted) return;
   if (found(StreamRule::http_status) || found(StreamRule::content_type)) return;  // there was no stream to judge
   const bool cut = !end.framing_whole || end.partial_event;
@@ -184,15 +339,17 @@ void StreamRules::end(const StreamEnd& end) {
   const bool empty_by_usage = usage_.completion_tokens == 0;
   if (!any_content_ && !empty_by_usage && !end.event_too_large) add(StreamRule::no_content, end.offset, "");
   if (error_ || end.event_too_large) return;  // what is missing behind that is no finding of its own
-  if (!any_finish_) add(StreamRule::no_finish, end.offset, "");
-  if (done_owed_ && !done_) add(StreamRule::no_done, end.offset, "");
+  if (owes_done() && !any_finish_) add(StreamRule::no_finish, end.offset, "");
+  if (owes_done() && !done_) add(StreamRule::no_done, end.offset, "");
   if (done_ && !last_was_done_) add(StreamRule::done_not_last, end.offset, "");
+  if (!cut) check_pieces();
 }
 
-bool StreamRules::failed() const {
-  if (found(StreamRule::no_finish) || found(StreamRule::no_done)) return true;
-  return std::any_of(findings_.begin(), findings_.end(),
-                     [](const Finding& finding) { return info(finding.rule).severity == Severity::fatal; });
+bool StreamRules::fails(const Finding& finding) {
+  return !finding.noted && (info(finding.rule).severity == Severity::fatal || finding.rule == StreamRule::no_finish ||
+                            finding.rule == StreamRule::no_done);
 }
+
+bool StreamRules::failed() const { return std::any_of(findings_.begin(), findings_.end(), fails); }
 
 }  // namespace sluice

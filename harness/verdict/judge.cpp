@@ -315,8 +315,54 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
   return results;
 }
 
+namespace {
+
+/// Those of `fail_on` of the scenarios in [first, last).
+reports::ThresholdResult judge_findings(const Tally& tally, Severity fail_on, std::size_t first, std::size_t last) {
+  std::uint64_t streams = 0, findings = 0;
+  for (std::size_t i = first; i < last; ++i) {
+    const Tally::ScenarioCount& count = tally.scenarios()[i];
+    streams += count.streams;
+    for (auto severity = static_cast<std::size_t>(fail_on); severity < count.findings.size(); ++severity)
+      findings += count.findings[severity];
+  }
+  reports::ThresholdResult result;
+  result.metric = "stream_findings";
+  result.expression = fmt::format("count == 0 (fail_on: {})", name_of(fail_on));
+  result.source = "conformance";
+  result.verdict = findings == 0 && streams > 0 ? "pass" : "fail";
+  if (streams == 0) {
+    result.reason = "no samples";
+    return result;
+  }
+  result.actual = static_cast<double>(findings);
+  if (findings > 0) result.reason = fmt::format("{} findings in {} streams", findings, streams);
+  return result;
+}
+
+/// One for the whole file where all scenarios say the same, else one for each that says anything.
+void judge_conformance(const Plan& plan, const Tally& tally, std::vector<reports::ThresholdResult>& results) {
+  const auto& scenarios = plan.scenarios;
+  if (scenarios.empty()) return;
+  const std::optional<Severity> first = scenarios.front().conformance.fail_on;
+  const bool same = std::all_of(scenarios.begin(), scenarios.end(),
+                                [first](const ScenarioPlan& each) { return each.conformance.fail_on == first; });
+  if (same) {
+    if (first) results.push_back(judge_findings(tally, *first, 0, scenarios.size()));
+    return;
+  }
+  for (std::size_t i = 0; i < scenarios.size(); ++i) {
+    if (!scenarios[i].conformance.fail_on) continue;
+    results.push_back(judge_findings(tally, *scenarios[i].conformance.fail_on, i, i + 1));
+    results.back().metric += fmt::format("{{scenario:{}}}", scenarios[i].name);
+  }
+}
+
+}  // namespace
+
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts, Judging how) {
   std::vector<reports::ThresholdResult> results = judge(plan, tally, how);
+  judge_conformance(plan, tally, results);
   if (facts.end != RunEnd::completed) return results;
   constexpr double kShare = 0.95;
   std::uint64_t dropped = 0, begun = 0;

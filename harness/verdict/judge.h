@@ -31,9 +31,9 @@ enum class Judging : std::uint8_t {
 /// One result a threshold, in the plan's order.
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, Judging how = Judging::by_bounds);
 
-/// Those, and after them the default gates that are on and have a say: dropped iterations, and of open models the share
-/// of the iterations asked for that were begun in time; and `stable: {required: true}`. Only of a run that was not cut
-/// short.
+/// Those, and after them what `conformance: {fail_on: ...}` asks for, the default gates that are on and have a say
+/// (dropped iterations, and of open models the share of the iterations asked for that were begun in time), and `stable:
+/// {required: true}`; all but the first only of a run that was not cut short.
 std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally, const RunFacts& facts,
                                             Judging how = Judging::by_bounds);
 

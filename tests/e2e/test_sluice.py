@@ -89,6 +89,39 @@ class Login(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Streams(http.server.BaseHTTPRequestHandler):
+    """A chat stream that finishes twice; under /echo an error event that repeats what authorised the request."""
+
+    protocol_version = "HTTP/1.0"
+
+    @staticmethod
+    def chunk(delta, finish="null"):
+        return ('data: {"id":"c-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"delta":{%s},"finish_reason":%s}]}\n\n'
+                % (delta, finish)).encode()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        if self.path == "/v1/messages" and self.headers["anthropic-version"]:
+            self.wfile.write((ROOT / "tests" / "support" / "streams" / "anthropic.sse").read_bytes())
+        elif self.path == "/v1/responses":
+            self.wfile.write((ROOT / "tests" / "support" / "streams" / "responses.sse").read_bytes())
+        elif self.path.startswith("/echo"):
+            error = {"error": {"message": "refused: " + self.headers["Authorization"]}}
+            self.wfile.write(b"data: " + json.dumps(error).encode() + b"\n\n")
+        else:
+            self.wfile.write(Streams.answer)
+
+    def log_message(self, *_):
+        pass
+
+
+Streams.answer = (Streams.chunk('"role":"assistant","content":""') + Streams.chunk('"content":"a"') + Streams.chunk("", '"stop"') +
+                  Streams.chunk("", '"stop"') + b"data: [DONE]\n\n")
+
+
 class EndToEnd(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="sluice-e2e-")
@@ -435,8 +468,146 @@ thresholds:
         self.assertNotIn("http_reqs", [name for name, metric in summary["metrics"].items() if metric["count"]])
         self.assertIn("ws_connecting", output)
 
+    def check_conformance(self, *options):
+        summary, output = self.check_scenario("conformance.yaml", *options, time_scale=1)
+        self.assertEqual(summary.get("findings", []), [], output)
+        self.assertEqual(summary["metrics"]["stream_findings"]["count"], 0)
+        judged = [threshold for threshold in summary["thresholds"] if threshold["source"] == "conformance"]
+        self.assertEqual([(threshold["expression"], threshold["actual"]) for threshold in judged], [("count == 0 (fail_on: warning)", 0)])
+        return summary
+
+    def test_conformance_of_the_engine_at_one_stream(self):
+        self.check_conformance()
+        done = run("run", self.write_scenario("""
+name: the real model
+target: {engine: {model: tiny-coder, backend: cpu}}
+conformance: {fail_on: warning}
+scenarios:
+  ask:
+    executor: per-vu-iterations
+    iterations: 3
+    flow: [{chat: {prompt: "Write a function, number ${iteration}.", max_tokens: 60}}, {completion: {prompt: "def f(", max_tokens: 30}}]
+"""), "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(self.summary().get("findings", []), [], done.stdout)
+
+    def test_conformance_of_the_engine_at_a_thousand_streams(self):
+        summary = self.check_conformance("-e", "STREAMS=1000", "-e", "EACH=1")
+        self.assertEqual(summary["scenarios"][0]["vus_max"], 1000)
+        self.assertEqual(summary["steps"][0]["count"], 1000)
+
+    def test_conformance_fails_a_run_and_says_where(self):
+        port = self.serve_streams()
+        ndjson = self.out.parent / "found.ndjson"
+        scenario = """
+name: found
+target: {url: "http://127.0.0.1:%d"}
+conformance: {fail_on: error%s}
+scenarios:
+  ask: {executor: per-vu-iterations, vus: 2, iterations: 3, flow: [{chat: {prompt: a, model: m}}]}
+"""
+        done = run("run", self.write_scenario(scenario % (port, "")), "--out-dir", str(self.out), "--out", f"ndjson={ndjson}")
+        self.assertEqual(done.returncode, 99, done.stdout)
+        self.assertIn("count == 0 (fail_on: error)", done.stdout)
+        summary = self.summary()
+        self.assertEqual(len(summary["findings"]), 1)
+        finding = summary["findings"][0]
+        self.assertEqual((finding["rule"], finding["severity"], finding["count"]), ("finish-twice", "error", 6))
+        self.assertIn("finish_reason", finding["example"])
+        self.assertEqual(finding["stream_id"], "c-1")
+        offset = Streams.answer.index(b"data:", Streams.answer.index(b'"stop"'))
+        self.assertEqual(finding["offset"], offset)
+        self.assertIn(f"stream c-1, byte {offset}", done.stdout)
+        self.assertIn(f"stream c-1, byte {offset}", (self.out / "report.html").read_text())
+        points = [json.loads(line) for line in ndjson.read_text().splitlines()]
+        found = [point["data"] for point in points if point["type"] == "Point" and point["metric"] == "stream_findings"]
+        self.assertEqual(len(found), 6)
+        self.assertEqual(found[0]["tags"]["rule"], "finish-twice")
+        self.assertEqual(found[0]["metadata"], {"severity": "error", "offset": str(offset), "stream_id": "c-1", "bytes": finding["example"]})
+        done = run("run", self.write_scenario(scenario % (port, ", allow: [finish-twice]")), "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(self.summary()["findings"][0]["severity"], "note")
+
+    def serve_streams(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Streams)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(lambda: (server.shutdown(), server.server_close()))
+        return server.server_address[1]
+
+    def test_check_stream_judges_what_was_recorded(self):
+        streams = ROOT / "tests" / "support" / "streams"
+        clean = {"openai": ("openai.sse", "openai_tools.sse"), "vllm": ("vllm.sse",), "llamacpp": ("llamacpp.sse",), "sglang": ("sglang.sse",),
+                 "anthropic": ("anthropic.sse", "anthropic_tools.sse"), "responses": ("responses.sse", "responses_incomplete.sse", "responses_tools.sse"),
+                 "raw": ("openai.sse",)}
+        for dialect, files in clean.items():
+            for file in files:
+                done = run("check-stream", str(streams / file), "--dialect", dialect, "--fail-on", "warning")
+                self.assertEqual(done.returncode, 0, done.stdout)
+                self.assertTrue(done.stdout.endswith("\nclean\n"), done.stdout)
+        self.assertEqual(run("check-stream", str(streams / "openai_completion.sse"), "--api", "completions").returncode, 0)
+        done = run("check-stream", str(streams / "vllm.sse"), "--fail-on", "warning")
+        self.assertEqual(done.returncode, 99, done.stdout)
+        self.assertIn("finish-with-content", done.stdout)
+        self.assertEqual(run("check-stream", str(streams / "vllm.sse"), "--fail-on", "warning", "--allow", "finish-with-content").returncode, 0)
+        done = run("check-stream", str(streams / "anthropic_error.sse"), "--dialect", "anthropic", "--json")
+        self.assertEqual(done.returncode, 99, done.stdout)
+        result = json.loads(done.stdout)
+        self.assertEqual([(f["rule"], f["severity"], f["count"]) for f in result["findings"]], [("error-event", "fatal", 1)])
+        stream = (streams / "anthropic_error.sse").read_bytes()
+        self.assertEqual(result["findings"][0]["offset"], stream.index(b"event: error"))
+        self.assertEqual((result["verdict"], result["stream"]["events"], result["stream"]["characters"]), ("fail", 4, 5))
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        body = (streams / "openai.sse").read_bytes()
+        chunk = b"%x\r\n" % len(body) + body + b"\r\n"
+        for sent, code, said in ((head + chunk + b"0\r\n\r\n", 0, "clean"), (head + chunk, 99, "truncated"), (body[:-30], 99, "no-done"),
+                                 (b"HTTP/1.1 503 Busy\r\n\r\nbusy", 99, "http-status"), (b"HTTP/1.1\r\n", 104, "no status")):
+            done = subprocess.run([SLUICE, "check-stream", "-"], input=sent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+            self.assertEqual(done.returncode, code, done.stdout)
+            self.assertIn(said, done.stdout.decode())
+        for arguments in (("nowhere.sse",), (str(streams / "openai.sse"), "--dialect", "vlm"), (str(streams / "openai.sse"), "--fail-on", "never"),
+                          (str(streams / "openai.sse"), "--allow", "nothing"), (str(streams / "openai.sse"), "--header", "s3cret-without-colon"), ()):
+            done = run("check-stream", *arguments)
+            self.assertEqual(done.returncode, 104, done.stdout)
+            self.assertNotIn("s3cret", done.stdout)
+
+    def test_check_stream_asks_a_server(self):
+        engine = subprocess.Popen([str(pathlib.Path(SLUICE).parent / "sluice-engine"), "--backend", "scripted", "--script", "ttft=20ms,gap=2ms", "--port", "0"], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (engine.kill(), engine.stderr.close(), engine.wait()))
+        url = next(line.split()[-1] for line in engine.stderr if "listening on" in line)
+        for path, api in (("", "chat"), ("/v1", "chat"), ("/v1/chat/completions", "chat"), ("/v1/completions", "completions")):
+            done = run("check-stream", f"http://{url}{path}", "--json", "--fail-on", "warning")
+            self.assertEqual(done.returncode, 0, done.stdout)
+            result = json.loads(done.stdout)
+            self.assertEqual(result["api"], api)
+            self.assertEqual(result["findings"], [])
+            self.assertGreater(result["stream"]["chunks"], 8)
+            self.assertGreater(result["stream"]["ttft_ms"], 0)
+            self.assertGreater(result["stream"]["gap_p50_ms"], 1)
+        done = run("check-stream", f"http://{url}")
+        self.assertIn("TTFT", done.stdout)
+        self.assertEqual(run("check-stream", f"http://{url}/v1/completions", "--api", "chat").returncode, 104)
+        done = run("check-stream", "http://127.0.0.1:9")
+        self.assertEqual(done.returncode, 106, done.stdout)
+
+    def test_check_stream_asks_in_the_words_of_the_dialect(self):
+        port = self.serve_streams()
+        for dialect, finish in (("anthropic", "end_turn"), ("responses", "completed")):
+            done = run("check-stream", f"http://127.0.0.1:{port}", "--dialect", dialect, "--model", "m", "--json", "--fail-on", "warning")
+            self.assertEqual(done.returncode, 0, done.stdout)
+            self.assertEqual(json.loads(done.stdout)["stream"]["finish_reason"], finish)
+
+    def test_check_stream_shows_no_secret(self):
+        """A server that repeats the headers of the request in an error event."""
+        port = self.serve_streams()
+        for option in [], ["--json"]:
+            done = run("check-stream", f"http://127.0.0.1:{port}/echo", "--model", "m", "--header", "Authorization: Bearer s3cret-of-mine", *option)
+            self.assertEqual(done.returncode, 99, done.stdout)
+            self.assertIn("error-event", done.stdout)
+            self.assertIn("********", done.stdout)
+            self.assertNotIn("s3cret", done.stdout)
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
+        named = {"conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_calibrate_measures_its_own_error_and_reports_name_it(self):

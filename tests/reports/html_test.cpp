@@ -123,7 +123,7 @@ TEST(Html, TextOfARunIsNeverMarkup) {
   for (auto& t : s.thresholds) t.metric = t.expression = t.reason = t.unit = evil;
   for (auto& c : s.checks) c.name = c.group = evil;
   for (auto& f : s.failures) f.outcome = f.error = evil;
-  for (auto& f : s.findings) f.rule = f.example = evil;
+  for (auto& f : s.findings) f.rule = f.example = evil, f.stream_id = evil;
   for (auto& m : s.scenarios) m.name = m.executor = m.description = evil;
   for (auto& h : s.histograms) h.metric = h.unit = evil;
   for (std::size_t i = 0; i < s.metrics.size(); ++i)

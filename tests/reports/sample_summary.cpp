@@ -209,8 +209,10 @@ Summary sample_summary() {
   s.failures = {{"timed_out", "no answer within 120s", 4},
                 {"stream_invalid", "error event: {\"error\":{\"message\":\"<overloaded> & \\\"busy\\\"\"}}", 6},
                 {"http_error", "HTTP 503", 2}};
-  s.findings = {{"error-event", "fatal", 6, "data: {\"error\":{\"message\":\"</script><b>overloaded\"}}"},
-                {"finish-with-content", "warning", 8, ""}};
+  s.findings = {
+      {"error-event", "fatal", 6, "data: {\"error\":{\"message\":\"</script><b>overloaded\"}}", "chatcmpl-7f3a", 1842},
+      {"keepalive-missing", "warning", 8, "nothing for 21.3 s", "", 96},
+      {"finish-with-content", "note", 120, "{\"choices\":[...]}", "chatcmpl-1", 512}};
   std::mt19937_64 random(3);
   std::normal_distribution<double> noise(0, 1);
   for (int i = 0; i <= 90; ++i) {

@@ -410,9 +410,53 @@ TEST(Run, KeepsTheExamplesOfFindings) {
       stream_head() + chunk(role_event() + content_event("a") + "data: {oops\n\n" + done_event()) + chunk("");
   ScriptedServer server({repeated(bad, 100, 5ms)});
   const RunResult result = ran(plan_of(server.url(), {chat_step("hi")}, ConstantVus{1, 50ms}));
-  const auto rule = static_cast<std::uint8_t>(StreamRule::invalid_json);
-  EXPECT_EQ(result.tally.findings().at(rule), requests(result.tally));
-  EXPECT_EQ(result.tally.examples().at(rule).text, "{oops");
+  const Tally::RuleCount& count = result.tally.findings(StreamRule::invalid_json);
+  EXPECT_EQ(count.found, requests(result.tally));
+  ASSERT_TRUE(count.first);
+  EXPECT_EQ(count.first->finding.bytes, "{oops");
+  EXPECT_EQ(count.first->finding.offset, (role_event() + content_event("a")).size());
+  EXPECT_EQ(count.first->stream_id, "c-1");
+}
+
+TEST(Run, JudgesAnSseStepByTheApiOfItsDialect) {
+  const auto event = [](const std::string& type, const std::string& more = "") {
+    return "event: " + type + "\ndata: {\"type\":\"" + type + "\"" + more + "}\n\n";
+  };
+  const std::string bytes =
+      stream_head() +
+      chunk(
+          event(
+              "message_start",
+              R"(,"message":{"id":"msg_1","role":"assistant","model":"m","usage":{"input_tokens":5,"output_tokens":1}})") +
+          event("content_block_start", R"(,"index":0,"content_block":{"type":"text","text":""})") +
+          event("content_block_delta", R"(,"index":0,"delta":{"type":"text_delta","text":"Hi"})") +
+          event("content_block_stop", R"(,"index":0)") +
+          event("message_delta", R"(,"delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3})") +
+          event("message_stop")) +
+      chunk("");
+  struct Row {
+    Dialect dialect;
+    std::optional<StreamApi> api;
+    std::uint64_t judged, output_tokens;
+  };
+  for (const Row& row : {Row{Dialect::anthropic, std::nullopt, 1, 3}, Row{Dialect::openai, StreamApi::messages, 1, 3},
+                         Row{Dialect::openai, std::nullopt, 0, 0}}) {
+    ScriptedServer server({repeated(bytes, 1)});
+    Step step;
+    step.name = "ask";
+    SseStep sse;
+    sse.request.method = "POST";
+    sse.request.url = Template("/v1/messages");
+    sse.api = row.api;
+    step.verb = std::move(sse);
+    Plan plan = plan_of(server.url(), {std::move(step)}, PerVuIterations{1, 1, 5s});
+    plan.scenarios[0].conformance.dialect = row.dialect;
+    const RunResult result = ran(plan);
+    EXPECT_EQ(result.tally.scenarios()[0].streams, row.judged);
+    EXPECT_EQ(result.tally.figure(Metric::output_tokens).sum, row.output_tokens);
+    EXPECT_EQ(result.tally.figure(Metric::stream_failed).passes, 0u);
+    EXPECT_EQ(result.tally.aggregate(Metric::stream_findings, Aggregation::count), 0);
+  }
 }
 
 // ---- memory -------------------------------------------------------------------------------------------------------

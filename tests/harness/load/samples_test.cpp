@@ -155,7 +155,8 @@ TEST(SampleSink, LeavingASampleAllocatesNothing) {
   RequestRecord record;
   record.stream = true;
   record.content.resize(50);
-  record.findings.resize(3);
+  record.id = "c-1";
+  record.findings.resize(3, {.rule = StreamRule::no_done, .bytes = "some bytes"});
   record.outcome = Outcome::reset;
   record.error = "the connection was reset while the answer was being read";
   const std::uint64_t before = allocations_of_this_thread();

@@ -53,7 +53,7 @@ inline RequestRecord stream_record(double start_ms, double first_ms, const std::
   r.events = static_cast<std::uint32_t>(events.size()) + 3;
   r.reads = r.events;
   r.events_kernel_stamped = r.events;
-  r.saw_done = true;
+  r.saw_done = r.judged = true;
   r.finish_reason = "stop";
   r.output_tokens = output_tokens;
   if (output_tokens >= 0) r.prompt_tokens = 11;

@@ -185,15 +185,19 @@ TEST(Summarize, ListsFindingsByGravityWithTheirFirstBytesMadeSafe) {
   const Plan plan = small_plan();
   Tally tally(TallyLayout::from(plan), kOrigin);
   RequestRecord r = stream_record(0, 5, {{10}});
-  r.findings = {static_cast<std::uint8_t>(StreamRule::role_missing), static_cast<std::uint8_t>(StreamRule::no_done),
-                static_cast<std::uint8_t>(StreamRule::invalid_json)};
+  r.id = "c-\n7";
+  r.findings = {{.rule = StreamRule::role_missing},
+                {.rule = StreamRule::finish_twice, .noted = true, .offset = 30, .bytes = "known"},
+                {.rule = StreamRule::no_done},
+                {.rule = StreamRule::invalid_json, .offset = 431, .bytes = "data: {\n\x1b[31m"}};
   tally.add(r, kChat);
-  tally.add_finding_example(static_cast<std::uint8_t>(StreamRule::invalid_json), "data: {\n\x1b[31m", at_ms(9));
   const reports::Summary summary = summarize(plan, tally, {});
-  ASSERT_EQ(summary.findings.size(), 3u);
-  EXPECT_EQ(summary.findings[0], (reports::FindingResult{"invalid-json", "fatal", 1, "data: {\\n\\x1b[31m"}));
+  ASSERT_EQ(summary.findings.size(), 4u);
+  EXPECT_EQ(summary.findings[0],
+            (reports::FindingResult{"invalid-json", "fatal", 1, "data: {\\n\\x1b[31m", "c-\\n7", 431}));
   EXPECT_EQ(summary.findings[1].rule, "no-done");
   EXPECT_EQ(summary.findings[2].rule, "role-missing");
+  EXPECT_EQ(summary.findings[3], (reports::FindingResult{"finish-twice", "note", 1, "known", "c-\\n7", 30}));
 }
 
 TEST(Summarize, HistogramsHoldEverySampleOnceInAdjoiningBuckets) {

@@ -267,8 +267,10 @@ TEST(Tally, CountsFindingsByRule) {
       threshold(Metric::stream_findings, {{"rule", "role-twice"}}, Aggregation::count, 0, Comparison::less, 1),
       threshold(Metric::stream_findings, {{"rule", "no-such-rule"}}, Aggregation::count, 0, Comparison::less, 1)};
   RequestRecord r = stream_record(0, 5, {{10}});
-  r.findings = {static_cast<std::uint8_t>(StreamRule::no_done), static_cast<std::uint8_t>(StreamRule::no_finish),
-                static_cast<std::uint8_t>(StreamRule::no_done)};
+  r.findings = {{.rule = StreamRule::no_done},
+                {.rule = StreamRule::no_finish},
+                {.rule = StreamRule::no_done},
+                {.rule = StreamRule::role_twice, .noted = true}};
   const Tally tally = tally_of({{r, kChat}, {stream_record(20, 25, {{30}}), kChat}}, plan);
   EXPECT_EQ(tally.aggregate(Metric::stream_findings, Aggregation::count), 3);
   const auto count = [&](std::size_t i) {
@@ -277,7 +279,8 @@ TEST(Tally, CountsFindingsByRule) {
   EXPECT_EQ(count(0), 2);
   EXPECT_EQ(count(1), 0) << "looked at and found none: a sample of 0";
   EXPECT_EQ(count(2), 0);
-  EXPECT_EQ(tally.findings()[static_cast<std::size_t>(StreamRule::no_done)], 2u);
+  EXPECT_EQ(tally.findings(StreamRule::no_done).found, 2u);
+  EXPECT_EQ(tally.findings(StreamRule::role_twice).noted, 1u) << "and in no metric";
 }
 
 // ---- objectives -----------------------------------------------------------------------------------------------------
@@ -382,11 +385,17 @@ TEST(Tally, TheErrorsItKeepsAreBounded) {
 
 TEST(Tally, KeepsTheFirstExampleOfARule) {
   Tally early(TallyLayout::from(small_plan()), kOrigin), late(TallyLayout::from(small_plan()), kOrigin);
-  late.add_finding_example(3, "late", at_ms(20));
-  early.add_finding_example(3, "early", at_ms(10));
-  early.add_finding_example(3, "later", at_ms(15));
+  const auto found = [](Tally& tally, double ended_ms, const char* bytes, bool noted) {
+    RequestRecord r = stream_record(0, 5, {{ended_ms - 1}});
+    r.findings = {{.rule = StreamRule::no_done, .noted = noted, .bytes = bytes}};
+    tally.add(r, kChat);
+  };
+  found(late, 20, "late", false);
+  found(early, 5, "noted", true);
+  found(early, 10, "early", false);
+  found(early, 15, "later", false);
   late.merge(early);
-  EXPECT_EQ(late.examples().at(3).text, "early");
+  EXPECT_EQ(late.findings(StreamRule::no_done).first->finding.bytes, "early");
 }
 
 TEST(Tally, SpreadsTokensAndGapsOverTheSecondsInWhichTheyCame) {
@@ -444,7 +453,10 @@ std::vector<Event> random_run(std::uint64_t seed, int count) {
     r.bytes_received = random() % 10'000;
     r.outcome = random() % 10 == 0 ? static_cast<Outcome>(1 + random() % 7) : Outcome::ok;
     if (r.outcome != Outcome::ok) r.error = "cause " + std::to_string(random() % 5);
-    if (random() % 6 == 0) r.findings.push_back(static_cast<std::uint8_t>(random() % kStreamRuleCount));
+    if (random() % 6 == 0)
+      r.findings.push_back({.rule = static_cast<StreamRule>(random() % kStreamRuleCount),
+                            .noted = random() % 3 == 0,
+                            .offset = random() % 9});
     run.push_back({r, kChat});
   }
   return run;

@@ -88,7 +88,9 @@ void add_story(SampleSink& sink) {
   stream.sent_at = at_ms(11.75);
   stream.bytes_sent = 200;
   stream.bytes_received = 1000;
-  stream.findings = {static_cast<std::uint8_t>(StreamRule::role_missing)};
+  stream.id = "c-\"7";
+  stream.findings = {{.rule = StreamRule::finish_twice, .noted = true, .offset = 5, .bytes = "known"},
+                     {.rule = StreamRule::role_missing, .offset = 31, .bytes = R"({"delta":{}})"}};
   stream.cached_tokens = 0;
   sink.add(stream, 0);
   sink.add_check(0, true, stream.ended_at);
@@ -170,7 +172,10 @@ RequestRecord any_record(std::mt19937& random, bool stream) {
           {at, static_cast<std::uint32_t>(random() % 30), deltas ? 1 + static_cast<std::uint32_t>(random() % 3) : 0});
     }
     r = stream_record(start, start + 20, events, random() % 3 == 0 ? -1 : static_cast<std::int64_t>(random() % 9));
-    if (random() % 3 == 0) r.findings = {0, static_cast<std::uint8_t>(random() % kStreamRuleCount)};
+    if (random() % 3 == 0)
+      r.findings = {{.rule = StreamRule::http_status, .bytes = "HTTP status 500"},
+                    {.rule = static_cast<StreamRule>(random() % kStreamRuleCount), .offset = random() % 99},
+                    {.rule = StreamRule::role_twice, .noted = true}};
   } else {
     r = plain_record(start, start + static_cast<double>(random() % 50), random() % 3 == 0 ? 500 : 200);
   }

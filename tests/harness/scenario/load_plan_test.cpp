@@ -427,7 +427,7 @@ TEST(LoadPlan, RefusesTargetsThatCannotBe) {
       {"{engine: {model: a, slots: many}}", "slots: "},
       {"{engine: {model: a, context: 99999999}}", "context: "},
       {"{engine: {model: a, args: x}}", "args: must be a list"},
-      {"{url: 'http://h', dialect: anthropic}", "dialect: unknown 'anthropic'"},
+      {"{url: 'http://h', dialect: anthropics}", "dialect: unknown 'anthropics'"},
       {"{url: 'http://h', request_timeout: 0s}", "request_timeout: must be longer than 0s"},
   };
   for (const auto& [target, problem] : rows) {
@@ -436,6 +436,74 @@ TEST(LoadPlan, RefusesTargetsThatCannotBe) {
         target);
     EXPECT_THAT(problems_of(text), HasSubstr(problem)) << target;
   }
+}
+
+TEST(LoadPlan, RefusesConformanceThatCannotBe) {
+  struct Row {
+    const char *target, *file, *scenario, *problem;
+  };
+  const Row rows[] = {
+      {"", "{dialect: vlm}", "{}", "s.yaml:3:24: dialect: unknown 'vlm'; did you mean 'vllm'?"},
+      {", dialect: vllm", "{dialect: sglang}", "{}", "dialect: is vllm under target: already: leave one of them out"},
+      {"", "{fail_on: fatals}", "{}", "fail_on: unknown 'fatals'"},
+      {"", "{allow: no-done}", "{}", "allow: must be a list of rules, such as [no-done, role-twice]"},
+      {"", "{allow: [no_done]}", "{}", "s.yaml:3:23: allow: no rule is named 'no_done'; did you mean 'no-done'?"},
+      {"", "{allow: [everything]}", "{}", "allow: no rule is named 'everything'; there is http-status, content-type"},
+      {"", "{keepalive: 15}", "{}", "keepalive: '15' is not a duration"},
+      {"", "{rules: []}", "{}", "unknown key 'rules' in conformance; it has dialect, fail_on, allow, keepalive"},
+      {"", "{}", "{fail_on: often}", "fail_on: unknown 'often'"},
+  };
+  for (const auto& row : rows) {
+    const auto text = fmt::format(
+        "name: t\ntarget: {{url: 'http://h'{}}}\nconformance: {}\nscenarios:\n  a: {{executor: constant-vus, duration: "
+        "1s, "
+        "conformance: {}, flow: [{{sleep: 1s}}]}}\n",
+        row.target, row.file, row.scenario);
+    EXPECT_THAT(problems_of(text), HasSubstr(row.problem)) << row.file << row.scenario;
+  }
+  EXPECT_THAT(
+      problems_of(
+          "name: t\ntarget: {url: 'http://h'}\nscenarios:\n  a:\n    executor: constant-vus\n    duration: 1s\n"
+          "    flow:\n      - sse: {post: /x, api: chats}\n      - sse: {post: /x, api: chat, until: '[DONE]'}\n"),
+      AllOf(HasSubstr("api: unknown 'chats'"), HasSubstr("until: a stream of an API ends with that API's own event")));
+}
+
+TEST(LoadPlan, ReadsHowStreamsAreJudged) {
+  const auto plan = plan_of(R"(
+name: judged
+target: {url: "http://h", dialect: vllm}
+conformance: {fail_on: error, allow: [no-done, role-twice], keepalive: 30s}
+scenarios:
+  as_the_file: {executor: constant-vus, duration: 1s, flow: [{chat: {prompt: a}}]}
+  its_own:
+    executor: constant-vus
+    duration: 1s
+    conformance: {dialect: anthropic, fail_on: none, allow: [], keepalive: 0s}
+    flow: [{sse: {post: /v1/messages, api: messages}}]
+)");
+  const Conformance& file = plan.scenarios[0].conformance;
+  EXPECT_EQ(file.dialect, Dialect::vllm);
+  EXPECT_EQ(file.fail_on, Severity::error);
+  EXPECT_EQ(file.allow.count(), 2u);
+  EXPECT_TRUE(file.allow.test(static_cast<std::size_t>(StreamRule::role_twice)));
+  EXPECT_EQ(file.keepalive, std::chrono::seconds(30));
+  const Conformance& own = plan.scenarios[1].conformance;
+  EXPECT_EQ(own.dialect, Dialect::anthropic);
+  EXPECT_EQ(own.fail_on, std::nullopt);
+  EXPECT_TRUE(own.allow.none());
+  EXPECT_EQ(own.keepalive, Nanoseconds(0));
+  EXPECT_EQ(std::get<SseStep>(plan.scenarios[1].flow[0].verb).api, StreamApi::messages);
+  const auto plain = plan_of(
+      "name: t\ntarget: {url: 'http://h'}\nscenarios: {a: {executor: constant-vus, duration: 1s, flow: [{sleep: "
+      "1s}]}}\n");
+  EXPECT_EQ(plain.conformance.dialect, Dialect::openai);
+  EXPECT_EQ(plain.conformance.fail_on, std::nullopt);
+  EXPECT_EQ(plain.conformance.keepalive, std::chrono::seconds(15));
+}
+
+TEST(Schema, KnowsEveryRule) {
+  for (const StreamRuleInfo& rule : kStreamRules)
+    EXPECT_THAT(scenario_schema(), HasSubstr('"' + std::string(rule.name) + '"'));
 }
 
 // ---- what is right
@@ -480,7 +548,8 @@ thresholds:
                             options);
   EXPECT_EQ(plan.name, "streaming");
   EXPECT_EQ(plan.target.url, "http://127.0.0.1:8000");
-  EXPECT_EQ(plan.target.dialect, "vllm");
+  EXPECT_EQ(plan.conformance.dialect, Dialect::vllm);
+  EXPECT_EQ(plan.scenarios.front().conformance.dialect, Dialect::vllm);
   ASSERT_EQ(plan.target.headers.size(), 1u);
   EXPECT_EQ(plan.target.headers[0].second.text(), "Bearer s3cret");
   EXPECT_THAT(plan.env, ElementsAre(Pair("BASE_URL", "http://127.0.0.1:8000"), Pair("TTFT_THRESHOLD", "2s")));

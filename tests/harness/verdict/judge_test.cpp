@@ -429,6 +429,54 @@ TEST(Gates, ClosedModelsHaveOneOnlyWhenSomethingWasDropped) {
   EXPECT_EQ(results[0].actual, 3);
 }
 
+TEST(Conformance, FailsARunByTheSeverityOfWhatWasFound) {
+  struct Case {
+    std::optional<Severity> fail_on;
+    std::vector<Finding> findings;
+    const char* verdict;  // null: nothing is judged
+  };
+  const Finding fatal{.rule = StreamRule::error_event}, error{.rule = StreamRule::no_done},
+      warning{.rule = StreamRule::role_missing}, noted{.rule = StreamRule::no_done, .noted = true};
+  const Case cases[] = {
+      {std::nullopt, {fatal}, nullptr},     {Severity::fatal, {}, "pass"},
+      {Severity::fatal, {fatal}, "fail"},   {Severity::fatal, {error, warning}, "pass"},
+      {Severity::error, {warning}, "pass"}, {Severity::error, {fatal}, "fail"},
+      {Severity::error, {error}, "fail"},   {Severity::warning, {warning}, "fail"},
+      {Severity::warning, {noted}, "pass"},
+  };
+  for (const Case& c : cases) {
+    Plan plan = small_plan();
+    for (ScenarioPlan& scenario : plan.scenarios) scenario.conformance.fail_on = c.fail_on;
+    Tally tally(TallyLayout::from(plan), kOrigin);
+    RequestRecord r = stream_record(0, 5, {{10}});
+    r.findings = c.findings;
+    tally.add(r, kChat);
+    const auto results = judge(plan, tally, RunFacts{});
+    ASSERT_EQ(results.size(), c.verdict == nullptr ? 0u : 1u);
+    if (results.empty()) continue;
+    EXPECT_EQ(results[0].verdict, c.verdict);
+    EXPECT_EQ(results[0].metric, "stream_findings");
+    EXPECT_EQ(results[0].source, "conformance");
+    EXPECT_EQ(results[0].expression, "count == 0 (fail_on: " + std::string(name_of(*c.fail_on)) + ")");
+  }
+}
+
+TEST(Conformance, IsJudgedByScenarioWhereTheyDiffer) {
+  Plan plan = small_plan();
+  plan.scenarios.push_back(plan.scenarios[0]);
+  plan.scenarios[1].name = "other";
+  plan.scenarios[1].conformance.fail_on = Severity::warning;
+  Tally tally(TallyLayout::from(plan), kOrigin);
+  RequestRecord r = stream_record(0, 5, {{10}});
+  r.findings = {{.rule = StreamRule::no_done}};
+  tally.add(r, kChat);
+  const auto results = judge(plan, tally, RunFacts{});
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].metric, "stream_findings{scenario:other}");
+  EXPECT_EQ(results[0].verdict, "fail");
+  EXPECT_EQ(results[0].reason, "no samples") << "none of its streams was judged";
+}
+
 TEST(AbortingThreshold, LooksAtAWindowASecondAfterItsEnd) {
   Plan plan = small_plan();
   plan.thresholds = {over(std::chrono::seconds(2), threshold(Metric::http_req_duration, {}, max, 0, less, 200))};
