@@ -2,12 +2,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "harness/app/commands.h"
+#include "harness/base/nearest.h"
 
 namespace {
 
@@ -82,7 +85,8 @@ int run_main(int argc, char** argv) {
   calibrate_app->add_option("--seconds", calibrate.seconds, "of each row")
       ->check(CLI::Range(0.1, 600.0))
       ->capture_default_str();
-  calibrate_app->add_option("--file", calibrate.file, "where the figures go, for reports to find them by default");
+  calibrate_app->add_option("--file", calibrate.file,
+                            "where the figures go; reports name only those that are stored without it");
 
   auto* validate_app = app.add_subcommand("validate", "read a scenario and name every problem");
   add_scenario_options(*validate_app, validate, variables);
@@ -113,6 +117,12 @@ int run_main(int argc, char** argv) {
   auto* schema_app = app.add_subcommand("schema", "print the JSON Schema of scenario files, for editors");
   auto* version_app = app.add_subcommand("version", "print the version");
 
+  std::vector<std::string_view> commands;
+  for (const CLI::App* const each : app.get_subcommands({})) commands.push_back(each->get_name());
+  if (argc > 1 && argv[1][0] != '-' && std::find(commands.begin(), commands.end(), argv[1]) == commands.end()) {
+    fmt::print(stderr, "sluice: there is no command '{}'{}\n", argv[1], did_you_mean(argv[1], commands));
+    return kExitInvalid;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -100,6 +100,7 @@ void describe(Form& form, ThresholdResult& t) {
   form("unit", t.unit);
   form("reason", t.reason);
   form("aborted", t.aborted);
+  form("open", t.open);
   form("source", t.source);
   form("min_samples", t.min_samples);
   form("low", t.low);
@@ -301,7 +302,7 @@ void describe(Form& form, Summary& s) {
   form("cpu", s.cpu);
   form("variables", s.variables);
   form("outcome", s.outcome, {"", "passed", "failed", "aborted", "interrupted"});
-  form("decided_early", s.decided_early);
+  form("decided", s.decided, {"", "early", "late", "never"});
   form("exit_code", s.exit_code);
   form("scenarios", s.scenarios);
   form("steps", s.steps);

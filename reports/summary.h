@@ -51,6 +51,7 @@ struct ThresholdResult {
   std::string unit = {};
   std::string reason = {};  // for people: "no samples", "p(95) 41 ms is over 20 ms"
   bool aborted = false;     // it stopped the run
+  bool open = false;        // the samples prove neither, and --inconclusive has made it pass or fail
   std::string source = {};  // "default gate"; empty: the scenario's thresholds
   std::optional<std::uint64_t> min_samples = {};
   std::optional<double> low = {},
@@ -231,7 +232,8 @@ struct Summary {
   std::string host = {}, os = {}, cpu = {};
   std::map<std::string, std::string> variables = {};  // names of the file's env with values; secrets masked
   std::string outcome = {};                           // passed, failed, aborted, interrupted
-  bool decided_early = false;                         // it ended before its time: every threshold was decided
+  std::string decided =
+      {};  // of a run until its thresholds are decided: early (before its time), late, never; else empty
   int exit_code = 0;
 
   std::vector<ScenarioResult> scenarios = {};

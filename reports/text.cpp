@@ -128,7 +128,9 @@ void print_thresholds(Page& page, const Summary& summary) {
     if (!result.source.empty()) page.put("  " + result.source, Ink::faint);
     if (result.aborted) page.put("  stopped the run", Ink::bad);
     if (!result.source.empty() && !pass) page.line().put("            ").put(result.reason, Ink::bad);
-    if (unsure && !result.reason.empty()) page.line().put("            ").put(result.reason, Ink::faint);
+    if (result.open) page.put("  unproven", Ink::accent);
+    if ((unsure || result.open) && !result.reason.empty())
+      page.line().put("            ").put(result.reason, Ink::faint);
     page.line();
   }
 }
@@ -470,12 +472,28 @@ void print_failures(Page& page, const Summary& summary) {
   }
 }
 
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    words.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return words;
+}
+
 void print_instrument(Page& page, const Summary& summary) {
   const Instrument& instrument = summary.instrument;
   page.heading("INSTRUMENT");
   const bool trusted = instrument.verdict == "trusted";
   page.put("    ").put(instrument.verdict, trusted ? Ink::good : Ink::bad);
-  if (!instrument.reason.empty()) page.line().put("    ").put(instrument.reason);
+  if (!instrument.reason.empty()) {
+    page.line().put("   ");
+    for (const std::string_view word : words_of(instrument.reason)) {
+      if (columns(word) + 1 > page.left()) page.line().put("   ");
+      page.put(" ").put(word);
+    }
+  }
   page.line().put("    ");
   std::vector<std::string> facts;
   const auto lag = [&](std::string_view name, const std::optional<double>& ms) {
@@ -532,13 +550,19 @@ void print_foot(Page& page, const Summary& summary) {
   page.line().put("  ");
   page.put(summary.outcome, summary.outcome == "passed" ? Ink::good : Ink::bad);
   page.put(fmt::format(" after {}", format_seconds(summary.duration_s)));
-  if (summary.decided_early) page.put(", before its time: all is decided");
+  if (summary.decided == "early") page.put(", early: every threshold is decided");
   if (!summary.thresholds.empty())
     page.put(fmt::format(", {} of {} thresholds passed", passed, summary.thresholds.size()));
   const auto open = std::count_if(summary.thresholds.begin(), summary.thresholds.end(),
                                   [](const ThresholdResult& result) { return result.verdict == "inconclusive"; });
   if (open > 0) page.put(fmt::format(", {} inconclusive", open), Ink::accent);
+  const auto forced = std::count_if(summary.thresholds.begin(), summary.thresholds.end(),
+                                    [](const ThresholdResult& result) { return result.open; });
+  if (forced > 0) page.put(fmt::format(", {} of them unproven", forced), Ink::accent);
   page.put(fmt::format(", exit code {}", summary.exit_code)).line();
+  if (summary.decided == "never")
+    page.put("  not every threshold was decided in that time (until_decided): a longer run may tell", Ink::faint)
+        .line();
   const bool brackets = std::any_of(summary.metrics.begin(), summary.metrics.end(),
                                     [](const MetricSummary& metric) { return !metric.unsure.empty(); });
   if (brackets) page.put("  [in brackets]: too few samples for that percentile", Ink::faint).line();

@@ -103,7 +103,9 @@ int calibrate_command(const CalibrateOptions& options) {
     fmt::print(stderr, "sluice: {}\n", stored.error().message);
     return kExitInternal;
   }
-  fmt::print("stored in {}: reports of this machine's runs name it\n", path);
+  fmt::print("stored in {}{}\n", path,
+             path == calibration_path() ? ": reports of this machine's runs name it"
+                                        : "; reports name only what is stored without --file");
   return kExitPassed;
 }
 

@@ -149,13 +149,16 @@ Result<std::string> read_source(const std::string& source) {
 
 Judged judge_recorded(const CheckStreamOptions& options, const Wanted& wanted) {
   const auto bytes = read_source(options.source);
-  if (!bytes) return unjudged(kExitInvalid, bytes.error().message);
+  if (!bytes)
+    return unjudged(kExitInvalid, fmt::format("{}: {}; a URL begins with http:// or https://", options.source,
+                                              bytes.error().message));
   const auto recording = read_recording(*bytes);
   if (!recording) return unjudged(kExitInvalid, fmt::format("{}: {}", options.source, recording.error().message));
   Judged judged;
   judged.source = options.source == "-" ? "standard input" : options.source;
   judged.api = wanted.api.value_or(StreamApi::chat);
   judged.record = answer_of(*recording, judged.api, wanted.noted);
+  if (!judged.record.judged) return unjudged(kExitInvalid, fmt::format("{}: holds no answer to judge", judged.source));
   return judged;
 }
 
@@ -199,6 +202,10 @@ Judged judge_live(const CheckStreamOptions& options, const Wanted& wanted) {
   const auto url = parse_url(options.source);
   if (!url) return unjudged(kExitInvalid, url.error().message);
   std::string path = url->target;
+  const std::size_t mark = std::min(path.find('?'), path.size());
+  const std::string query = path.substr(mark);
+  path.resize(mark);
+  while (path.ends_with('/')) path.pop_back();
   const auto asked = api_of_path(path);
   if (asked && wanted.api && *wanted.api != StreamApi::raw && *wanted.api != *asked)
     return unjudged(kExitInvalid, fmt::format("{}: is the path of {}, and {} are wanted: leave one of them out",
@@ -206,7 +213,6 @@ Judged judge_live(const CheckStreamOptions& options, const Wanted& wanted) {
   Judged judged;
   judged.live = true;
   judged.api = wanted.api.value_or(asked.value_or(StreamApi::chat));
-  while (path.ends_with('/')) path.pop_back();
   std::string base = path;
   if (asked) base.resize(base.size() - kApis[static_cast<std::size_t>(*asked)].path.size());
   if (base.ends_with("/v1")) base.resize(base.size() - 3);
@@ -214,6 +220,7 @@ Judged judge_live(const CheckStreamOptions& options, const Wanted& wanted) {
     const StreamApi form = judged.api == StreamApi::raw ? StreamApi::chat : judged.api;
     path = base + "/v1" + std::string(kApis[static_cast<std::size_t>(form)].path);
   }
+  path += query;
   const std::string server = fmt::format("{}://{}", url->endpoint.tls ? "https" : "http", url->endpoint.host_header);
   judged.source = server + path;
   if (const auto reached = can_connect(url->endpoint.host, url->endpoint.port,
@@ -266,6 +273,8 @@ Judged judge_live(const CheckStreamOptions& options, const Wanted& wanted) {
   if (!driven) return unjudged(kExitUnreachable, driven.error().message);
   if (judged.record.outcome == Outcome::connect_failed)
     return unjudged(kExitUnreachable, fmt::format("{} cannot be reached: {}", server, judged.record.error));
+  if (!judged.record.judged)
+    return unjudged(kExitUnreachable, fmt::format("{} gave no answer: {}", judged.source, judged.record.error));
   return judged;
 }
 

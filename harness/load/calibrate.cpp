@@ -110,7 +110,7 @@ Result<CalibrationRow> calibrate(const EmitterLoad& load, int core) {
   row.stamps_within_send = static_cast<double>(within * load.per_write) / events;
   row.kernel_stamped = static_cast<double>(stamped) / events;
   const double seconds = std::max(static_cast<double>(last - first) / 1e9, 1e-9);
-  row.cpu_percent = 100 * std::chrono::duration<double>(result->facts.cpu_time).count() / seconds;
+  if (last > first) row.cpu_percent = 100 * std::chrono::duration<double>(result->facts.cpu_time).count() / seconds;
   row.emitter_behind = (*emitter)->behind();
   return row;
 }

@@ -264,8 +264,9 @@ Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const 
     return Result<std::string>(boost::system::in_place_value, "default");
   }
   if (record.outcome != Outcome::ok) {
-    return fail(
-        fmt::format("cannot ask {} for a model: {}: start the target first, or {}", where, record.error, kWayOut));
+    return fail(fmt::format("cannot ask {} for a model: {}: {}{}", where, record.error,
+                            plan.target.http2 ? "or is it not running? else " : "start the target first, or ",
+                            kWayOut));
   }
   std::string model = first_model(record.body);
   if (model.empty()) return fail(fmt::format("{} lists no model: {}", where, kWayOut));

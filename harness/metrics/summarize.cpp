@@ -740,7 +740,7 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.scenario_file = plan.file;
   summary.started_at = utc_text(facts.started_at);
   summary.duration_s = tally.window_s();
-  summary.decided_early = facts.ended_when_decided;
+  if (plan.until_decided) summary.decided = facts.ended_when_decided ? "early" : "late";  // conclude() may know better
   summary.warmup_s = seconds_of(tally.layout().measured_from());
   for (const auto& scenario : tally.scenarios()) summary.warmup_requests += scenario.warmup_requests;
   summary.seed = plan.seed;

@@ -280,9 +280,11 @@ void Tally::add_http(const Context& context) {
   add_time(context, Metric::sched_lag, r.scheduled_at, r.started_at);
   add_time(context, Metric::send_lag, r.scheduled_at, r.sent_at);
   if (happened(r.sent_at)) {
-    // Connecting is the network's time, not the harness's: it must not make a run look client-limited.
-    const Instant connecting = r.new_connection ? between(r.started_at, r.send_began_at).value_or(0) : 0;
-    const Instant own = r.sent_at - r.scheduled_at - connecting - r.paced.count();
+    // Connecting is the network's time, not the harness's: it must not make a run look client-limited. Over HTTP/2
+    // others wait for the same connection, and the server's flow control says when a body may go.
+    const bool connects = r.new_connection || r.http2;
+    const Instant connecting = connects ? between(r.started_at, r.send_began_at).value_or(0) : 0;
+    const Instant own = (r.http2 ? r.send_began_at : r.sent_at) - r.scheduled_at - connecting - r.paced.count();
     trust_.own_send_lag.add(static_cast<std::uint64_t>(std::max<Instant>(own, 0)));
   }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -30,10 +31,10 @@ bool later(const Sleep& a, const Sleep& b) { return a.until > b.until; }
 int wait_for(int epoll, epoll_event* events, int count, Instant limit) {
   if (limit <= 0) return ::epoll_wait(epoll, events, count, 0);
   const timespec time{limit / 1'000'000'000, limit % 1'000'000'000};
-  static bool has_pwait2 = true;  // of Linux 5.11
-  if (has_pwait2) {
+  static std::atomic<bool> has_pwait2 = true;  // of Linux 5.11; containers may refuse what they do not know
+  if (has_pwait2.load(std::memory_order_relaxed)) {
     const int found = ::epoll_pwait2(epoll, events, count, &time, nullptr);
-    if (found >= 0 || errno != ENOSYS) return found;
+    if (found >= 0 || errno == EINTR) return found;
     has_pwait2 = false;
   }
   pollfd any{epoll, POLLIN, 0};

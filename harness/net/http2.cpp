@@ -12,6 +12,7 @@
 
 #include "harness/base/check.h"
 #include "harness/base/duration.h"
+#include "harness/net/header_text.h"
 
 namespace sluice {
 
@@ -56,8 +57,7 @@ class RequestFields {
       const std::size_t begin = names_.size();
       for (const char c : line.substr(0, colon)) names_ += boost::beast::detail::ascii_tolower(c);
       const std::string_view name = std::string_view(names_).substr(begin);
-      std::string_view value = line.substr(colon + 1);
-      while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
+      const std::string_view value = trimmed_value(line.substr(colon + 1));
       if (name == "host") fields_.insert(fields_.begin() + 3, field(":authority", value));
       if (!is_of_connection(name)) add(name, value);
     }
@@ -139,6 +139,7 @@ class Http2Client::Link {
   }
   /// Opened, and no more streams attached to it than the server allows.
   bool takes_all() const { return phase_ == Phase::ready && streams_.size() <= most_streams(); }
+  bool is_alone(const Stream& stream) const { return streams_.size() == 1 && streams_[0] == &stream; }
   const Connection::Opened& opened() const { return opened_; }
   Outcome outcome() const { return outcome_; }
   const std::string& why() const { return why_; }
@@ -271,7 +272,10 @@ Task<> Http2Client::Link::pump() {
     flush();
     const bool over = session_ != nullptr && ::nghttp2_session_want_read(session_.get()) == 0 &&
                       ::nghttp2_session_want_write(session_.get()) == 0 && out_.empty();
-    if (over || (phase_ == Phase::draining && streams_.empty())) close(Outcome::reset, "closed by the server");
+    if (over && phase_ != Phase::draining)  // nobody but nghttp2 has ended it
+      close(Outcome::malformed, "not HTTP/2: the server breaks its rules");
+    else if (over || (phase_ == Phase::draining && streams_.empty()))
+      close(Outcome::reset, "closed by the server");
     deliver();
   }
 }
@@ -518,7 +522,7 @@ Http2Client::Link& Http2Client::link_with_room(bool& is_new) {
 
 Task<> Http2Client::run(Waiter& waiter, AnswerReader& answer) {
   RequestRecord& record = answer.record();
-  bool retried = false;
+  bool retried = false, turned_away = false;
   while (true) {
     Stream stream(answer);
     bool opens = false;
@@ -547,10 +551,15 @@ Task<> Http2Client::run(Waiter& waiter, AnswerReader& answer) {
       answer.cut(link.outcome(), link.why());
       co_return;
     }
+    if (link.phase() != Link::Phase::ready && std::exchange(turned_away, true)) {
+      answer.cut(Outcome::reset, "the server closes each connection as soon as it is open");
+      co_return;
+    }
     if (!link.takes_all()) continue;  // more were waiting for it than the server allows: another connection
 
     stream.news.reset();
     record.send_began_at = now();
+    const bool was_idle = !opens && link.is_alone(stream);
     link.send(stream);
     if (record.sent_at == kNever) record.sent_at = now();
     const Wake wake = co_await loop_.readable(waiter, stream.news);
@@ -559,7 +568,7 @@ Task<> Http2Client::run(Waiter& waiter, AnswerReader& answer) {
       co_return;
     }
     const bool nothing = record.first_byte_at == kNever;
-    const bool unseen = nothing && (stream.code == NGHTTP2_REFUSED_STREAM || (stream.lost && !opens));
+    const bool unseen = nothing && (stream.code == NGHTTP2_REFUSED_STREAM || (stream.lost && was_idle));
     if (unseen && !retried) {
       retried = true;
       answer.begin_again();
@@ -567,13 +576,13 @@ Task<> Http2Client::run(Waiter& waiter, AnswerReader& answer) {
     }
     if (answer.enough()) {
       answer.cut_enough();
+    } else if (stream.malformed) {
+      answer.cut(Outcome::malformed, "not HTTP/2: the answer breaks its rules");
     } else if (stream.lost) {
       const bool reset = link.outcome() == Outcome::reset;
       answer.cut(link.outcome(), link.why() + (!reset    ? ""
                                                : nothing ? " before an answer"
                                                          : " in the middle of an answer"));
-    } else if (stream.malformed) {
-      answer.cut(Outcome::malformed, "not HTTP/2: the answer breaks its rules");
     } else if (!stream.finished) {
       answer.cut(Outcome::reset, fmt::format("the server reset the stream: {}", ::nghttp2_http2_strerror(stream.code)));
     }

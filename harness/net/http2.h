@@ -33,7 +33,8 @@ class Http2Client {
   Http2Client& operator=(const Http2Client&) = delete;
 
   /// REQUIRES: answer.begin() with the request, and the waiter's deadline set. Ends with the answer, or with why there
-  /// is none. A request that the server has certainly not looked at (its connection was closing) is sent once more.
+  /// is none. A request that the server has refused, or whose idle
+  /// connection turns out to be closed, is sent once more.
   Task<> run(Waiter& waiter, AnswerReader& answer);
 
   std::size_t connections() const;  // open now

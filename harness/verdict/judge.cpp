@@ -178,7 +178,8 @@ std::uint64_t independent_gaps(const Tally& tally, FigureId figure, double q) {
 struct Known {
   Bounds bounds;
   std::uint64_t samples = 0, needed = 0;
-  bool clumped = false;  // `samples` are those that the gaps count for
+  bool clumped = false;         // `samples` are those that the gaps count for
+  std::uint64_t shortfall = 0;  // of a share that is 0 or 1 so far: as many samples would prove it; 0: no such
 };
 
 /// None: it is judged by its value.
@@ -190,9 +191,19 @@ std::optional<Known> known(const Threshold& threshold, const Tally& tally, Figur
   const bool of_shares = metric.kind == MetricKind::rate || threshold.metric == Metric::availability ||
                          threshold.metric == Metric::goodput_rate;
   if (of_shares) {
+    // No number of samples proves that nothing ever happens: then the value says it.
+    if (threshold.limit <= 0 || threshold.limit >= 1) return std::nullopt;
     const std::uint64_t samples = figure.passes + figure.fails;
     if (samples == 0) return std::nullopt;
-    return Known{share_bounds(figure.passes, samples, alpha), samples, 0};
+    Known result{share_bounds(figure.passes, samples, alpha), samples, 0};
+    // With no miss among n the bound is (alpha / 2)^(1 / n) away from the other end.
+    const bool below = threshold.comparison == Comparison::less || threshold.comparison == Comparison::less_equal;
+    const double share = below ? 1 - threshold.limit : threshold.limit;
+    if (figure.passes == (below ? 0 : samples) && share > 0 && share < 1) {
+      const auto needed = static_cast<std::uint64_t>(std::ceil(std::log(alpha / 2) / std::log(share)));
+      if (needed > samples) result.shortfall = needed;
+    }
+    return result;
   }
   const bool median = threshold.aggregation == Aggregation::med;
   if (!median && threshold.aggregation != Aggregation::percentile) return std::nullopt;
@@ -213,10 +224,14 @@ std::optional<Known> known(const Threshold& threshold, const Tally& tally, Figur
 }
 
 std::string why_unsure(const Known& figure, const std::string& unit) {
-  if (figure.clumped && figure.samples == 0) return "too short to be sure: gaps of at least 10 s are needed";
+  if (figure.clumped && figure.samples == 0)
+    return "too short to be sure: there must be gaps in at least 10 seconds of it";
   if (figure.samples < figure.needed)
     return fmt::format("too few samples to be sure: {}{} of at least {}", figure.samples,
                        figure.clumped ? " independent ones" : "", figure.needed);
+  if (figure.shortfall > 0)
+    return fmt::format("too few samples to be sure: {} of at least {}, if it goes on like this", figure.samples,
+                       figure.shortfall);
   const auto text = [&](const std::optional<double>& bound) { return bound ? number_text(*bound, unit) : "none"; };
   return fmt::format("the 99 % bounds {} to {} straddle the limit", text(figure.bounds.low), text(figure.bounds.high));
 }
@@ -245,11 +260,15 @@ void decide(reports::ThresholdResult& result, const Threshold& threshold, const 
     result.reason = reason_text(threshold, *result.actual, result.unit);
   } else if (enough && worst && holds_at(*worst)) {
     result.verdict = "pass";
-  } else if (how == Judging::by_bounds_or_value) {
-    decide_by_value(result, threshold);
   } else {
-    result.verdict = how == Judging::by_bounds_or_fail ? "fail" : "inconclusive";
-    result.reason = why_unsure(*figure, result.unit);
+    const std::string why = why_unsure(*figure, result.unit);
+    result.open = how != Judging::by_bounds;
+    result.verdict = how == Judging::by_bounds ? "inconclusive" : "fail";
+    result.reason = why;
+    if (how != Judging::by_bounds_or_value) return;
+    result.reason.clear();
+    decide_by_value(result, threshold);
+    result.reason = result.reason.empty() ? "by its value; " + why : result.reason + "; " + why;
   }
 }
 
@@ -409,6 +428,8 @@ bool all_decided(const Plan& plan, const Tally& tally, double alpha) {
     }
     decide(now, threshold, tally, id, Judging::by_bounds, alpha);
     if (now.verdict == "inconclusive") return false;
+    // What is compared by its value proves nothing; as long as it does not hold, it may do so later.
+    if (now.verdict == "fail" && !known(threshold, tally, id, alpha)) return false;
   }
   return true;
 }
@@ -446,6 +467,10 @@ void conclude(reports::Summary& summary, std::vector<reports::ThresholdResult> t
   summary.thresholds = std::move(thresholds);
   const bool failed = std::any_of(summary.thresholds.begin(), summary.thresholds.end(),
                                   [](const reports::ThresholdResult& result) { return result.verdict == "fail"; });
+  const bool undecided = std::any_of(
+      summary.thresholds.begin(), summary.thresholds.end(),
+      [](const reports::ThresholdResult& result) { return result.open || result.verdict == "inconclusive"; });
+  if (summary.decided == "late" && undecided) summary.decided = "never";
   // The first that applies, in the order the specification of exit codes gives: 105, 98, 99, 0.
   if (end == RunEnd::interrupted_by_user) {
     summary.outcome = "interrupted";

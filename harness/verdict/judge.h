@@ -41,7 +41,8 @@ std::vector<reports::ThresholdResult> judge(const Plan& plan, const Tally& tally
 std::string unit_of(Aggregation aggregation, Metric metric, const MetricInfo& about);
 
 /// Is every threshold decided, so that more samples are not needed? One with `over` only when it has failed, since each
-/// window to come could still fail; one without samples or with fewer than it needs never. Whoever looks again and
+/// window to come could still fail; one without samples or with fewer than it needs never; one that is compared by its
+/// value while it holds. Whoever looks again and
 /// again must be surer each time: see Looks.
 bool all_decided(const Plan& plan, const Tally& tally, double alpha);
 

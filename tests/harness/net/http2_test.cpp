@@ -263,6 +263,28 @@ TEST(Http2, ARequestThatTheServerHasNotLookedAtIsSentOnceMore) {
   }
 }
 
+TEST(Http2, ARequestThatTheServerMayHaveLookedAtIsNotSentAgain) {
+  int requests = 0;
+  Http2Server server([&](const Http2Request& request) {
+    ++requests;
+    return Http2Answer{.end = request.open_streams == 4 ? End::close : End::hang};
+  });
+  Client client(server.url());
+  for (const RequestRecord& record : client.all(std::vector<ExchangeRequest>(4, get())))
+    EXPECT_EQ(record.outcome, Outcome::reset) << record.error;
+  EXPECT_EQ(requests, 4);
+}
+
+TEST(Http2, AServerThatTurnsEachConnectionAwayIsNotAskedForEver) {
+  const std::string settings("\0\0\0\4\0\0\0\0\0", 9), go_away("\0\0\10\7\0\0\0\0\0\0\0\0\0\0\0\0\0", 17);
+  ScriptedServer server({{send(settings + go_away), wait(2s)}});
+  Client client(server.url());
+  const RequestRecord record = client.one(get());
+  EXPECT_EQ(record.outcome, Outcome::reset);
+  EXPECT_THAT(record.error, HasSubstr("closes each connection"));
+  EXPECT_LE(server.connections(), 2);
+}
+
 TEST(Http2, AStreamThatIsAbandonedLeavesTheOthersAlone) {
   Http2Server server([](const Http2Request& request) {
     Http2Answer answer = chat_answer(30);

@@ -165,7 +165,7 @@ TEST(JudgeByBounds, PassesOrFailsOnlyWhatTheSamplesProve) {
   const Case cases[] = {
       {"no failure in many", Metric::http_req_failed, rate, 0, less, 0.01, 600, 0, "pass", ""},
       {"no failure in few", Metric::http_req_failed, rate, 0, less, 0.01, 500, 0, "inconclusive",
-       "the 99 % bounds 0 % to 1.054 % straddle the limit"},
+       "too few samples to be sure: 500 of at least 528, if it goes on like this"},
       {"a few failures", Metric::http_req_failed, rate, 0, less, 0.01, 600, 9, "inconclusive",
        "the 99 % bounds 0.5242 % to 3.303 % straddle the limit"},
       {"many failures", Metric::http_req_failed, rate, 0, less, 0.01, 600, 30, "fail", "rate 5 % is not below 1 %"},
@@ -183,6 +183,8 @@ TEST(JudgeByBounds, PassesOrFailsOnlyWhatTheSamplesProve) {
       {"one says nothing", Metric::http_req_duration, percentile, 95, less, 50, 1, 1, "inconclusive",
        "too few samples to be sure: 1 of at least 130"},
       {"the median", Metric::http_req_duration, med, 0, greater_equal, 10, 20, 0, "pass", ""},
+      {"what no number of samples proves is by value", Metric::http_req_failed, rate, 0, less_equal, 0, 5, 0, "pass",
+       ""},
       {"an equality is by value", Metric::http_req_failed, rate, 0, equal, 0, 5, 0, "pass", ""},
       {"an average too", Metric::http_req_duration, avg, 0, less, 11, 1, 0, "pass", ""},
   };
@@ -204,6 +206,12 @@ TEST(JudgeByBounds, WhatIsOpenMayFailOrBeComparedByItsValue) {
     const Tally tally = logins(plan, 50, slow);
     EXPECT_EQ(judge(plan, tally)[0].verdict, "inconclusive");
     EXPECT_EQ(judge(plan, tally, Judging::by_bounds_or_fail)[0].verdict, "fail");
+    EXPECT_FALSE(judge(plan, tally)[0].open);
+    for (const Judging how : {Judging::by_bounds_or_fail, Judging::by_bounds_or_value}) {
+      const auto forced = judge(plan, tally, how)[0];
+      EXPECT_TRUE(forced.open) << "a report says that it was not proven";
+      EXPECT_THAT(forced.reason, testing::HasSubstr(slow == 0 ? "50 of at least 528" : "straddle"));
+    }
     EXPECT_EQ(judge(plan, tally, Judging::by_bounds_or_value)[0].verdict, slow == 0 ? "pass" : "fail");
   }
   const auto result = judge(plan, logins(plan, 50, 1))[0];
@@ -237,7 +245,8 @@ TEST(JudgeByBounds, GapsCountByTheSecondsInWhichTheyCame) {
   EXPECT_EQ(clumped.verdict, "inconclusive") << "the same gaps, but in three seconds of thirty";
   EXPECT_THAT(clumped.reason, testing::HasSubstr("independent"));
   EXPECT_EQ(judge(plan, gaps(plan, 200, true))[0].verdict, "pass");
-  EXPECT_EQ(judge(plan, gaps(plan, 9, false))[0].reason, "too short to be sure: gaps of at least 10 s are needed");
+  EXPECT_EQ(judge(plan, gaps(plan, 9, false))[0].reason,
+            "too short to be sure: there must be gaps in at least 10 seconds of it");
 }
 
 TEST(Decided, OnlyWhenMoreSamplesCouldChangeNothing) {
@@ -246,6 +255,8 @@ TEST(Decided, OnlyWhenMoreSamplesCouldChangeNothing) {
   const Threshold open = threshold(Metric::http_req_failed, {}, rate, 0, less, 0.001);
   const Threshold broken = threshold(Metric::http_req_duration, {}, percentile, 50, less, 1);
   const Threshold nothing = threshold(Metric::ttft, {}, avg, 0, less, 1);
+  const Threshold counted_few = threshold(Metric::http_reqs, {}, count, 0, greater, 100);
+  const Threshold counted_many = threshold(Metric::http_reqs, {}, count, 0, greater, 1000);
   Threshold few = sure, windows = sure, broken_windows = broken;
   few.min_samples = 601;
   windows.over = broken_windows.over = std::chrono::seconds(5);
@@ -259,6 +270,8 @@ TEST(Decided, OnlyWhenMoreSamplesCouldChangeNothing) {
            Case{"fails for sure", {sure, broken}, true},
            Case{"one is open", {sure, open}, false},
            Case{"one has no samples", {sure, nothing}, false},
+           Case{"a value that holds", {sure, counted_few}, true},
+           Case{"a value that may hold later", {sure, counted_many}, false},
            Case{"one has too few", {few}, false},
            Case{"windows that hold may fail later", {windows}, false},
            Case{"a window that failed stays so", {broken_windows}, true},
