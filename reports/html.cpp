@@ -95,7 +95,11 @@ Verdict verdict_of(const Summary& summary) {
                        : failed == 0             ? fmt::format("All {} held", plural(all, "threshold"))
                                                  : fmt::format("{} of {} failed", failed, plural(all, "threshold"));
   if (all == 1 && open == 0) detail = failed == 0 ? "The threshold held" : "The threshold failed";
-  if (all != 0) detail += open > 0 ? fmt::format("; {} inconclusive.", open) : ".";
+  const auto unproven = std::count_if(summary.thresholds.begin(), summary.thresholds.end(),
+                                      [](const ThresholdResult& result) { return result.open; });
+  if (open > 0) detail += fmt::format("; {} inconclusive", open);
+  if (unproven > 0) detail += fmt::format("; {} unproven", unproven);
+  if (all != 0) detail += ".";
   if (summary.outcome == "passed") return {"good", "✓ Passed", detail};
   if (summary.outcome == "aborted") return {"bad", "✗ Aborted", "A threshold stopped the run. " + detail};
   if (summary.outcome == "interrupted") return {"open", "! Interrupted", "Stopped by the user. " + detail};

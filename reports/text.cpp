@@ -558,7 +558,7 @@ void print_foot(Page& page, const Summary& summary) {
   if (open > 0) page.put(fmt::format(", {} inconclusive", open), Ink::accent);
   const auto forced = std::count_if(summary.thresholds.begin(), summary.thresholds.end(),
                                     [](const ThresholdResult& result) { return result.open; });
-  if (forced > 0) page.put(fmt::format(", {} of them unproven", forced), Ink::accent);
+  if (forced > 0) page.put(fmt::format(", {} unproven", forced), Ink::accent);
   page.put(fmt::format(", exit code {}", summary.exit_code)).line();
   if (summary.decided == "never")
     page.put("  not every threshold was decided in that time (until_decided): a longer run may tell", Ink::faint)
