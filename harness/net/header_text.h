@@ -26,8 +26,10 @@ struct HeaderLine {
   std::string_view value;          // trimmed
 };
 
-/// The first header of that name. `message`: a head with its first line, and perhaps a body, which is not looked at.
-constexpr HeaderLine find_header(std::string_view message, std::string_view name) {
+/// visit(name, line) for each header, in order, until it says true. `message`: a head with its first line, and perhaps
+/// a body, which is not looked at.
+template <class Visit>
+constexpr void until_header(std::string_view message, Visit visit) {
   const std::size_t head_end = std::min(message.find("\r\n\r\n"), message.size());
   std::size_t at = message.find("\r\n");
   while (at < head_end) {
@@ -35,27 +37,31 @@ constexpr HeaderLine find_header(std::string_view message, std::string_view name
     const std::size_t end = std::min(message.find("\r\n", at), head_end);
     const std::string_view line = message.substr(at, end - at);
     const std::size_t colon = line.find(':');
-    if (colon != std::string_view::npos && same_header(line.substr(0, colon), name)) {
-      return {at, end, trimmed_value(line.substr(colon + 1))};
-    }
+    if (colon != std::string_view::npos &&
+        visit(line.substr(0, colon), HeaderLine{at, end, trimmed_value(line.substr(colon + 1))}))
+      return;
     at = end;
   }
-  return {};
 }
 
-/// visit(name, value) for each header, in order. `message`: as above.
+/// The first header of that name.
+constexpr HeaderLine find_header(std::string_view message, std::string_view name) {
+  HeaderLine found;
+  until_header(message, [&](std::string_view each, const HeaderLine& line) {
+    if (!same_header(each, name)) return false;
+    found = line;
+    return true;
+  });
+  return found;
+}
+
+/// visit(name, value) for each header, in order.
 template <class Visit>
 constexpr void for_each_header(std::string_view message, Visit visit) {
-  const std::size_t head_end = std::min(message.find("\r\n\r\n"), message.size());
-  std::size_t at = message.find("\r\n");
-  while (at < head_end) {
-    at += 2;
-    const std::size_t end = std::min(message.find("\r\n", at), head_end);
-    const std::string_view line = message.substr(at, end - at);
-    const std::size_t colon = line.find(':');
-    if (colon != std::string_view::npos) visit(line.substr(0, colon), trimmed_value(line.substr(colon + 1)));
-    at = end;
-  }
+  until_header(message, [&](std::string_view name, const HeaderLine& line) {
+    visit(name, line.value);
+    return false;
+  });
 }
 
 }  // namespace sluice

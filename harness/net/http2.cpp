@@ -4,7 +4,6 @@
 #include <nghttp2/nghttp2.h>
 
 #include <algorithm>
-#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/field.hpp>
 #include <string>
 #include <string_view>
@@ -13,6 +12,7 @@
 #include "harness/base/check.h"
 #include "harness/base/duration.h"
 #include "harness/net/header_text.h"
+#include "harness/net/redirect.h"
 
 namespace sluice {
 
@@ -42,43 +42,29 @@ class RequestFields {
   RequestFields(std::string_view request, bool tls) {
     const std::size_t head_end = request.find("\r\n\r\n");
     SLUICE_CHECK(head_end != std::string_view::npos);
-    std::string_view head = request.substr(0, head_end + 2);
     body_ = request.substr(head_end + 4);
-    std::string_view line = take_line(head);
-    const std::size_t method = line.find(' '), target = line.rfind(' ');
-    names_.reserve(head.size());  // views into it stay where they are
-    add(":method", line.substr(0, method));
+    names_.reserve(head_end);  // views into it stay where they are
+    add(":method", method_of(request));
     add(":scheme", tls ? "https" : "http");
-    add(":path", line.substr(method + 1, target - method - 1));
-    while (!head.empty()) {
-      line = take_line(head);
-      const std::size_t colon = line.find(':');
-      if (colon == std::string_view::npos) continue;
+    if (const std::string_view host = find_header(request, "host").value; !host.empty()) add(":authority", host);
+    add(":path", target_of(request));
+    for_each_header(request, [&](std::string_view name, std::string_view value) {
       const std::size_t begin = names_.size();
-      for (const char c : line.substr(0, colon)) names_ += boost::beast::detail::ascii_tolower(c);
-      const std::string_view name = std::string_view(names_).substr(begin);
-      const std::string_view value = trimmed_value(line.substr(colon + 1));
-      if (name == "host") fields_.insert(fields_.begin() + 3, field(":authority", value));
-      if (!is_of_connection(name)) add(name, value);
-    }
+      for (const char c : name) names_ += lower_letter(c);
+      const std::string_view lower = std::string_view(names_).substr(begin);
+      if (!is_of_connection(lower)) add(lower, value);
+    });
   }
   const std::vector<nghttp2_nv>& fields() const { return fields_; }
   std::string_view body() const { return body_; }
 
  private:
-  static std::string_view take_line(std::string_view& head) {
-    const std::size_t end = head.find("\r\n");
-    const std::string_view line = head.substr(0, end);
-    head.remove_prefix(end + 2);
-    return line;
-  }
-  static nghttp2_nv field(std::string_view name, std::string_view value) {
+  void add(std::string_view name, std::string_view value) {
     const auto bytes = [](std::string_view text) {  // nghttp2 does not write to them
       return reinterpret_cast<std::uint8_t*>(const_cast<char*>(text.data()));
     };
-    return {bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
+    fields_.push_back({bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
   }
-  void add(std::string_view name, std::string_view value) { fields_.push_back(field(name, value)); }
 
   std::vector<nghttp2_nv> fields_;
   std::string names_;
