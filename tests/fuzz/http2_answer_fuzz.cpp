@@ -3,19 +3,18 @@
 // The server says its SETTINGS and waits for the first request, so that what follows may be an answer to it.
 // A Unix socket in place of TCP: nothing lingers in the kernel after each of some thousands of connections a second.
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <thread>
 
 #include "harness/net/exchange.h"
 #include "harness/net/http2.h"
+#include "tests/fuzz/unix_listener.h"
 
 namespace {
 
@@ -30,27 +29,12 @@ struct Vu {
 
 struct Fixture {
   Endpoint endpoint;
-  int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  int listener = testing_support::listen_at(endpoint);
   EventLoop loop;
   ExchangeBuffers buffers;
   Http2Client client{loop, buffers.read_buffer(), ExchangeBuffers::kReadBytes, endpoint, ConnectionOptions{}};
   Vu vus[2] = {Vu(loop, buffers), Vu(loop, buffers)};
   int left = 0;
-
-  Fixture() {
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;  // no path: the kernel picks an abstract name
-    socklen_t length = sizeof(sa_family_t);
-    if (::bind(listener, reinterpret_cast<sockaddr*>(&name), length) != 0 || ::listen(listener, 8) != 0)
-      __builtin_trap();
-    length = sizeof name;
-    ::getsockname(listener, reinterpret_cast<sockaddr*>(&name), &length);
-    Address address;
-    std::memcpy(&address.storage, &name, length);
-    address.length = length;
-    endpoint.host = "fuzz";
-    endpoint.addresses.push_back(address);
-  }
 
   Task<> run(Vu& vu, ExchangeRequest request) {
     clear(vu.record);

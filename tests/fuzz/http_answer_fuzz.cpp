@@ -1,17 +1,14 @@
 // Any bytes as a server's answer, over a real socket: the exchange ends with an outcome, whatever they are.
-//
-// A Unix socket in place of TCP: nothing lingers in the kernel after each of some thousands of connections a second.
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 #include <thread>
 
 #include "harness/net/exchange.h"
+#include "tests/fuzz/unix_listener.h"
 
 namespace {
 
@@ -19,28 +16,13 @@ using namespace sluice;
 
 struct Fixture {
   Endpoint endpoint;
-  int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  int listener = testing_support::listen_at(endpoint);
   EventLoop loop;
   KernelClock clock;
   ExchangeBuffers buffers;
   Waiter waiter{loop};
   Exchange exchange{loop, buffers};
   RequestRecord record;
-
-  Fixture() {
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;  // no path: the kernel picks an abstract name
-    socklen_t length = sizeof(sa_family_t);
-    if (::bind(listener, reinterpret_cast<sockaddr*>(&name), length) != 0 || ::listen(listener, 8) != 0)
-      __builtin_trap();
-    length = sizeof name;
-    ::getsockname(listener, reinterpret_cast<sockaddr*>(&name), &length);
-    Address address;
-    std::memcpy(&address.storage, &name, length);
-    address.length = length;
-    endpoint.host = "fuzz";
-    endpoint.addresses.push_back(address);
-  }
 };
 
 }  // namespace
