@@ -1,7 +1,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sched.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 
 #include "harness/app/calibration_file.h"
 #include "harness/app/commands.h"
+#include "harness/base/open_files.h"
 #include "harness/verdict/judge.h"
 
 namespace sluice {
@@ -25,15 +25,6 @@ std::vector<int> own_cores() {
   for (int core = 0; core < CPU_SETSIZE; ++core)
     if (CPU_ISSET(static_cast<std::size_t>(core), &set)) cores.push_back(core);
   return cores;
-}
-
-std::uint64_t most_streams() {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  return limit.rlim_cur > 200 ? limit.rlim_cur - 200 : 1;
 }
 
 void print(const CalibrationRow& row) {
@@ -72,13 +63,14 @@ int calibrate_command(const CalibrateOptions& options) {
       "", "by the kernel's stamps", "by user-space time", "", "p50", "p99", "max", "p50", "p99", "max");
   std::vector<std::uint32_t> streams = options.streams;
   std::sort(streams.begin(), streams.end());
-  const std::uint64_t most = most_streams();
+  constexpr std::uint64_t kOwnFiles = 200;
+  const std::uint64_t files = raise_open_files_limit(), most = files > kOwnFiles ? files - kOwnFiles : 1;
   bool lost = false;
   for (const std::uint32_t wanted : streams) {
     EmitterLoad load;
     load.streams = static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, most));
     if (load.streams < wanted)
-      fmt::print("{} streams need more open files than the {} that are allowed (ulimit -n)\n", wanted, most + 200);
+      fmt::print("{} streams need more open files than the {} that are allowed (ulimit -n)\n", wanted, files);
     load.rate = options.rate > 0 ? options.rate : wanted > 1000 ? 5 : 100;
     load.seconds = options.seconds;
     load.core = apart ? cores.back() : -1;

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "harness/load/run.h"
 
@@ -26,13 +27,14 @@ ErrorFigures figures_of(std::vector<double>& errors) {
   return {at(0.5), at(0.99), at(1)};
 }
 
-Plan plan_of(std::uint16_t port, const EmitterLoad& load) {
+}  // namespace
+
+Plan emitter_plan(std::uint16_t port, std::uint32_t streams, std::chrono::seconds longest) {
   Plan plan;
   plan.name = "calibrate";
   plan.target.url = fmt::format("http://127.0.0.1:{}", port);
   plan.target.model = "emitter";
-  const auto most = std::chrono::seconds(static_cast<int>(load.seconds) + 60);
-  plan.target.request_timeout = most;
+  plan.target.request_timeout = longest;
   ChatStep chat;
   chat.messages.push_back({Template("user"), Template("anything")});
   Step step;
@@ -40,22 +42,23 @@ Plan plan_of(std::uint16_t port, const EmitterLoad& load) {
   step.verb = chat;
   ScenarioPlan scenario;
   scenario.name = "streams";
-  scenario.shape = PerVuIterations{load.streams, 1, most};
+  scenario.shape = PerVuIterations{streams, 1, longest};
   scenario.flow = {step};
   plan.scenarios = {scenario};
   return plan;
 }
 
-}  // namespace
-
 Result<CalibrationRow> calibrate(const EmitterLoad& load, int core) {
   auto emitter = Emitter::start(load);
   if (!emitter) return emitter.error();
   std::vector<std::vector<Seen>> seen(load.streams);
+  CalibrationRow row;
   std::uint64_t stamped = 0;
   RunOptions options;
   if (core >= 0) options.cores = {core};
   options.on_record = [&](const RequestRecord& record) {  // one load thread
+    row.failed += record.outcome != Outcome::ok ? 1 : 0;
+    row.reads += record.reads;
     std::size_t stream = load.streams;
     std::from_chars(record.id.data(), record.id.data() + record.id.size(), stream);
     if (stream >= load.streams) return;
@@ -65,11 +68,11 @@ Result<CalibrationRow> calibrate(const EmitterLoad& load, int core) {
     }
   };
   RunControl control;
-  const Plan plan = plan_of((*emitter)->port(), load);
+  const auto longest = std::chrono::seconds(static_cast<int>(load.seconds) + 60);
+  const Plan plan = emitter_plan((*emitter)->port(), load.streams, longest);
   const auto result = run(plan, options, control, {});
   if (!result) return result.error();
 
-  CalibrationRow row;
   row.streams = load.streams;
   row.rate = load.rate;
   const std::size_t writes = load.writes();
@@ -109,8 +112,15 @@ Result<CalibrationRow> calibrate(const EmitterLoad& load, int core) {
   const double events = static_cast<double>(std::max<std::uint64_t>(row.events, 1));
   row.stamps_within_send = static_cast<double>(within * load.per_write) / events;
   row.kernel_stamped = static_cast<double>(stamped) / events;
-  const double seconds = std::max(static_cast<double>(last - first) / 1e9, 1e-9);
-  if (last > first) row.cpu_percent = 100 * std::chrono::duration<double>(result->facts.cpu_time).count() / seconds;
+  if (last > first) {
+    row.seconds = static_cast<double>(last - first) / 1e9;
+    row.cpu_percent = 100 * std::chrono::duration<double>(result->facts.cpu_time).count() / row.seconds;
+  }
+  const auto p99 = [&](Metric metric) {
+    return result->tally.aggregate(metric, Aggregation::percentile, 99).value_or(0);
+  };
+  row.client_lag_p99_ms = p99(Metric::client_lag);
+  row.loop_lag_p99_ms = p99(Metric::loop_lag);
   row.emitter_behind = (*emitter)->behind();
   return row;
 }

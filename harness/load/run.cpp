@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "harness/base/limits.h"
+#include "harness/base/open_files.h"
 #include "harness/load/arrival_pool.h"
 #include "harness/load/program.h"
 #include "harness/load/schedule.h"
@@ -47,16 +48,8 @@ Result<std::vector<std::uint32_t>> make_room_for_vus(const Plan& plan, std::size
     named += vus[i];
     unnamed += vus[i] == 0 ? 1 : 0;
   }
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-    ::getrlimit(RLIMIT_NOFILE, &limit);
-  }
   const std::uint64_t own = std::uint64_t{threads} * 8 + 64;
-  const std::uint64_t files = limit.rlim_cur == RLIM_INFINITY ? std::uint64_t{limits::vus_max} * endpoints + own
-                                                              : std::uint64_t{limit.rlim_cur};
+  const std::uint64_t files = std::min(raise_open_files_limit(), std::uint64_t{limits::vus_max} * endpoints + own);
   const std::uint64_t room = files > own ? (files - own) / endpoints : 0;
   if (named + unnamed > room) {
     return fail(

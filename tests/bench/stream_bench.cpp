@@ -23,17 +23,16 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "harness/base/open_files.h"
+#include "harness/load/calibrate.h"
 #include "harness/load/emitter.h"
 #include "harness/load/run.h"
 
@@ -50,7 +49,7 @@ struct Load {
   int client_core = 0, server_core = 1;
   std::uint32_t idle_streams = 0, idle_vus = 0;
 
-  std::size_t writes() const { return EmitterLoad{streams, rate, per_write, seconds}.writes(); }
+  EmitterLoad emitter() const { return {streams, rate, per_write, seconds, server_core}; }
 };
 
 void require(bool condition, const char* what) {
@@ -66,24 +65,10 @@ void pin(int core) {
   ::sched_setaffinity(0, sizeof cores, &cores);
 }
 
-void raise_limit() {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 std::unique_ptr<Emitter> start_emitter(const Load& load) {
-  auto emitter = Emitter::start({load.streams, load.rate, load.per_write, load.seconds, load.server_core});
+  auto emitter = Emitter::start(load.emitter());
   require(emitter.has_value(), "emitter");
   return std::move(*emitter);
-}
-
-double quantile(std::vector<double>& values, double q) {
-  if (values.empty()) return 0;
-  const auto at = static_cast<std::size_t>(std::ceil(q * static_cast<double>(values.size()))) - 1;
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(at), values.end());
-  return values[at];
 }
 
 double cpu_seconds() {
@@ -101,84 +86,23 @@ std::size_t resident_bytes() {
   return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
-Plan plan_of(std::uint16_t port, std::uint32_t vus) {
-  Plan plan;
-  plan.name = "stream_bench";
-  plan.target.url = "http://127.0.0.1:" + std::to_string(port);
-  plan.target.model = "m";
-  plan.target.request_timeout = std::chrono::seconds(120);
-  ChatStep chat;
-  chat.messages.push_back({Template("user"), Template("anything")});
-  Step step;
-  step.name = "chat";
-  step.verb = chat;
-  ScenarioPlan scenario;
-  scenario.name = "streams";
-  scenario.shape = PerVuIterations{vus, 1, std::chrono::seconds(120)};
-  scenario.flow = {step};
-  plan.scenarios = {scenario};
-  return plan;
-}
-
-/// run() on the streams; 0: all events came.
-int measure(const Load& load, bool print, double& cpu_of_second) {
-  const std::unique_ptr<Emitter> emitter = start_emitter(load);
-  struct Seen {
-    std::vector<Instant> received_at;
-  };
-  std::vector<Seen> seen(load.streams);
-  std::size_t failed = 0, reads = 0;
-  RunOptions options;
-  options.cores = {load.client_core};
-  options.on_record = [&](const RequestRecord& record) {
-    if (record.outcome != Outcome::ok) ++failed;
-    reads += record.reads;
-    std::size_t stream = load.streams;
-    std::from_chars(record.id.data(), record.id.data() + record.id.size(), stream);
-    if (stream >= load.streams) return;
-    for (const ContentEvent& event : record.content) seen[stream].received_at.push_back(event.received_at);
-  };
-  RunControl control;
-  const Plan plan = plan_of(emitter->port(), load.streams);
-  const auto result = run(plan, options, control, {});
-  require(result.has_value(), "run");
-
-  const std::size_t per_stream = load.writes() * load.per_write;
-  std::vector<double> ttft, gaps;
-  std::size_t events = 0;
-  Instant first = std::numeric_limits<Instant>::max(), last = 0;
-  for (std::size_t s = 0; s < seen.size(); ++s) {
-    const std::vector<Instant>& at = seen[s].received_at;
-    events += at.size();
-    if (at.size() != per_stream) continue;
-    ttft.push_back(static_cast<double>(at[0] - emitter->written(s, 0).before) / 1e3);
-    first = std::min(first, emitter->written(s, 0).before);
-    last = std::max(last, at.back());
-    for (std::size_t w = 1; w < load.writes(); ++w) {
-      const Instant measured = at[w * load.per_write] - at[(w - 1) * load.per_write];
-      const Instant truth = emitter->written(s, w).before - emitter->written(s, w - 1).before;
-      gaps.push_back(std::abs(static_cast<double>(measured - truth)) / 1e3);
-    }
-  }
-  const std::size_t wanted = std::size_t{load.streams} * per_stream;
-  const double seconds = static_cast<double>(last - first) / 1e9;
-  const double cpu = std::chrono::duration<double>(result->facts.cpu_time).count();
-  cpu_of_second = cpu / seconds;
-  if (print) {
-    std::printf(
-        "%u streams x %.0f events/s, %u a write: %.0f events/s arrived, %.2f events a read, %zu lost, %zu failed\n",
-        load.streams, load.rate, load.per_write, static_cast<double>(events) / seconds,
-        static_cast<double>(events) / static_cast<double>(std::max<std::size_t>(reads, 1)), wanted - events, failed);
-    std::printf("  CPU %.1f %% of a core, %.2f us an event\n", cpu_of_second * 100,
-                cpu * 1e6 / static_cast<double>(events));
-    std::printf("  TTFT - true, us: p50 %.1f p99 %.1f    |gap - true|, us: p50 %.1f p99 %.1f\n", quantile(ttft, 0.5),
-                quantile(ttft, 0.99), quantile(gaps, 0.5), quantile(gaps, 0.99));
-    const Tally& tally = result->tally;
-    std::printf("  client_lag p99 %.3f ms, loop_lag p99 %.3f ms\n",
-                tally.aggregate(Metric::client_lag, Aggregation::percentile, 99).value_or(0),
-                tally.aggregate(Metric::loop_lag, Aggregation::percentile, 99).value_or(0));
-  }
-  return events == wanted && failed == 0 ? 0 : 1;
+/// run() on the streams: prints what it cost and how far its figures were from the truth. None lost: all events came.
+CalibrationRow measure(const Load& load) {
+  const auto measured = calibrate(load.emitter(), load.client_core);
+  require(measured.has_value(), "calibrate");
+  const CalibrationRow& row = *measured;
+  const auto events = static_cast<double>(std::max<std::uint64_t>(row.events, 1));
+  std::printf(
+      "%u streams x %.0f events/s, %u a write: %.0f events/s arrived, %.2f events a read, %llu lost, %llu failed\n",
+      load.streams, load.rate, load.per_write, events / row.seconds,
+      events / static_cast<double>(std::max<std::uint64_t>(row.reads, 1)), static_cast<unsigned long long>(row.lost),
+      static_cast<unsigned long long>(row.failed));
+  std::printf("  CPU %.1f %% of a core, %.2f us an event\n", row.cpu_percent,
+              row.cpu_percent * 1e4 * row.seconds / events);
+  std::printf("  TTFT - true, us: p50 %.1f p99 %.1f    |gap - true|, us: p50 %.1f p99 %.1f\n", row.ttft_kernel.p50_us,
+              row.ttft_kernel.p99_us, row.gap_kernel.p50_us, row.gap_kernel.p99_us);
+  std::printf("  client_lag p99 %.3f ms, loop_lag p99 %.3f ms\n", row.client_lag_p99_ms, row.loop_lag_p99_ms);
+  return row;
 }
 
 /// The same streams, read by a loop that does nothing with them.
@@ -238,7 +162,7 @@ int measure_idle(const Load& wanted) {
   load.rate = 1;
   load.seconds = 3;
   const std::unique_ptr<Emitter> emitter = start_emitter(load);
-  Plan plan = plan_of(emitter->port(), load.streams);
+  Plan plan = emitter_plan(emitter->port(), load.streams, std::chrono::seconds(120));
   std::size_t count = load.streams;
   if (!streams) {
     count = wanted.idle_vus;
@@ -279,13 +203,13 @@ int main(int argc, char** argv) {
   app.add_option("--idle-streams", load.idle_streams);
   app.add_option("--idle-vus", load.idle_vus);
   CLI11_PARSE(app, argc, argv);
-  raise_limit();
+  raise_open_files_limit();
   if (load.idle_streams > 0 || load.idle_vus > 0) return measure_idle(load);
-  double own = 0;
-  const int outcome = measure(load, true, own);
+  const CalibrationRow row = measure(load);
   if (load.bare) {
-    const double bare = bare_cpu_of_second(load);
-    std::printf("  bare recvmsg loop: CPU %.1f %% of a core; run() takes %.2f times as much\n", bare * 100, own / bare);
+    const double bare = 100 * bare_cpu_of_second(load);
+    std::printf("  bare recvmsg loop: CPU %.1f %% of a core; run() takes %.2f times as much\n", bare,
+                row.cpu_percent / bare);
   }
-  return outcome;
+  return row.lost == 0 && row.failed == 0 ? 0 : 1;
 }
