@@ -744,6 +744,10 @@ std::string instrument(const Summary& summary) {
                           known->user_gap_p99_us));
   facts.add("CPU of the harness", fmt::format("{:.0f}% of one core", instrument.cpu_percent));
   facts.add("Load threads", std::to_string(instrument.threads));
+  if (const auto& waited = instrument.run_queue_wait_percent)
+    facts.add("Waiting for a core", format_share(*waited / 100) + " of the time they had something to do");
+  if (const auto& stolen = instrument.cpu_steal_percent)
+    facts.add("CPU steal", format_share(*stolen / 100) + " of the machine");
   if (instrument.samples > 0)
     facts.add("Samples dropped",
               fmt::format("{} of {}", format_count(instrument.samples_dropped), format_count(instrument.samples)));

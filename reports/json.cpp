@@ -220,6 +220,8 @@ void describe(Form& form, Instrument& i) {
   form("loop_lag_p99_ms", i.loop_lag_p99_ms);
   form("send_lag_p99_ms", i.send_lag_p99_ms);
   form("cpu_percent", i.cpu_percent);
+  form("run_queue_wait_percent", i.run_queue_wait_percent);
+  form("cpu_steal_percent", i.cpu_steal_percent);
   form("threads", i.threads);
   form("samples", i.samples);
   form("samples_dropped", i.samples_dropped);

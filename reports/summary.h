@@ -155,6 +155,8 @@ struct Instrument {
   std::uint64_t events = 0, events_kernel_stamped = 0, gaps = 0, gaps_coalesced = 0;
   std::optional<double> client_lag_p99_ms = {}, loop_lag_p99_ms = {}, send_lag_p99_ms = {};
   double cpu_percent = 0;  // of one core, the harness's own process
+  /// Of the time that the load threads had something to do: waited for a core. Of the machine's: taken by a hypervisor.
+  std::optional<double> run_queue_wait_percent = {}, cpu_steal_percent = {};
   std::uint32_t threads = 1;
   std::uint64_t samples = 0, samples_dropped = 0;  // for files of samples; dropped: not in every file
   std::string verdict = {};                        // trusted, client-limited

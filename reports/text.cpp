@@ -510,6 +510,10 @@ void print_instrument(Page& page, const Summary& summary) {
   share("of gaps coalesced", instrument.gaps_coalesced, instrument.gaps);
   facts.push_back(fmt::format("CPU {:.0f}% of a core", instrument.cpu_percent));
   facts.push_back(fmt::format("{} thread{}", instrument.threads, instrument.threads == 1 ? "" : "s"));
+  if (const auto& waited = instrument.run_queue_wait_percent)
+    facts.push_back(fmt::format("{} of the time waiting for a core", format_share(*waited / 100)));
+  if (const auto& stolen = instrument.cpu_steal_percent)
+    facts.push_back(fmt::format("{} steal", format_share(*stolen / 100)));
   if (instrument.samples > 0)
     facts.push_back(fmt::format("{} of {} samples dropped", format_count(instrument.samples_dropped),
                                 format_count(instrument.samples)));

@@ -64,6 +64,7 @@ struct RequestRecord {
   std::uint32_t events = 0;           // all events, [DONE] included
   std::uint32_t reads = 0;            // reads that completed at least one event
   std::uint32_t events_kernel_stamped = 0;
+  bool backlog = false;  // the kernel's receive buffer was half full at least once
   bool saw_done = false;
   bool judged = false;            // by the rules of streams: `findings` are all there are
   std::string finish_reason;      // empty: none

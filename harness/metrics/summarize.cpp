@@ -329,6 +329,33 @@ bool is_latency(Metric metric) {
   }
 }
 
+/// Of the time that the load threads had something to do, how much they waited for a core.
+std::optional<double> run_queue_wait(const RunFacts& facts) {
+  if (!facts.threads_cpu) return std::nullopt;
+  const auto waited = static_cast<double>(facts.threads_cpu->waited.count());
+  const double wanted = waited + static_cast<double>(facts.threads_cpu->ran.count());
+  return wanted > 0 ? waited / wanted : 0;
+}
+
+/// What kept the harness from being in time, as far as the machine tells; else nothing.
+std::string cause_of_limit(const Tally& tally, const RunFacts& facts) {
+  constexpr double kStolen = 0.02, kWaited = 0.2, kBusy = 0.8;
+  if (facts.cpu_stolen && *facts.cpu_stolen > kStolen)
+    return fmt::format("; {:.0f} % of the machine's time went to others (steal): run it on a machine of its own",
+                       *facts.cpu_stolen * 100);
+  if (const auto waited = run_queue_wait(facts); waited && *waited > kWaited)
+    return fmt::format(
+        "; the load threads waited for a core {:.0f} % of the time that they had something to do: leave "
+        "them cores of their own (harness_cores, engine_cores)",
+        *waited * 100);
+  if (facts.threads_cpu && tally.window_s() > 0) {
+    const double busy = static_cast<double>(facts.threads_cpu->ran.count()) / 1e9 / tally.window_s() / facts.threads;
+    if (busy > kBusy)
+      return fmt::format("; the load threads were busy {:.0f} % of the time: use more (threads)", busy * 100);
+  }
+  return {};
+}
+
 /// Why the run is client-limited; empty when it can be trusted.
 std::string client_limit(const Plan& plan, const Tally& tally, const RunFacts& facts) {
   constexpr double kShare = 0.05, kFloorMs = 0.05;
@@ -353,9 +380,11 @@ std::string client_limit(const Plan& plan, const Tally& tally, const RunFacts& f
         return fmt::format("{:.1f} % of the gaps that {} reads were coalesced: several events arrived in one read",
                            share * 100, info(metric).name);
     }
-    if (stamped_by_events(metric) && facts.receive_window_stalled)
-      return fmt::format("the receive window stalled, so the server had to wait for the harness; {} cannot be trusted",
-                         info(metric).name);
+    if (stamped_by_events(metric) && trust.backlogs > 0)
+      return fmt::format(
+          "the receive buffers of {} streams filled up, so the server had to wait for the harness; {} cannot be "
+          "trusted",
+          trust.backlogs, info(metric).name);
     if (!is_latency(metric)) continue;
     const FigureId figure = tally.layout().figure_of_threshold(i);
     const auto median = tally.aggregate(figure, Aggregation::med);
@@ -390,7 +419,10 @@ reports::Instrument instrument(const Plan& plan, const Tally& tally, const RunFa
   result.threads = facts.threads;
   result.samples = facts.samples;
   result.samples_dropped = facts.samples_dropped;
+  if (const auto waited = run_queue_wait(facts)) result.run_queue_wait_percent = *waited * 100;
+  if (facts.cpu_stolen) result.cpu_steal_percent = *facts.cpu_stolen * 100;
   result.reason = client_limit(plan, tally, facts);
+  if (!result.reason.empty()) result.reason += cause_of_limit(tally, facts);
   result.verdict = result.reason.empty() ? "trusted" : "client-limited";
   return result;
 }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "harness/base/cpu_wait.h"
 #include "harness/base/system_sample.h"
 #include "harness/base/time.h"
 #include "harness/metrics/tally.h"
@@ -28,10 +29,11 @@ struct RunFacts {
   std::string host, os, cpu;
   std::uint32_t threads = 1;
   Nanoseconds cpu_time{};                          // of the harness's own process in the measured window
+  std::optional<ThreadCpu> threads_cpu;            // of the load threads together, likewise; none: not known
+  std::optional<double> cpu_stolen;                // share of the machine's cores' time, likewise
   std::string backend_wanted;                      // of the co-hosted engine, as the scenario says: "auto"
   std::optional<SystemSamples> system;             // none: no engine was started, or nothing was sampled
   std::uint64_t planned_iterations = 0;            // of open models in the measured window; 0: there is no open model
-  bool receive_window_stalled = false;             // the kernel's receive buffer was full at least once
   std::optional<std::size_t> stable_from;          // the first of the stable windows; none: never, or nobody asked
   bool ended_when_stable = false;                  // before its time, for that reason
   bool ended_when_decided = false;                 // likewise

@@ -345,6 +345,7 @@ void Tally::add_stream(const Context& context) {
   const RequestRecord& r = context.record;
   trust_.events += r.events;
   trust_.events_kernel_stamped += r.events_kernel_stamped;
+  if (r.backlog) ++trust_.backlogs;
   if (r.status >= 200 && r.status < 300) {
     add_time(context, Metric::ttfb, r.started_at, r.first_body_at);
     add_time(context, Metric::ttfe, r.started_at, r.first_event_at);
@@ -772,6 +773,7 @@ void Tally::merge(const Tally& other) {
   }
   trust_.events += other.trust_.events;
   trust_.events_kernel_stamped += other.trust_.events_kernel_stamped;
+  trust_.backlogs += other.trust_.backlogs;
   trust_.gaps += other.trust_.gaps;
   trust_.gaps_coalesced += other.trust_.gaps_coalesced;
   trust_.own_send_lag.merge(other.trust_.own_send_lag);

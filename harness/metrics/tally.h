@@ -153,6 +153,7 @@ class Tally {
   /// Event counts and lags behind the instrument's verdict.
   struct Trust {
     std::uint64_t events = 0, events_kernel_stamped = 0, gaps = 0, gaps_coalesced = 0;
+    std::uint64_t backlogs = 0;  // streams whose receive buffer was half full
     Histogram own_send_lag;  // send_lag without the time the network took to connect, ns
   };
   /// What `vllm bench serve` measures, by its own definitions, ns.

@@ -9,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -91,6 +92,16 @@ bool is_address(const std::string& host) {
   std::array<unsigned char, sizeof(in6_addr)> binary{};
   return ::inet_pton(AF_INET, host.c_str(), binary.data()) == 1 ||
          ::inet_pton(AF_INET6, host.c_str(), binary.data()) == 1;
+}
+
+/// Is half of the receive buffer full? Then the window that the sender sees is about to close. `read`: bytes that have
+/// just left it.
+bool has_backlog(int socket, std::size_t read) {
+  int queued = 0, room = 0;
+  socklen_t size = sizeof room;
+  if (::ioctl(socket, FIONREAD, &queued) != 0) return false;
+  if (::getsockopt(socket, SOL_SOCKET, SO_RCVBUF, &room, &size) != 0) return false;
+  return 2 * (static_cast<std::size_t>(queued) + read) > static_cast<std::size_t>(room);
 }
 
 }  // namespace
@@ -320,6 +331,7 @@ Connection::Read Connection::read(char* into, std::size_t size) {
     got = ::recvmsg(socket_, &message, 0);
     timespec stamp{};
     if (got > 0 && KernelClock::stamp_of(message, stamp)) result.stamp = options_.stamps->to_monotonic(stamp);
+    if (got > 0 && static_cast<std::size_t>(got) == size) result.backlog = has_backlog(socket_, size);
   } else {
     got = ::recv(socket_, into, size, 0);
   }

@@ -77,6 +77,7 @@ class Connection {
     std::size_t bytes = 0;
     bool cut = false;        // Io::end over TLS without its closing message: anybody may have ended it
     bool drained = false;    // nothing more was queued when this was read
+    bool backlog = false;    // of a stamped connection: half of what the kernel may hold was queued
     Instant stamp = kNever;  // the kernel's, of the last segment touched; kNever: none
     int error = 0;           // errno of Io::failed; 0: TLS said so
   };

@@ -257,6 +257,7 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
       const std::size_t size = held + got.bytes;
       const std::size_t used = s.parse(start, size, error);
       answer.read_end(got.drained);
+      if (got.backlog && !slow_down) record.backlog = true;
       if (error) {
         answer.cut(Outcome::malformed, "not HTTP: " + error.message());
         break;

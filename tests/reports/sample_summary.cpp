@@ -244,6 +244,8 @@ Summary sample_summary() {
                   .loop_lag_p99_ms = 0.131,
                   .send_lag_p99_ms = 0.064,
                   .cpu_percent = 11.3,
+                  .run_queue_wait_percent = 1.2,
+                  .cpu_steal_percent = 0.1,
                   .threads = 1,
                   .verdict = "trusted",
                   .reason = ""};

@@ -393,7 +393,7 @@ TEST(Summarize, TellsAClientLimitedRunFromATrustedOne) {
       {"late sends", Metric::ttft, 10, true, false, 8, false, "send_lag"},
       {"coalesced gaps under a metric of gaps", Metric::icl, 10, true, true, 0, false, "coalesced"},
       {"coalesced gaps under a metric that reads none", Metric::ttft, 10, true, true, 0, false, ""},
-      {"stalled window", Metric::ttft, 10, true, false, 0, true, "receive window"},
+      {"a full receive buffer", Metric::ttft, 10, true, false, 0, true, "receive buffers of 20 streams"},
   };
   for (const TrustCase& c : cases) {
     Plan plan = small_plan();
@@ -403,14 +403,48 @@ TEST(Summarize, TellsAClientLimitedRunFromATrustedOne) {
       RequestRecord r = stream_record(i * 10, i * 10 + 40, {{i * 10 + 100.0}, {i * 10 + 150.0, 4, 0, c.coalesced}});
       r.sent_at += static_cast<Instant>(c.sent_late_ms * 1e6);
       if (!c.kernel_stamps) r.events_kernel_stamped = 0;
+      r.backlog = c.stalled;
       tally.add(r, kChat);
     }
     tally.add_loop_lag(std::chrono::microseconds(static_cast<int>(c.lag_us)), at_ms(1));
-    RunFacts facts;
-    facts.receive_window_stalled = c.stalled;
+    const RunFacts facts;
     const reports::Instrument instrument = summarize(plan, tally, facts).instrument;
     EXPECT_EQ(instrument.verdict, *c.reason == 0 ? "trusted" : "client-limited") << c.name << ": " << instrument.reason;
     EXPECT_THAT(instrument.reason, HasSubstr(c.reason)) << c.name;
+  }
+}
+
+TEST(Summarize, SaysWhatKeptAClientFromBeingInTime) {
+  struct Case {
+    const char* name;
+    ThreadCpu threads;
+    double stolen;
+    const char* cause;  // "": none is named
+  };
+  using std::chrono::milliseconds;
+  const Case cases[] = {
+      {"nothing to see", {milliseconds(10), milliseconds(1)}, 0, ""},
+      {"a hypervisor", {milliseconds(10), milliseconds(90)}, 0.1, "10 % of the machine's time went to others (steal)"},
+      {"a full machine", {milliseconds(10), milliseconds(90)}, 0, "waited for a core 90 %"},
+      {"too much for its threads", {milliseconds(190), milliseconds(5)}, 0.01, "busy 95 % of the time: use more"},
+  };
+  for (const Case& c : cases) {
+    Plan plan = small_plan();
+    plan.thresholds = {threshold(Metric::ttft, {}, Aggregation::percentile, 95, Comparison::less, 1000)};
+    Tally tally(TallyLayout::from(plan), kOrigin);
+    RequestRecord late = stream_record(0, 40, {{100.0}, {150.0, 4, 0, false}});
+    late.sent_at += 50'000'000;
+    tally.add(late, kChat);
+    tally.advance_to(at_ms(200));
+    RunFacts facts;
+    facts.threads_cpu = c.threads;
+    facts.cpu_stolen = c.stolen;
+    const reports::Instrument instrument = summarize(plan, tally, facts).instrument;
+    EXPECT_EQ(instrument.verdict, "client-limited") << c.name;
+    EXPECT_THAT(instrument.reason, HasSubstr("send_lag")) << c.name;
+    EXPECT_THAT(instrument.reason, HasSubstr(c.cause)) << c.name;
+    EXPECT_EQ(instrument.reason.find(';') == std::string::npos, *c.cause == 0) << instrument.reason;
+    EXPECT_EQ(instrument.cpu_steal_percent, c.stolen * 100) << c.name;
   }
 }
 
