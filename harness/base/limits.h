@@ -82,6 +82,11 @@ inline constexpr std::size_t ws_message_bytes_max = 16u << 20;  // one message p
 inline constexpr std::size_t ws_head_bytes_max = 32u << 10;     // of the answer to the upgrade
 inline constexpr std::size_t ws_texts_max = 10'000;             // that one step sends
 inline constexpr std::uint64_t ws_messages_max = 10'000'000;    // that one step waits for
+
+// ---- answers that are compared
+// -----------------------------------------------------------------------------------------
+inline constexpr std::size_t ledger_entries_max = 65'536;  // requests with their answers, and nonces: some 8 MB
+
 // ---- samples
 // -----------------------------------------------------------------------------------------------------------
 inline constexpr std::size_t sample_ring_bytes = 8u << 20;  // of one load thread: 0.4 s of 100,000 requests a second

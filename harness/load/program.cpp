@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <string_view>
 
 #include "harness/base/letters.h"
@@ -200,6 +201,16 @@ void collect_asked(const std::vector<Step>& steps, Asked& asked) {
   }
 }
 
+/// Names that same_text_as: has.
+void collect_named(const std::vector<Step>& steps, std::set<std::string_view>& names) {
+  for (const Step& step : steps) {
+    for (const Check& check : step.checks) {
+      if (const auto* same = std::get_if<SameTextAs>(&check.condition)) names.insert(same->step);
+    }
+    for_each_block(step, [&](const std::vector<Step>& block) { collect_named(block, names); });
+  }
+}
+
 StepProgram::Verb verb_of(const Step& step) {
   using Verb = StepProgram::Verb;
   if (std::holds_alternative<SleepStep>(step.verb)) return Verb::sleep;
@@ -230,6 +241,8 @@ class Builder {
     next_ = layout_.first_step(scenario);
     asked_ = {};
     collect_asked(plan_.scenarios[scenario].flow, asked_);
+    named_by_others_.clear();
+    collect_named(plan_.scenarios[scenario].flow, named_by_others_);
     if (auto built = add_steps(plan_.scenarios[scenario].flow, flow.steps, flow); !built) return built.error();
     program_.flows.push_back(std::move(flow));
     return {};
@@ -260,7 +273,16 @@ class Builder {
   Result<void> add_request(const Step& step, StepProgram& made, FlowProgram& flow) {
     made.timeout = step.timeout.value_or(plan_.target.request_timeout);
     Asked asked = asked_;
-    for (const Check& check : step.checks) asked.by(check.condition);
+    bool reads_answer = named_by_others_.contains(step.name);
+    for (const Check& check : step.checks) {
+      if (const auto* expression = std::get_if<Expression>(&check.condition)) {
+        asked.by(*expression);
+      } else {
+        reads_answer = true;
+      }
+      made.hashes_request = made.hashes_request || std::holds_alternative<Deterministic>(check.condition);
+    }
+    made.remembers_answer = named_by_others_.contains(step.name);
     const auto* model_request = model_request_of(step);
     const auto* http = http_of(step);
     const bool is_sse = std::holds_alternative<SseStep>(step.verb);
@@ -273,6 +295,7 @@ class Builder {
         asked.body = true;
       }
     }
+    if (reads_answer) (model_request != nullptr || is_sse ? asked.text : asked.body) = true;
     const auto* chat = std::get_if<ChatStep>(&step.verb);
     made.keep_text = asked.text || (chat != nullptr && !chat->conversation.empty());
     made.keep_body = asked.body;
@@ -345,7 +368,8 @@ class Builder {
   const TallyLayout& layout_;
   Program& program_;
   StepId next_ = 0;
-  Asked asked_;  // by what steers the flow
+  Asked asked_;                                 // by what steers the flow
+  std::set<std::string_view> named_by_others_;  // steps whose answers those of later ones are compared with
   Conformance conformance_;
 };
 

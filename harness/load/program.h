@@ -36,6 +36,8 @@ struct StepProgram {
   Nanoseconds keepalive{};  // of a stream
   bool head = false;
   bool keep_text = false, keep_body = false, keep_headers = false;  // some check or capture may ask for it
+  bool remembers_answer = false;                                    // for same_text_as: of a later step
+  bool hashes_request = false;                                      // for deterministic:
   Nanoseconds timeout{};
   std::uint32_t redirects = 0;  // that are followed
 };

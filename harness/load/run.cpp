@@ -6,6 +6,7 @@
 #include <simdjson.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -17,6 +18,7 @@
 #include <thread>
 #include <utility>
 
+#include "harness/base/cpu_wait.h"
 #include "harness/base/limits.h"
 #include "harness/base/open_files.h"
 #include "harness/load/arrival_pool.h"
@@ -105,7 +107,8 @@ class Shard {
                  .tls = std::move(tls),
                  .on_record = options.on_record,
                  .setup = options.variables,
-                 .samples = options.samples != nullptr ? &options.samples->sink(thread) : nullptr},
+                 .samples = options.samples != nullptr ? &options.samples->sink(thread) : nullptr,
+                 .ledger = &shared.ledger},
                 thread,
                 threads,
                 origin,
@@ -276,6 +279,46 @@ std::string cpu_name() {
   return {};
 }
 
+/// What the load threads have had of the cores. A thread opens and closes its own part of it, by its number; mark() may
+/// be called by another one while they run, and what was before is then not counted.
+class ThreadAccounts {
+ public:
+  explicit ThreadAccounts(std::size_t threads) : accounts_(threads) {}
+
+  void open(std::size_t number) {
+    const std::lock_guard lock(mutex_);
+    accounts_[number].id = ::gettid();
+    accounts_[number].before = thread_cpu(accounts_[number].id);
+  }
+  void mark() {
+    const std::lock_guard lock(mutex_);
+    for (Account& account : accounts_) {
+      if (account.id != 0 && !account.after) account.before = thread_cpu(account.id);
+    }
+  }
+  void close(std::size_t number) {
+    const std::lock_guard lock(mutex_);
+    accounts_[number].after = thread_cpu(accounts_[number].id);
+  }
+  /// None when /proc does not tell.
+  std::optional<ThreadCpu> sum() const {
+    ThreadCpu sum;
+    for (const Account& account : accounts_) {
+      if (!account.before || !account.after) return std::nullopt;
+      sum += *account.after - *account.before;
+    }
+    return sum;
+  }
+
+ private:
+  struct Account {
+    pid_t id = 0;
+    std::optional<ThreadCpu> before, after;
+  };
+  std::mutex mutex_;
+  std::vector<Account> accounts_;
+};
+
 Nanoseconds cpu_time() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -376,6 +419,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   pass_on_vus();
 
   Nanoseconds cpu_before = cpu_time();
+  auto machine_before = machine_cpu();
+  ThreadAccounts accounts(threads);
   bool warm = layout->measured_from().count() == 0;
   std::mutex mutex;
   std::condition_variable ended;
@@ -387,7 +432,9 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     for (std::uint32_t k = 0; k < threads; ++k) {
       workers.emplace_back([&, k] {
         prepare_thread(options, k);
+        accounts.open(k);
         shards[k]->run();
+        accounts.close(k);
         const std::lock_guard lock(mutex);
         --running;
         ended.notify_one();
@@ -406,6 +453,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
       if (!warm && at >= measured_from) {
         warm = true;
         cpu_before = cpu_time();
+        machine_before = machine_cpu();
+        accounts.mark();
       }
       if (at < next_second || running == 0) continue;
       // The threads publish at the second too; a thread that is late is not waited for long.
@@ -463,6 +512,10 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
     }
   }
   facts.cpu_time = cpu_time() - cpu_before;
+  facts.threads_cpu = accounts.sum();
+  if (const auto machine = machine_cpu(); machine && machine_before && machine->all > machine_before->all)
+    facts.cpu_stolen = static_cast<double>(machine->stolen - machine_before->stolen) /
+                       static_cast<double>(machine->all - machine_before->all);
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {
     if (!is_open(plan.scenarios[scenario].shape)) continue;
     const Tally::ScenarioCount& count = total.scenarios()[scenario];  // an arrival is begun or dropped

@@ -13,6 +13,8 @@
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
 #include "harness/base/mix.h"
+#include "harness/content/code_text.h"
+#include "harness/content/python_syntax.h"
 #include "harness/load/data_rows.h"
 
 namespace sluice {
@@ -202,6 +204,7 @@ Task<> Session::run(Turn turn) {
   answered_ = nullptr;
   variables_.clear();
   conversations_.clear();
+  answers_.clear();
   failure_.clear();
   browser_.begin_iteration();
   const Instant began = now();
@@ -395,7 +398,9 @@ Task<> Session::run_request(const StepProgram& step) {
   request.keep_location = step.redirects > 0;
   request.keep_cookies = browser_.keeps_cookies();
   const std::string_view bytes = render(step);
+  if (failure_.empty()) give_out_nonce(step);
   if (!failure_.empty()) co_return;
+  if (step.hashes_request) request_hash_ = text_hash(bytes.substr(std::min(bytes.find("\r\n\r\n"), bytes.size())));
   request.bytes = browser_.dressed(bytes, step.endpoint);
   clear(record_);
   start_clock();
@@ -417,6 +422,10 @@ void Session::take_answer(const StepProgram& step) {
   answered_ = &step;
   remember_answer(step);
   capture(step);
+  if (step.remembers_answer) {
+    std::erase_if(answers_, [&](const auto& answer) { return *answer.first == step.step->name; });
+    if (record_.outcome == Outcome::ok) answers_.emplace_back(&step.step->name, text_hash(answer_text(step)));
+  }
   check(step);
 }
 
@@ -470,13 +479,44 @@ void Session::add_samples(const StepProgram& step) {
   }
 }
 
+/// Before the request goes out, so that no answer can have the word before it is known.
+void Session::give_out_nonce(const StepProgram& step) {
+  for (const Check& check : step.step->checks) {
+    const auto* crosstalk = std::get_if<NoCrosstalk>(&check.condition);
+    if (crosstalk == nullptr) continue;
+    render(crosstalk->nonce, nonce_);
+    if (!AnswerLedger::is_nonce(nonce_)) {
+      return fail_iteration(
+          fmt::format("'{}': {}: one word of 3 to 64 letters, digits, _ and - is wanted", step.step->name, check.text));
+    }
+    around_.ledger->give_out(nonce_);
+  }
+}
+
+/// What cannot be known of an answer that failed does not hold.
+bool Session::holds(const StepProgram& step, const Check& check) {
+  if (const auto* expression = std::get_if<Expression>(&check.condition))
+    return expression->holds(FlowScope(*this, &step));
+  const std::string_view text = answer_text(step);
+  if (std::holds_alternative<NoCrosstalk>(check.condition)) return !around_.ledger->has_foreign(text, nonce_);
+  if (record_.outcome != Outcome::ok) return false;
+  if (const auto* code = std::get_if<CodeParses>(&check.condition)) {
+    const std::string_view inside = code_of(text);
+    return !(code->language == CodeParses::Language::json ? json_syntax_error(inside) : python_syntax_error(inside));
+  }
+  if (const auto* same = std::get_if<SameTextAs>(&check.condition)) {
+    const auto before =
+        std::find_if(answers_.begin(), answers_.end(), [&](const auto& answer) { return *answer.first == same->step; });
+    return before != answers_.end() && before->second == text_hash(text);
+  }
+  return around_.ledger->same_as_before(request_hash_, text_hash(text));
+}
+
 void Session::check(const StepProgram& step) {
   const std::vector<Check>& checks = step.step->checks;
-  if (checks.empty()) return;
-  const FlowScope scope(*this, &step);
   for (std::size_t i = 0; i < checks.size(); ++i) {
     const CheckId id = step.first_check + static_cast<CheckId>(i);
-    const bool passed = checks[i].condition.holds(scope);
+    const bool passed = holds(step, checks[i]);
     around_.tally.add_check(id, passed, record_.scheduled_at, record_.ended_at);
     if (around_.samples != nullptr && !around_.tally.is_warmup(scenario_, record_.scheduled_at))
       around_.samples->add_check(id, passed, record_.ended_at);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/load/answer_ledger.h"
 #include "harness/load/browser.h"
 #include "harness/load/program.h"
 #include "harness/load/variables.h"
@@ -40,6 +41,7 @@ struct SessionSurroundings {
   FoundServers found_servers = {};                      // by redirects
   JsonFinder json = {};
   SampleSink* samples = nullptr;                         // this thread's; null: samples are not kept
+  AnswerLedger* ledger = nullptr;                        // of the run
   std::vector<std::unique_ptr<Http2Client>> http2 = {};  // by endpoint, of all VUs; made when first needed
 };
 
@@ -86,7 +88,9 @@ class Session {
   void take_answer(const StepProgram& step);
   void remember_answer(const StepProgram& step);
   void capture(const StepProgram& step);
+  void give_out_nonce(const StepProgram& step);
   void check(const StepProgram& step);
+  bool holds(const StepProgram& step, const Check& check);
   void assign(const SetStep& set);
   const std::vector<StepProgram>& chosen(const StepProgram& step);
   Nanoseconds sleep_time(const SleepStep& sleep);
@@ -124,6 +128,9 @@ class Session {
   const StepProgram* answered_ = nullptr;      // whose answer record_ holds; null: none of this iteration
   FlowVariables variables_;
   Conversations conversations_;
+  std::vector<std::pair<const std::string*, std::uint64_t>> answers_;  // of the iteration: by step's name, their hash
+  std::uint64_t request_hash_ = 0;                                     // of the last body, where its step asks for it
+  std::string nonce_;                                                  // of the last request, likewise
   std::string failure_;
 };
 

@@ -74,6 +74,7 @@ Result<FlowVariables> run_once(const Plan& plan, const std::vector<Step>& flow, 
   EventLoop loop;
   ExchangeBuffers buffers;
   Tally tally(layout, now());
+  AnswerLedger ledger;
   SessionSurroundings surroundings{.plan = own,
                                    .program = *program,
                                    .loop = loop,
@@ -81,7 +82,8 @@ Result<FlowVariables> run_once(const Plan& plan, const std::vector<Step>& flow, 
                                    .tally = tally,
                                    .tls = *tls,
                                    .on_record = {},
-                                   .setup = options.variables};
+                                   .setup = options.variables,
+                                   .ledger = &ledger};
   Session session(surroundings, 0);
   Task<> task = run_and_stop(session, loop);
   task.start();

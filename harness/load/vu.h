@@ -19,6 +19,7 @@ struct SharedState {
   explicit SharedState(std::size_t scenarios) : claimed(scenarios), vus_wanted(scenarios) {}
   std::vector<std::atomic<std::uint64_t>> claimed;     // iterations taken, of shared-iterations
   std::vector<std::atomic<std::uint32_t>> vus_wanted;  // of externally-controlled; 0 while it is paused
+  AnswerLedger ledger;
 };
 
 /// What the VUs of one thread share with it.

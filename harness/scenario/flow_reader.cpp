@@ -42,6 +42,7 @@ void FlowReader::read_unused_flows() {
 std::vector<Step> FlowReader::read_whole(const YamlNode& node, std::string_view what) {
   StepNames names;
   steps_ = 0;
+  asked_names_.clear();
   scalars_.flow_names.clear();
   return read_steps(node, what, names);
 }
@@ -181,6 +182,13 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   }
   if (capture && asks) step.captures = read_captures(*capture);  // before the checks, which may use what is captured
   if (check && asks) step.checks = read_checks(*check);
+  if (websocket) {
+    for (const Check& each : step.checks) {
+      if (std::holds_alternative<Deterministic>(each.condition) || std::holds_alternative<NoCrosstalk>(each.condition))
+        problems_.add(each.place, fmt::format("{}: belongs to chat, completion, http and sse steps", each.text));
+    }
+  }
+  if (asks) asked_names_.push_back(step.name);
   if (abandon) {
     if (asks && !streams) problems_.add(abandon->place, "abandon: drops streams, and this has stream: false");
     step.abandon = read_abandon(*abandon);
@@ -417,6 +425,10 @@ SseStep FlowReader::read_sse(const YamlMember& member) {
 std::vector<Check> FlowReader::read_checks(const YamlMember& member) {
   std::vector<Check> checks;
   const auto add = [&](const YamlNode& node) {
+    if (node.is_mapping()) {
+      if (auto check = read_content_check(node)) checks.push_back(std::move(*check));
+      return;
+    }
     std::string shown;
     if (auto condition = scalars_.expression(node, "check", kResponseNames, &shown))
       checks.push_back({std::move(shown), std::move(*condition), node.place});
@@ -427,6 +439,52 @@ std::vector<Check> FlowReader::read_checks(const YamlMember& member) {
     add(member.value);
   }
   return checks;
+}
+
+std::optional<Check> FlowReader::read_content_check(const YamlNode& node) {
+  Section section(node, "content_check", "a check", problems_);
+  const auto *parses = section.take("code_parses"), *same = section.take("same_text_as"),
+             *deterministic = section.take("deterministic"), *crosstalk = section.take("no_crosstalk");
+  if ((parses != nullptr) + (same != nullptr) + (deterministic != nullptr) + (crosstalk != nullptr) != 1) {
+    if (node.members.size() != 1 || parses || same || deterministic || crosstalk)
+      problems_.add(
+          node.place,
+          "a check is an expression, or one of code_parses:, same_text_as:, deterministic: and no_crosstalk:");
+    return std::nullopt;
+  }
+  Check check;
+  check.place = node.place;
+  if (parses != nullptr) {
+    const auto language = scalars_.word(parses, "content_check");
+    if (!language) return std::nullopt;
+    check.condition = CodeParses{*language == "json" ? CodeParses::Language::json : CodeParses::Language::python};
+    check.text = fmt::format("code_parses: {}", *language);
+  } else if (same != nullptr) {
+    const auto name = scalars_.text(same);
+    if (!name) return std::nullopt;
+    if (std::find(asked_names_.begin(), asked_names_.end(), *name) == asked_names_.end()) {
+      const std::vector<std::string_view> known(asked_names_.begin(), asked_names_.end());
+      problems_.add(same->value.place, fmt::format("same_text_as: no step before this one is named '{}'{}", *name,
+                                                   did_you_mean(*name, known)));
+    }
+    check.condition = SameTextAs{*name};
+    check.text = fmt::format("same_text_as: {}", *name);
+  } else if (deterministic != nullptr) {
+    const auto wanted = scalars_.truth(deterministic);
+    if (!wanted) return std::nullopt;
+    if (!*wanted) problems_.add(deterministic->value.place, "deterministic: true is wanted; leave it out otherwise");
+    check.condition = Deterministic{};
+    check.text = "deterministic";
+  } else {
+    auto nonce = scalars_.pattern(crosstalk->value, crosstalk->key);
+    if (!nonce) return std::nullopt;
+    if (nonce->is_static())
+      problems_.add(crosstalk->value.place,
+                    "no_crosstalk: a word that differs from request to request is wanted, such as ${names.name}");
+    check.text = fmt::format("no_crosstalk: {}", nonce->text());
+    check.condition = NoCrosstalk{std::move(*nonce)};
+  }
+  return check;
 }
 
 std::vector<Step> FlowReader::read_flow(const YamlMember& member, const std::string& scenario, bool has_own_variables) {

@@ -45,6 +45,7 @@ class FlowReader {
   HttpStep read_http(const YamlMember& member);
   SseStep read_sse(const YamlMember& member);
   std::vector<Check> read_checks(const YamlMember& member);
+  std::optional<Check> read_content_check(const YamlNode& node);
 
   // steering_reader.cpp
   SleepStep read_sleep(const YamlMember& member);
@@ -65,6 +66,7 @@ class FlowReader {
   std::set<std::string> used_flows_;
   std::map<std::string, std::vector<Step>> flows_;  // those read so far, with the file's variables
   std::size_t steps_ = 0;                           // of the flow being read
+  std::vector<std::string> asked_names_;            // likewise, so far: of steps that send a request
 };
 
 /// The verb and what it addresses; a second one alike gets a number, so that each step has its own row in a report.

@@ -209,7 +209,7 @@ constexpr auto kStep = std::to_array<KeyInfo>({
      "Variables from the answer: NAME: $.json.path, or how else to find it."},
     {"abandon", "section:abandon", "Drops the stream before its end, as a user does who has seen enough."},
     {"metric", "map:text", "Adds a sample to each of these metrics of the file's own: {name: number}."},
-    {"check", "text|list:text",
+    {"check", "text|section:content_check|list:(text|section:content_check)",
      "What must hold of the answer: status == 200, text contains \"print(\", chunks in 50..100."},
     {"name", "text", "The step's name in reports, and its tag `name`."},
     {"tags", "map:text", "Tags of what the step measures."},
@@ -240,6 +240,15 @@ constexpr auto kCapture = std::to_array<KeyInfo>({
     {"header", "text", "The name of a header of the answer."},
     {"text", "truth", "true: the whole answer."},
     {"default", "text", "The value when nothing is found; without it the iteration ends as failed."},
+});
+
+constexpr auto kContentCheck = std::to_array<KeyInfo>({
+    {"code_parses", "words:python json",
+     "The answer's code (its first fenced block, else all of it) has no syntax error."},
+    {"same_text_as", "text", "The name of an earlier step of the flow: the answer is the same text as its last one."},
+    {"deterministic", "truth", "true: the same request body has the same answer, whenever and by whom it is sent."},
+    {"no_crosstalk", "text",
+     "A word of this request alone, such as ${names.name}: no answer has a word that is another request's."},
 });
 
 constexpr auto kAbandon = std::to_array<KeyInfo>({
@@ -385,6 +394,7 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"repeat", "How often.", kRepeat},
     {"way", "One of the ways to choose from.", kWay},
     {"capture", "How to find a value in an answer.", kCapture},
+    {"content_check", "What must hold of what was said; one key.", kContentCheck},
     {"abandon", "When a stream is dropped.", kAbandon},
     {"chat", "A question to the model.", kChat},
     {"completion", "A text for the model to continue.", kCompletion},

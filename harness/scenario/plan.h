@@ -80,9 +80,25 @@ struct Target {
 
 // ---- flow ---------------------------------------------------------------------------------------------------------
 
+/// The answer's code (the first fenced block, else all of it) has no syntax error.
+struct CodeParses {
+  enum class Language : std::uint8_t { python, json } language = Language::python;
+};
+/// The answer is the one that the step of this name had last in the same iteration.
+struct SameTextAs {
+  std::string step;
+};
+/// Whenever the run sends the same request body, the answer is the same text.
+struct Deterministic {};
+/// No word of the answer is a nonce of another request.
+struct NoCrosstalk {
+  Template nonce;  // renders to one word that stands in this request and in no other
+};
+
 struct Check {
-  std::string text;      // as written; its name in results
-  Expression condition;  // over the response: status, text, chunks, finish_reason, header, body, usage.*, ttft ...
+  std::string text;  // as written; its name in results
+  /// An expression is over the response: status, text, chunks, finish_reason, header, body, usage.*, ttft ...
+  std::variant<Expression, CodeParses, SameTextAs, Deterministic, NoCrosstalk> condition;
   Place place;
 };
 
