@@ -66,6 +66,14 @@ inline constexpr std::size_t headers_kept = 100;
 inline constexpr std::size_t content_events_kept = 1'000'000;  // of one stream: a million tokens at 40 bytes each
 inline constexpr std::size_t stream_id_bytes_kept = 128;
 
+// ---- code in answers
+// -------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t code_bytes_max = 1u << 20;    // of one text that is parsed: some 20 ms
+inline constexpr std::size_t python_brackets_max = 200;    // open at once; CPython's bound too
+inline constexpr std::size_t python_indents_max = 100;     // CPython's bound too
+inline constexpr std::size_t python_depth_max = 400;       // expressions in expressions; the parser recurses
+inline constexpr std::size_t json_text_depth_max = 1'000;  // arrays and objects open at once
+
 // ---- http, beside the answers' bodies
 // ----------------------------------------------------------------------------------
 inline constexpr std::size_t body_file_bytes_max = 64u << 20;  // held in memory, and sent whole

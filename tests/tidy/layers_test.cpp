@@ -23,6 +23,7 @@ const Edges kAllowed = {
     {"harness/base", {}},
     {"harness/scenario", {"harness/base"}},
     {"harness/stream", {"harness/base"}},
+    {"harness/content", {"harness/base"}},
     // The tally is laid out by the plan's steps and thresholds, and counts findings by the rules' names.
     {"harness/metrics", {"harness/base", "harness/scenario", "harness/stream", "reports"}},
     {"harness/verdict", {"harness/base", "harness/scenario", "harness/metrics", "reports"}},
