@@ -501,9 +501,9 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
   return true;
 }
 
-std::string models_request(const Plan& plan, const Endpoint& target) {
+std::string get_request(const Plan& plan, const Endpoint& target, std::string_view path) {
   std::string out;
-  HeadWriter head(out, "GET", target.path + "/v1/models");
+  HeadWriter head(out, "GET", target.path + std::string(path));
   head.add_all(plan.target.headers, NothingInScope{});
   head.add("Host", target.host_header);
   head.add("User-Agent", kUserAgent);

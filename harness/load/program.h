@@ -73,8 +73,8 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
 void render_messages(const ChatStep& chat, const Scope& scope, bool with_system, std::string& out);
 void append_message(std::string_view role, std::string_view content, std::string& out);
 
-/// The request for the target's list of models.
-std::string models_request(const Plan& plan, const Endpoint& target);
+/// GET of a path on the target, as the plan's headers have it.
+std::string get_request(const Plan& plan, const Endpoint& target, std::string_view path);
 
 TlsOptions tls_options(const Target& target);
 

@@ -22,6 +22,7 @@
 #include "harness/base/limits.h"
 #include "harness/base/open_files.h"
 #include "harness/load/arrival_pool.h"
+#include "harness/load/preflight.h"
 #include "harness/load/program.h"
 #include "harness/load/schedule.h"
 #include "harness/load/vu.h"
@@ -233,27 +234,7 @@ std::string first_model(const std::string& body) {
 }  // namespace
 
 Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const std::shared_ptr<TlsContext>& tls) {
-  EventLoop loop;
-  ExchangeBuffers buffers;
-  Exchange exchange(loop, buffers);
-  Waiter waiter(loop);
-  ConnectionOptions options;
-  options.connect_timeout = plan.target.connect_timeout;
-  options.tls = tls;
-  RequestRecord record;
-  record.started_at = record.scheduled_at = now();
-  const std::string bytes = models_request(plan, target);
-  ExchangeRequest request;
-  request.bytes = bytes;
-  request.keep_body = true;
-  request.timeout = std::min<Nanoseconds>(plan.target.request_timeout, std::chrono::seconds(10));
-  if (plan.target.http2) {
-    Http2Client client(loop, buffers.read_buffer(), ExchangeBuffers::kReadBytes, target, std::move(options));
-    exchange.run_alone(waiter, client, request, record);
-  } else {
-    Connection connection(loop, target, std::move(options));
-    exchange.run_alone(waiter, connection, request, record);
-  }
+  const RequestRecord record = ask_target(plan, target, tls, "/v1/models");
   constexpr std::string_view kWayOut = "name one in target.model or in the steps";
   const std::string where = fmt::format("{}{}/v1/models", target.host_header, target.path);
   if (record.outcome == Outcome::http_error) {  // it is there: what it makes of the load is a measurement

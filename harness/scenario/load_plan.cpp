@@ -138,6 +138,9 @@ class Reader {
     if (const auto* headers = section.take("headers")) target.headers = read_headers(*headers, *scalars_, problems_);
     if (const auto* auth = section.take("auth")) read_auth(*auth);
     target.model = scalars_->text(section.take("model")).value_or("");
+    target.expect_models = read_texts(section.take("expect_models"));
+    std::erase(target.expect_models, std::string());  // a variable that is not set
+    target.expect_backend = scalars_->text(section.take("expect_backend")).value_or("");
     const auto* tls_verify = section.take("tls_verify");
     target.tls_verify = scalars_->truth(tls_verify).value_or(true);
     if (const auto* tls = section.take("tls")) {
@@ -189,16 +192,22 @@ class Reader {
     engine.kv_mib = scalars_->whole(section.take("kv_mib"), 0, 1u << 22).value_or(0);
     engine.slots = scalars_->whole(section.take("slots"), 0, 65'536).value_or(0);
     engine.context = scalars_->whole(section.take("context"), 0, 1u << 24).value_or(0);
-    if (const auto* args = section.take("args")) {
-      if (!args->value.is_sequence()) problems_.add(args->value.place, "args: must be a list");
-      for (const auto& item : args->value.items) {
-        if (auto value = scalars_->text(item, "args")) engine.args.push_back(std::move(*value));
-      }
-    }
+    engine.args = read_texts(section.take("args"));
     engine.engine_cores = read_cores(section.take("engine_cores"));
     engine.harness_cores = read_cores(section.take("harness_cores"));
     engine.ready_timeout = scalars_->positive_duration(section.take("ready_timeout")).value_or(engine.ready_timeout);
     return engine;
+  }
+
+  std::vector<std::string> read_texts(const YamlMember* member) {
+    std::vector<std::string> texts;
+    if (member == nullptr) return texts;
+    if (!member->value.is_sequence())
+      problems_.add(member->value.place, fmt::format("{}: must be a list", member->key));
+    for (const auto& item : member->value.items) {
+      if (auto value = scalars_->text(item, member->key)) texts.push_back(std::move(*value));
+    }
+    return texts;
   }
 
   std::string read_cores(const YamlMember* member) {

@@ -68,6 +68,8 @@ struct Target {
   std::string url;                     // or this: http(s)://host:port[/path], without /v1
   std::vector<std::pair<std::string, Template>> headers;
   std::string model;  // default of chat steps; empty: the server's first
+  std::vector<std::string> expect_models;  // that it must offer; the run does not begin otherwise
+  std::string expect_backend;              // what it must run on: vllm; empty: anything
   bool tls_verify = true;
   TlsSettings tls = {};
   CookieKeeping cookies = CookieKeeping::reset;
