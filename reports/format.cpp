@@ -133,6 +133,40 @@ std::string_view left_side(std::string_view expression) {
   return left;
 }
 
+std::vector<RequirementResult> requirements_of(const Summary& summary) {
+  std::vector<RequirementResult> list;
+  for (const ThresholdResult& result : summary.thresholds) {
+    list.push_back({.requirement = result.metric,
+                    .goal = result.expression,
+                    .actual = result.actual ? format_value(*result.actual, result.unit) : std::string(),
+                    .verdict = result.verdict,
+                    .cause = result.cause,
+                    .suggestion = result.suggestion});
+    if (!result.source.empty()) list.back().goal += fmt::format(" ({})", result.source);
+  }
+  for (const CheckResult& check : summary.checks) {
+    const std::uint64_t tries = check.passes + check.fails;
+    if (tries == 0) continue;  // its step never ran
+    list.push_back({.requirement = "check: " + check.name,
+                    .goal = "always",
+                    .actual = fmt::format("{} of {}", format_count(check.passes), format_count(tries)),
+                    .verdict = check.fails == 0 ? "pass" : "fail"});
+  }
+  return list;
+}
+
+namespace {
+
+std::string advice(const std::string& cause, const std::string& suggestion) {
+  if (suggestion.empty()) return cause;
+  return fmt::format("{}{}try: {}", cause, cause.empty() ? "" : "; ", suggestion);
+}
+
+}  // namespace
+
+std::string advice_of(const ThresholdResult& result) { return advice(result.cause, result.suggestion); }
+std::string advice_of(const RequirementResult& result) { return advice(result.cause, result.suggestion); }
+
 std::string windows_text(const WindowsResult& windows) {
   const auto time = [](double s) { return fmt::format("{:g}s", s); };
   if (windows.judged == 1) return fmt::format("in {} to {}", time(windows.worst_from_s), time(windows.worst_to_s));

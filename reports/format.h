@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "reports/suite.h"
 #include "reports/summary.h"
 
 namespace sluice::reports {
@@ -34,6 +35,10 @@ bool is_unsure(const MetricSummary& metric, double percentile);
 
 /// What an expression compares: "p(95)" of "p(95) < 2s".
 std::string_view left_side(std::string_view expression);
+
+/// "the likely cause; try: what may help": of what has not passed; empty where nothing is known.
+std::string advice_of(const ThresholdResult& result);
+std::string advice_of(const RequirementResult& result);
 
 /// "in the worst of 6 windows, 10s to 20s; 2 failed"
 std::string windows_text(const WindowsResult& windows);

@@ -106,11 +106,16 @@ Verdict verdict_of(const Summary& summary) {
   return {"bad", "✗ Failed", detail};
 }
 
-std::string date_text(const Summary& summary) {
-  std::string text = summary.started_at;  // 2026-11-22T03:19:55Z
+std::string date_text(std::string text) {  // 2026-11-22T03:19:55Z
   if (text.size() == 20 && text[10] == 'T' && text.back() == 'Z')
     text = text.substr(0, 10) + " " + text.substr(11, 5) + " UTC";
   return text;
+}
+
+std::string simulated_note(const std::string& why) {
+  if (why.empty()) return {};
+  return fmt::format("<div class=\"verdict open\" role=\"status\"><strong>Simulated</strong><span>{}</span></div>\n",
+                     escaped(why));
 }
 
 std::string header(const Summary& summary) {
@@ -120,7 +125,7 @@ std::string header(const Summary& summary) {
   std::string out = "<header>\n<p class=\"name\">Sluice report</p>\n";
   out += fmt::format("<h1>{}</h1>\n<p class=\"facts\">",
                      escaped(summary.name.empty() ? std::string_view("Unnamed run") : std::string_view(summary.name)));
-  for (const std::string& fact : {date_text(summary), format_seconds(summary.duration_s), summary.target})
+  for (const std::string& fact : {date_text(summary.started_at), format_seconds(summary.duration_s), summary.target})
     if (!fact.empty()) out += fmt::format("<span class=\"break\">{}</span>", escaped(fact));
   out += "</p>\n";
   out += fmt::format("<div class=\"verdict {}\" role=\"status\"><strong>{}</strong><span>{}</span>", verdict.tone,
@@ -129,7 +134,7 @@ std::string header(const Summary& summary) {
     out += fmt::format("<span>{}</span>", trusted ? "The measurement can be trusted."
                                                   : "The harness itself limited this run: see <a "
                                                     "href=\"#instrument\">the instrument</a>.");
-  return out + "</div>\n</header>\n";
+  return out + "</div>\n" + simulated_note(summary.simulated) + "</header>\n";
 }
 
 // ---- thresholds -----------------------------------------------------------------------------------------------------
@@ -156,6 +161,8 @@ std::string thresholds(const Summary& summary) {
                        metric_name(result.metric));
     out += fmt::format("<td data-label=\"Threshold\"><span><code>{}</code>", escaped(result.expression));
     if (!result.reason.empty()) out += fmt::format("<span class=\"reason\">{}</span>", escaped(result.reason));
+    if (const std::string advice = advice_of(result); !advice.empty())
+      out += fmt::format("<span class=\"reason\">{}</span>", escaped(advice));
     if (result.windows && result.windows->judged > 0 && result.verdict == "pass")
       out += fmt::format("<span class=\"reason\">{}</span>", escaped(windows_text(*result.windows)));
     if (!result.source.empty()) out += fmt::format("<span class=\"reason\">{}</span>", escaped(result.source));
@@ -762,18 +769,92 @@ std::string_view part(std::string_view begin, std::string_view end) {
 
 }  // namespace
 
-std::string to_html(const Summary& summary) {
+namespace {
+
+/// Everything before the page's content; nothing may be loaded from anywhere: the page says so itself, and the browser
+/// holds it to that.
+std::string page_begin(std::string_view title) {
   std::string out = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
-  // Nothing may be loaded from anywhere: the page says so itself, and the browser holds it to that.
   out +=
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
       "script-src 'unsafe-inline'; img-src data:\">\n";
   out += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
   out += "<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n";
-  out += fmt::format("<title>{}: {}</title>\n", escaped(summary.name.empty() ? "Sluice report" : summary.name),
-                     escaped(summary.outcome));
+  out += fmt::format("<title>{}</title>\n", escaped(title));
   out += part("<!-- style -->", "<!-- script -->");
-  out += "</head>\n<body>\n<main class=\"page\">\n";
+  return out + "</head>\n<body>\n<main class=\"page\">\n";
+}
+
+std::string suite_requirements(const SuiteCase& each) {
+  if (each.requirements.empty()) return {};
+  std::string out =
+      "<table class=\"stack\">\n<thead><tr><th scope=\"col\">Verdict</th><th scope=\"col\">Requirement</th>"
+      "<th scope=\"col\">Goal</th><th scope=\"col\" class=\"number\">Actual</th></tr></thead>\n<tbody>\n";
+  for (const RequirementResult& result : each.requirements) {
+    out += fmt::format("<tr><td>{}</td><th scope=\"row\" class=\"break\">{}", mark(result.verdict),
+                       metric_name(result.requirement));
+    if (!result.cause.empty())
+      out += fmt::format("<span class=\"reason\">Likely cause: {}</span>", escaped(result.cause));
+    if (!result.suggestion.empty())
+      out += fmt::format("<span class=\"reason\">Try: {}</span>", escaped(result.suggestion));
+    out += fmt::format(
+        "</th><td data-label=\"Goal\"><span><code>{}</code></span></td>"
+        "<td class=\"number\" data-label=\"Actual\"><span>{}</span></td></tr>\n",
+        escaped(result.goal), result.actual.empty() ? "no samples" : escaped(result.actual));
+  }
+  return out + "</tbody>\n</table>\n";
+}
+
+}  // namespace
+
+std::string to_html(const SuiteSummary& suite) {
+  std::string out = page_begin(fmt::format("{}: {}", suite.name, suite.outcome));
+  const auto count = [&](std::string_view outcome) {
+    return static_cast<std::uint64_t>(std::count_if(suite.cases.begin(), suite.cases.end(),
+                                                    [&](const auto& each) { return each.outcome == outcome; }));
+  };
+  out += "<header>\n<p class=\"name\">Sluice suite</p>\n";
+  out += fmt::format("<h1>{}</h1>\n<p class=\"facts\">", escaped(suite.name));
+  for (const std::string& fact : {date_text(suite.started_at), format_seconds(suite.duration_s), suite.target})
+    if (!fact.empty()) out += fmt::format("<span class=\"break\">{}</span>", escaped(fact));
+  const bool passed = suite.outcome == "passed";
+  out += fmt::format(
+      "</p>\n<div class=\"verdict {}\" role=\"status\"><strong>{}</strong><span>{} of {} passed{}.</span></div>\n",
+      passed ? "good" : "bad", passed ? "✓ Passed" : "✗ Failed", count("passed"), plural(suite.cases.size(), "case"),
+      count("skipped") > 0 ? fmt::format("; {} skipped", count("skipped")) : "");
+  out += simulated_note(suite.simulated) + "</header>\n";
+  if (!suite.preflight.empty()) {
+    out +=
+        "<section aria-labelledby=\"preflight\">\n<h2 id=\"preflight\">Preflight</h2>\n<table class=\"stack\">\n<thead>"
+        "<tr><th scope=\"col\">Verdict</th><th scope=\"col\">What</th><th scope=\"col\">Found</th></tr></thead>\n"
+        "<tbody>\n";
+    for (const PreflightResult& result : suite.preflight)
+      out += fmt::format("<tr><td>{}</td><th scope=\"row\">{}</th><td data-label=\"Found\"><span>{}</span></td></tr>\n",
+                         result.verdict == "skipped" ? "– unknown" : mark(result.verdict), escaped(result.name),
+                         escaped(result.detail));
+    out += "</tbody>\n</table>\n</section>\n";
+  }
+  for (const SuiteCase& each : suite.cases) {
+    out += fmt::format("<section>\n<h2>{} {}</h2>\n",
+                       each.outcome == "passed"    ? "✓"
+                       : each.outcome == "skipped" ? "–"
+                                                   : "✗",
+                       escaped(each.name));
+    out += fmt::format("<p class=\"soft\">{}", escaped(each.outcome));
+    if (each.duration_s > 0) out += ", " + format_seconds(each.duration_s);
+    if (!each.reason.empty()) out += ": " + escaped(each.reason);
+    if (!each.folder.empty())
+      out += fmt::format(", <a href=\"{}/report.html\">the whole report</a>", escaped(each.folder));
+    out += "</p>\n" + suite_requirements(each) + "</section>\n";
+  }
+  out += fmt::format("<footer>Sluice {}. All of this page is also in suite.json.</footer>\n",
+                     escaped(suite.sluice_version));
+  return out + "</main>\n</body>\n</html>\n";
+}
+
+std::string to_html(const Summary& summary) {
+  std::string out =
+      page_begin(fmt::format("{}: {}", summary.name.empty() ? "Sluice report" : summary.name, summary.outcome));
   out += header(summary);
   out += thresholds(summary);
   out += search(summary);

@@ -4,10 +4,12 @@
 
 #include <string>
 
+#include "reports/suite.h"
 #include "reports/summary.h"
 
 namespace sluice::reports {
 
 std::string to_html(const Summary& summary);
+std::string to_html(const SuiteSummary& suite);
 
 }  // namespace sluice::reports

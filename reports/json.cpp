@@ -101,6 +101,8 @@ void describe(Form& form, ThresholdResult& t) {
   form("reason", t.reason);
   form("aborted", t.aborted);
   form("open", t.open);
+  form("cause", t.cause);
+  form("suggestion", t.suggestion);
   form("source", t.source);
   form("min_samples", t.min_samples);
   form("low", t.low);
@@ -299,6 +301,7 @@ void describe(Form& form, Summary& s) {
   form("warmup_requests", s.warmup_requests);
   form("seed", s.seed);
   form("target", s.target);
+  form("simulated", s.simulated);
   form("host", s.host);
   form("os", s.os);
   form("cpu", s.cpu);
@@ -321,6 +324,50 @@ void describe(Form& form, Summary& s) {
   form("histograms", s.histograms);
   form("series_interval_s", s.series_interval_s);
   form("series", s.series);
+}
+
+template <class Form>
+void describe(Form& form, RequirementResult& r) {
+  form("requirement", r.requirement);
+  form("goal", r.goal);
+  form("actual", r.actual);
+  form("verdict", r.verdict);
+  form("cause", r.cause);
+  form("suggestion", r.suggestion);
+}
+
+template <class Form>
+void describe(Form& form, SuiteCase& c) {
+  form("name", c.name);
+  form("file", c.file);
+  form("outcome", c.outcome);
+  form("reason", c.reason);
+  form("folder", c.folder);
+  form("duration_s", c.duration_s);
+  form("exit_code", c.exit_code);
+  form("requirements", c.requirements);
+}
+
+template <class Form>
+void describe(Form& form, PreflightResult& p) {
+  form("name", p.name);
+  form("verdict", p.verdict);
+  form("detail", p.detail);
+}
+
+template <class Form>
+void describe(Form& form, SuiteSummary& s) {
+  form("schema_version", s.schema_version);
+  form("sluice_version", s.sluice_version);
+  form("name", s.name);
+  form("started_at", s.started_at);
+  form("duration_s", s.duration_s);
+  form("target", s.target);
+  form("simulated", s.simulated);
+  form("outcome", s.outcome);
+  form("exit_code", s.exit_code);
+  form("preflight", s.preflight);
+  form("cases", s.cases);
 }
 
 using Choices = std::initializer_list<std::string_view>;
@@ -560,14 +607,21 @@ void check_version(dom::object object) {
 
 }  // namespace
 
-std::string to_json(const Summary& summary) {
-  Summary copy = summary;  // describe() serves reading too, so it takes what may be written to
+namespace {
+
+template <class T>
+std::string written(T copy) {  // describe() serves reading too, so it takes what may be written to
   Writer writer;
   describe(writer, copy);
   std::string out;
   print(writer.take(), out, 0);
   return out + '\n';
 }
+
+}  // namespace
+
+std::string to_json(const Summary& summary) { return written(summary); }
+std::string to_json(const SuiteSummary& suite) { return written(suite); }
 
 boost::system::result<Summary, ReadError> from_json(std::string_view text) {
   if (text.size() > kTextBytesMax) return ReadError{fmt::format("the file is larger than {} MiB", kTextBytesMax >> 20)};

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "reports/suite.h"
 #include "reports/summary.h"
 
 namespace sluice::reports {
@@ -19,6 +20,7 @@ struct ReadError {
 [[noreturn]] void throw_exception_from_error(const ReadError& error, const boost::source_location&);
 
 std::string to_json(const Summary& summary);  // indented, ends with a line feed
+std::string to_json(const SuiteSummary& suite);
 boost::system::result<Summary, ReadError> from_json(std::string_view text);
 
 }  // namespace sluice::reports

@@ -3,10 +3,12 @@
 
 #include <string>
 
+#include "reports/suite.h"
 #include "reports/summary.h"
 
 namespace sluice::reports {
 
 std::string to_junit(const Summary& summary);
+std::string to_junit(const SuiteSummary& suite);
 
 }  // namespace sluice::reports

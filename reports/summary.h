@@ -49,10 +49,11 @@ struct ThresholdResult {
   std::optional<double> actual = {};  // in the metric's unit; none: no sample
   double limit = 0;
   std::string unit = {};
-  std::string reason = {};  // for people: "no samples", "p(95) 41 ms is over 20 ms"
-  bool aborted = false;     // it stopped the run
-  bool open = false;        // the samples prove neither, and --inconclusive has made it pass or fail
-  std::string source = {};  // "default gate"; empty: the scenario's thresholds
+  std::string reason = {};                  // for people: "no samples", "p(95) 41 ms is over 20 ms"
+  bool aborted = false;                     // it stopped the run
+  bool open = false;                        // the samples prove neither, and --inconclusive has made it pass or fail
+  std::string cause = {}, suggestion = {};  // of what has not passed: what the run shows of it; empty: nothing
+  std::string source = {};                  // "default gate"; empty: the scenario's thresholds
   std::optional<std::uint64_t> min_samples = {};
   std::optional<double> low = {},
                         high = {};  // its 99 % bounds, in its unit; none: judged by its value, or too few samples
@@ -230,7 +231,8 @@ struct Summary {
   double warmup_s = 0;          // before it
   std::uint64_t warmup_requests = 0;
   std::uint64_t seed = 0;
-  std::string target = {};  // URL without credentials, or "engine: tiny-coder (cpu ...)"
+  std::string target = {};     // URL without credentials, or "engine: tiny-coder (cpu ...)"
+  std::string simulated = {};  // why the built-in scripted engine answered instead of the target; empty: it did not
   std::string host = {}, os = {}, cpu = {};
   std::map<std::string, std::string> variables = {};  // names of the file's env with values; secrets masked
   std::string outcome = {};                           // passed, failed, aborted, interrupted

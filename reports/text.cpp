@@ -98,6 +98,32 @@ std::string padded(std::string text, std::size_t width) {
   return text;
 }
 
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    words.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return words;
+}
+
+/// Words on as many lines as they need, each after `indent`, which no line ends with.
+void put_wrapped(Page& page, std::string_view text, std::string_view indent, Ink ink = Ink::plain) {
+  page.put(indent);
+  for (const std::string_view word : words_of(text)) {
+    if (columns(word) + 1 > page.left()) page.line().put(indent);
+    page.put(" ").put(word, ink);
+  }
+}
+
+void print_simulated(Page& page, const std::string& why) {
+  if (why.empty()) return;
+  page.put("  ").put("SIMULATED", Ink::bad);
+  put_wrapped(page, why, "", Ink::bad);
+  page.line();
+}
+
 void print_thresholds(Page& page, const Summary& summary) {
   if (summary.thresholds.empty()) return;
   page.heading("THRESHOLDS");
@@ -131,6 +157,10 @@ void print_thresholds(Page& page, const Summary& summary) {
     if (result.open) page.put("  unproven", Ink::accent);
     if ((unsure || result.open) && !result.reason.empty())
       page.line().put("            ").put(result.reason, Ink::faint);
+    if (const std::string advice = advice_of(result); !advice.empty()) {
+      page.line();
+      put_wrapped(page, advice, "           ", Ink::faint);
+    }
     page.line();
   }
 }
@@ -472,27 +502,14 @@ void print_failures(Page& page, const Summary& summary) {
   }
 }
 
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> words;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    words.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return words;
-}
-
 void print_instrument(Page& page, const Summary& summary) {
   const Instrument& instrument = summary.instrument;
   page.heading("INSTRUMENT");
   const bool trusted = instrument.verdict == "trusted";
   page.put("    ").put(instrument.verdict, trusted ? Ink::good : Ink::bad);
   if (!instrument.reason.empty()) {
-    page.line().put("   ");
-    for (const std::string_view word : words_of(instrument.reason)) {
-      if (columns(word) + 1 > page.left()) page.line().put("   ");
-      page.put(" ").put(word);
-    }
+    page.line();
+    put_wrapped(page, instrument.reason, "   ");
   }
   page.line().put("    ");
   std::vector<std::string> facts;
@@ -535,6 +552,7 @@ void print_head(Page& page, const Summary& summary) {
   page.line().put("  ").put(summary.name.empty() ? summary.scenario_file : summary.name, Ink::bold);
   if (!summary.target.empty()) page.put("  ").put(summary.target, Ink::faint);
   page.line();
+  print_simulated(page, summary.simulated);
   if (summary.warmup_requests > 0 || summary.warmup_s > 0)
     page.put(fmt::format("  warm-up: {} request{}, counted in nothing", format_count(summary.warmup_requests),
                          summary.warmup_requests == 1 ? "" : "s"))
@@ -572,7 +590,60 @@ void print_foot(Page& page, const Summary& summary) {
   if (brackets) page.put("  [in brackets]: too few samples for that percentile", Ink::faint).line();
 }
 
+void print_requirement(Page& page, const RequirementResult& result) {
+  const bool pass = result.verdict == "pass", unsure = result.verdict == "inconclusive";
+  const std::size_t goal_width = 24, actual_width = 14;
+  const std::size_t name_width = page.width() - goal_width - actual_width - 12;
+  page.put("      ").put(pass ? "✓ " : unsure ? "? " : "✗ ", pass ? Ink::good : unsure ? Ink::accent : Ink::bad);
+  page.put(padded(cut(result.requirement, name_width), name_width + 1));
+  page.put(padded(cut(result.goal, goal_width), goal_width + 1));
+  page.put(result.actual.empty() ? "no samples" : cut(result.actual, actual_width), pass ? Ink::plain : Ink::bad)
+      .line();
+  const std::string advice = advice_of(result);
+  if (advice.empty()) return;
+  put_wrapped(page, advice, "         ", Ink::faint);
+  page.line();
+}
+
 }  // namespace
+
+std::string to_text(const SuiteSummary& suite, const TextOptions& options) {
+  Page page(options);
+  page.line().put("  ").put("suite " + suite.name, Ink::bold);
+  if (!suite.target.empty()) page.put("  ").put(suite.target, Ink::faint);
+  page.line();
+  print_simulated(page, suite.simulated);
+  if (!suite.preflight.empty()) page.heading("PREFLIGHT");
+  for (const PreflightResult& result : suite.preflight) {
+    const bool pass = result.verdict == "pass", fail = result.verdict == "fail";
+    page.put("    ").put(pass ? "✓ " : fail ? "✗ " : "- ", pass ? Ink::good : fail ? Ink::bad : Ink::faint);
+    page.put(padded(result.name, 16));
+    page.put(result.detail, fail ? Ink::bad : Ink::faint).line();
+  }
+  page.heading("REQUIREMENTS");
+  std::size_t passed = 0, failed = 0, skipped = 0;
+  for (const SuiteCase& each : suite.cases) {
+    const bool pass = each.outcome == "passed", left_out = each.outcome == "skipped";
+    ++(pass ? passed : left_out ? skipped : failed);
+    page.put("    ").put(pass ? "✓ " : left_out ? "- " : "✗ ", pass ? Ink::good : left_out ? Ink::faint : Ink::bad);
+    page.put(each.name, Ink::bold);
+    if (each.duration_s > 0) page.put("  " + format_seconds(each.duration_s), Ink::faint);
+    if (!pass && each.outcome != "failed") page.put("  " + each.outcome, left_out ? Ink::faint : Ink::bad);
+    page.line();
+    if (!each.reason.empty()) {
+      put_wrapped(page, each.reason, "     ", Ink::faint);
+      page.line();
+    }
+    for (const RequirementResult& result : each.requirements) print_requirement(page, result);
+  }
+  page.line().put("  ").put(suite.outcome, suite.outcome == "passed" ? Ink::good : Ink::bad);
+  page.put(
+      fmt::format(" after {}: {} of {} cases passed", format_seconds(suite.duration_s), passed, suite.cases.size()));
+  if (failed > 0) page.put(fmt::format(", {} failed", failed), Ink::bad);
+  if (skipped > 0) page.put(fmt::format(", {} skipped", skipped));
+  page.put(fmt::format(", exit code {}", suite.exit_code)).line();
+  return page.take();
+}
 
 std::string to_text(const Summary& summary, const TextOptions& options) {
   Page page(options);

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "reports/suite.h"
 #include "reports/summary.h"
 
 namespace sluice::reports {
@@ -13,5 +14,6 @@ struct TextOptions {
 };
 
 std::string to_text(const Summary& summary, const TextOptions& options = {});
+std::string to_text(const SuiteSummary& suite, const TextOptions& options = {});
 
 }  // namespace sluice::reports

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "harness/scenario/timeline.h"
+#include "harness/verdict/advice.h"
 #include "harness/verdict/bounds.h"
 #include "harness/verdict/stability.h"
 
@@ -465,6 +466,12 @@ void conclude(reports::Summary& summary, std::vector<reports::ThresholdResult> t
               std::optional<std::size_t> aborted_by, bool require_trusted) {
   if (aborted_by && *aborted_by < thresholds.size()) thresholds[*aborted_by].aborted = true;
   summary.thresholds = std::move(thresholds);
+  for (reports::ThresholdResult& result : summary.thresholds) {
+    if (result.verdict == "pass") continue;
+    Advice advice = advice_for(summary, result);
+    result.cause = std::move(advice.cause);
+    result.suggestion = std::move(advice.suggestion);
+  }
   const bool failed = std::any_of(summary.thresholds.begin(), summary.thresholds.end(),
                                   [](const reports::ThresholdResult& result) { return result.verdict == "fail"; });
   const bool undecided = std::any_of(
