@@ -17,10 +17,12 @@ namespace {
 using namespace sluice;
 
 // -e NAME=VALUE
-std::string add_variable(const std::string& pair, ScenarioOptions& options) {
+using VariableMap = std::map<std::string, std::string>;
+
+std::string add_variable(const std::string& pair, VariableMap& variables) {
   const auto equals = pair.find('=');
   if (equals == 0 || equals == std::string::npos) return fmt::format("-e {}: write NAME=VALUE", pair);
-  options.variables[pair.substr(0, equals)] = pair.substr(equals + 1);
+  variables[pair.substr(0, equals)] = pair.substr(equals + 1);
   return {};
 }
 
@@ -28,7 +30,7 @@ void add_scenario_options(CLI::App& command, ScenarioOptions& options, std::vect
   command.add_option("FILE", options.file, "the scenario")->required();
   command.add_option("-e,--env", variables, "NAME=VALUE: a variable; overrides the environment and the file's default")
       ->allow_extra_args(false)
-      ->check([&options](const std::string& pair) { return add_variable(pair, options); });
+      ->check([&options](const std::string& pair) { return add_variable(pair, options.variables); });
 }
 
 int run_main(int argc, char** argv) {
@@ -73,6 +75,28 @@ int run_main(int argc, char** argv) {
   run_app->add_flag("-q,--quiet", run.quiet, "no live line");
   bool no_color = false;
   run_app->add_flag("--no-color", no_color, "plain text");
+
+  SuiteOptions suite;
+  std::vector<std::string> suite_variables;
+  auto* suite_app = app.add_subcommand("suite", "run a suite of scenarios, and tell which requirements hold");
+  suite_app->add_option("SUITE", suite.suite, "quick, full, or a file")->required();
+  suite_app->add_option("--url", suite.url,
+                        "the target (default: BASE_URL or VLLM_SERVER_URL of the environment, else the engine is "
+                        "started beside each case)");
+  suite_app->add_flag("!--no-fallback", suite.fallback,
+                      "exit code 106 when the target cannot be reached, instead of asking the scripted engine");
+  suite_app->add_option("--only", suite.only, "TEXT: only cases whose names have it; may stand more than once")
+      ->allow_extra_args(false);
+  suite_app->add_option("-e,--env", suite_variables, "NAME=VALUE for the scenarios that have such a variable")
+      ->allow_extra_args(false)
+      ->check([&suite](const std::string& pair) { return add_variable(pair, suite.variables); });
+  suite_app->add_option("-o,--out-dir", suite.out_dir, "where the reports go (default: out/suite-<name>-<UTC time>)");
+  suite_app->add_option("--inconclusive", suite.inconclusive, "as of run")
+      ->check(CLI::IsMember({"pass", "fail", "value"}));
+  suite_app->add_flag("--require-trusted", suite.require_trusted, "as of run");
+  suite_app->add_flag("-q,--quiet", suite.quiet, "no progress");
+  bool suite_no_color = false;
+  suite_app->add_flag("--no-color", suite_no_color, "plain text");
 
   CalibrateOptions calibrate;
   auto* calibrate_app = app.add_subcommand("calibrate", "measure this machine's own error against known instants");
@@ -129,7 +153,9 @@ int run_main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kExitInvalid;
   }
   run.color = !no_color;
+  suite.color = !suite_no_color;
   if (*run_app) return run_command(run);
+  if (*suite_app) return suite_command(suite);
   if (*calibrate_app) return calibrate_command(calibrate);
   if (*validate_app) return validate_command(validate);
   if (*check_app) return check_stream_command(check);

@@ -1,4 +1,3 @@
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/utsname.h>
@@ -11,6 +10,7 @@
 #include "harness/app/calibration_file.h"
 #include "harness/app/commands.h"
 #include "harness/base/open_files.h"
+#include "harness/metrics/summarize.h"
 #include "harness/verdict/judge.h"
 
 namespace sluice {
@@ -55,8 +55,7 @@ int calibrate_command(const CalibrateOptions& options) {
   utsname system{};
   ::uname(&system);
   calibration.machine = system.nodename;
-  calibration.calibrated_at = fmt::format(
-      "{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
+  calibration.calibrated_at = utc_text(std::chrono::system_clock::now());
   fmt::print(
       "measured - true, in us; true: the instant before the write (loopback: proves nothing about a network card)\n"
       "{:<24}{:^30}   {:^30}\n  {:<22}{:>10}{:>10}{:>10}   {:>10}{:>10}{:>10}\n",

@@ -37,6 +37,19 @@ struct RunCommandOptions {
   bool color = true;                  // where the terminal takes it
 };
 
+struct SuiteOptions {
+  std::string suite;                             // a file, or the name of one under scenarios/suites
+  std::string url;                               // of the target; empty: BASE_URL or VLLM_SERVER_URL, else the engine
+  bool fallback = true;                          // the scripted engine answers for a target that cannot be reached
+  std::vector<std::string> only;                 // cases whose names have one of these in them; empty: all
+  std::map<std::string, std::string> variables;  // -e NAME=VALUE
+  std::string out_dir;                           // empty: out/suite-<name>-<UTC time>
+  std::string inconclusive = "pass";
+  bool require_trusted = false;
+  bool quiet = false;
+  bool color = true;
+};
+
 struct CalibrateOptions {
   std::vector<std::uint32_t> streams = {1, 100, 1000, 10'000};
   double rate = 0;     // events a second of each; 0: 100, above 1,000 streams 5
@@ -60,6 +73,7 @@ struct CheckStreamOptions {
 };
 
 int run_command(const RunCommandOptions& options);
+int suite_command(const SuiteOptions& options);
 int calibrate_command(const CalibrateOptions& options);
 int validate_command(const ScenarioOptions& options);
 int check_stream_command(const CheckStreamOptions& options);

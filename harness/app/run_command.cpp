@@ -16,6 +16,7 @@
 #include "harness/app/find_max_run.h"
 #include "harness/app/interrupts.h"
 #include "harness/app/live_line.h"
+#include "harness/app/run_plan.h"
 #include "harness/app/scenario_input.h"
 #include "harness/base/cores.h"
 #include "harness/cohost/engine_process.h"
@@ -23,6 +24,7 @@
 #include "harness/cohost/system_sampler.h"
 #include "harness/load/control_server.h"
 #include "harness/load/find_max.h"
+#include "harness/load/preflight.h"
 #include "harness/load/run.h"
 #include "harness/load/setup.h"
 #include "harness/metrics/summarize.h"
@@ -39,50 +41,11 @@
 
 namespace sluice {
 
-namespace {
-
 namespace fs = std::filesystem;
 
+namespace {
+
 void complain(std::string_view message) { fmt::print(stderr, "sluice: {}\n", message); }
-
-// "Load, 2nd try" -> "Load-2nd-try"
-std::string file_name_of(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    const bool plain =
-        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
-    if (plain && !(out.empty() && c == '.')) {
-      out += c;
-    } else if (!out.empty() && out.back() != '-') {
-      out += '-';
-    }
-  }
-  while (out.ends_with('-')) out.pop_back();
-  return out.empty() ? "run" : out.substr(0, 100);
-}
-
-Result<fs::path> make_out_dir(const std::string& wanted, const std::string& name) {
-  const auto second = std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now());
-  const fs::path folder =
-      wanted.empty() ? fs::path("out") / fmt::format("{}-{:%Y%m%dT%H%M%SZ}", file_name_of(name), fmt::gmtime(second))
-                     : fs::path(wanted);
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error || access(folder.c_str(), W_OK) != 0) {
-    return fail(
-        fmt::format("cannot write into the folder {}: {}", folder.string(), error ? error.message() : "no permission"));
-  }
-  return {boost::system::in_place_value, folder};
-}
-
-bool write_file(const fs::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(text.data(), static_cast<std::streamsize>(text.size()));
-  file.close();
-  if (file) return true;
-  complain(fmt::format("cannot write {}", path.string()));
-  return false;
-}
 
 /// Where the load goes.
 struct ReadyTarget {
@@ -180,16 +143,6 @@ Result<std::unique_ptr<SampleWriter>> open_samples(const Plan& plan, const RunCo
   return SampleWriter::open(files, TallyLayout::from(plan), thresholds, sinks, {});
 }
 
-reports::TextOptions text_options(bool color, std::FILE* out) {
-  reports::TextOptions options;
-  winsize size{};
-  const bool terminal = isatty(fileno(out));
-  const char* no_color = std::getenv("NO_COLOR");
-  options.color = color && terminal && !(no_color && *no_color);
-  if (terminal && ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) options.width = size.ws_col;
-  return options;
-}
-
 bool write_reports(const reports::Summary& summary, const fs::path& folder) {
   const bool json = write_file(folder / "summary.json", reports::to_json(summary));
   const bool html = write_file(folder / "report.html", reports::to_html(summary));
@@ -204,59 +157,117 @@ Judging judging(const RunCommandOptions& options) {
 
 }  // namespace
 
-int run_command(const RunCommandOptions& options) {
-  const auto plan = load_scenario(options.scenario);
-  if (!plan) return kExitInvalid;
-  const auto folder = make_out_dir(options.out_dir, plan->name);
-  if (!folder) return complain(folder.error().message), kExitInvalid;
+reports::TextOptions text_options(bool color, std::FILE* out) {
+  reports::TextOptions options;
+  winsize size{};
+  const bool terminal = isatty(fileno(out));
+  const char* no_color = std::getenv("NO_COLOR");
+  options.color = color && terminal && !(no_color && *no_color);
+  if (terminal && ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) options.width = size.ws_col;
+  return options;
+}
 
-  if (find_max_of(*plan) != nullptr && !options.out.empty())
-    return complain("--out: a find-max run keeps no samples: run the load that it finds"), kExitInvalid;
-  auto samples = open_samples(*plan, options);
-  if (!samples) return complain(samples.error().message), kExitInvalid;
+std::string file_name_of(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+    if (plain && !(out.empty() && c == '.')) {
+      out += c;
+    } else if (!out.empty() && out.back() != '-') {
+      out += '-';
+    }
+  }
+  while (out.ends_with('-')) out.pop_back();
+  return out.empty() ? "run" : out.substr(0, 100);
+}
+
+Result<fs::path> make_out_dir(const std::string& wanted, const std::string& name) {
+  const auto second = std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now());
+  const fs::path folder =
+      wanted.empty() ? fs::path("out") / fmt::format("{}-{:%Y%m%dT%H%M%SZ}", file_name_of(name), fmt::gmtime(second))
+                     : fs::path(wanted);
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error || access(folder.c_str(), W_OK) != 0) {
+    return fail(
+        fmt::format("cannot write into the folder {}: {}", folder.string(), error ? error.message() : "no permission"));
+  }
+  return {boost::system::in_place_value, folder};
+}
+
+bool write_file(const fs::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(text.data(), static_cast<std::streamsize>(text.size()));
+  file.close();
+  if (file) return true;
+  complain(fmt::format("cannot write {}", path.string()));
+  return false;
+}
+
+RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs::path& folder, bool show_text,
+                   const std::string& simulated) {
+  const auto gives_up = [](int exit_code, const std::string& why) {
+    complain(why);
+    return RunEnding{exit_code, std::nullopt, why};
+  };
+  if (find_max_of(plan) != nullptr && !options.out.empty())
+    return gives_up(kExitInvalid, "--out: a find-max run keeps no samples: run the load that it finds");
+  auto samples = open_samples(plan, options);
+  if (!samples) return gives_up(kExitInvalid, samples.error().message);
 
   RunControl control;
   const Interrupts interrupts(control, [] {
     fmt::print(stderr, "\nstopping: what is under way may end; press Ctrl-C again to stop at once\n");
   });
-  const auto target = reach_target(*plan, interrupts, control);
+  const auto target = reach_target(plan, interrupts, control);
   const auto leave_no_empty_folder = [&] {
     std::error_code ignored;
-    if (options.out_dir.empty()) fs::remove(*folder, ignored);  // fails where something is in it
+    if (options.out_dir.empty()) fs::remove(folder, ignored);  // fails where something is in it
   };
   if (!target) {
     leave_no_empty_folder();
-    complain(target.error().message);
-    return interrupts.any() ? kExitInterrupted : kExitUnreachable;
+    return gives_up(interrupts.any() ? kExitInterrupted : kExitUnreachable, target.error().message);
+  }
+  if (!plan.target.expect_models.empty() || !plan.target.expect_backend.empty()) {
+    const auto found = preflight(plan, target->url);
+    const PreflightCheck* const failed = found ? found->failed() : nullptr;
+    if (!found || failed != nullptr) {
+      leave_no_empty_folder();
+      return gives_up(kExitUnreachable,
+                      found ? fmt::format("preflight: {}: {}", failed->name, failed->detail) : found.error().message);
+    }
   }
 
   RunOptions run_options;
   run_options.target_url = target->url;
   run_options.samples = samples->get();
-  if (plan->target.engine) run_options.cores = parse_cores(plan->target.engine->harness_cores).value();
+  if (plan.target.engine) run_options.cores = parse_cores(plan.target.engine->harness_cores).value();
   std::atomic<std::uint32_t> vus_now{0};
-  auto control_server = serve_control(*plan, options, control, vus_now);
+  auto control_server = serve_control(plan, options, control, vus_now);
   if (!control_server) {
     leave_no_empty_folder();
-    return complain(control_server.error().message), kExitInvalid;
+    return gives_up(kExitInvalid, control_server.error().message);
   }
   const FlowVariables nothing;
-  auto variables = plan->setup.empty() ? Result<FlowVariables>(nothing)
-                                       : run_once(*plan, plan->setup, "setup", run_options, control,
-                                                  RunControl::State::stopping_gracefully);
+  auto variables = plan.setup.empty() ? Result<FlowVariables>(nothing)
+                                      : run_once(plan, plan.setup, "setup", run_options, control,
+                                                 RunControl::State::stopping_gracefully);
   if (!variables) {
     const auto death = target->engine ? target->engine->death() : std::nullopt;
     leave_no_empty_folder();
-    complain(variables.error().message);
     if (death) complain(fmt::format("the engine {}; the end of its log:\n{}", *death, target->engine->log_tail()));
-    return interrupts.any() ? kExitInterrupted : death ? kExitUnreachable : kExitSetup;
+    return gives_up(interrupts.any() ? kExitInterrupted
+                    : death          ? kExitUnreachable
+                                     : kExitSetup,
+                    variables.error().message);
   }
   run_options.variables = &*variables;
   LiveLine live(live_mode(options.quiet), stderr);
   std::unique_ptr<SystemSampler> sampler;
-  if (target->engine) sampler = sample_beside(*plan->target.engine, *target);
+  if (target->engine) sampler = sample_beside(plan.target.engine, *target);
   auto driven = drive(
-      *plan, run_options, control,
+      plan, run_options, control,
       [&](const Progress& progress) {
         vus_now = progress.vus;
         live.show(progress);
@@ -270,9 +281,8 @@ int run_command(const RunCommandOptions& options) {
   std::optional<SystemSamples> system;
   if (sampler) system = sampler->stop();
   bool torn_down = true;
-  if (!plan->teardown.empty() && control.state() != RunControl::State::stopping_now) {
-    const auto done =
-        run_once(*plan, plan->teardown, "teardown", run_options, control, RunControl::State::stopping_now);
+  if (!plan.teardown.empty() && control.state() != RunControl::State::stopping_now) {
+    const auto done = run_once(plan, plan.teardown, "teardown", run_options, control, RunControl::State::stopping_now);
     torn_down = done.has_value();
     if (!done) complain(done.error().message);
   }
@@ -281,15 +291,14 @@ int run_command(const RunCommandOptions& options) {
   if (target->engine) target->engine->stop();
   if (!driven) {
     leave_no_empty_folder();
-    complain(driven.error().message);
-    return kExitUnreachable;
+    return gives_up(kExitUnreachable, driven.error().message);
   }
   RunResult* const result = &driven->result;
 
   if (!target->description.empty()) result->facts.target = target->description;
   if (system) {
     if (system->engine.model.empty()) system->engine.model = target->identity.model;
-    result->facts.backend_wanted = plan->target.engine->backend;
+    result->facts.backend_wanted = plan.target.engine->backend;
     if (driven->search) {  // the report is of one trial
       const Instant from = result->tally.origin();
       const auto to = from + static_cast<Instant>(result->tally.window_s() * 1e9) + system->period.count();
@@ -305,6 +314,7 @@ int run_command(const RunCommandOptions& options) {
     result->facts.samples_dropped = sample_counts.dropped;
   }
   auto summary = summarize(driven->plan, result->tally, result->facts);
+  summary.simulated = simulated;
   conclude(summary, judge(driven->plan, result->tally, result->facts, judging(options)), result->facts.end,
            result->aborted_by, options.require_trusted);
   if (const auto known = stored_calibration(calibration_path(), result->facts.host))
@@ -319,14 +329,14 @@ int run_command(const RunCommandOptions& options) {
     summary.outcome = "failed";
     summary.exit_code = kExitTeardown;
   }
-  bool written = write_reports(summary, *folder);
+  bool written = write_reports(summary, folder);
   if (!options.summary_export.empty() && !write_file(options.summary_export, to_k6_summary(summary))) written = false;
   // Where the samples go to standard output, nothing else does.
   std::FILE* const out = writes_to_stdout(options) ? stderr : stdout;
-  fmt::print(out, "{}", reports::to_text(summary, text_options(options.color, out)));
-  if (written) {
+  if (show_text) fmt::print(out, "{}", reports::to_text(summary, text_options(options.color, out)));
+  if (written && show_text) {
     for (const char* name : {"summary.json", "report.html", "junit.xml"})
-      fmt::print(out, "  {}\n", (*folder / name).string());
+      fmt::print(out, "  {}\n", (folder / name).string());
     if (!options.summary_export.empty()) fmt::print(out, "  {}\n", options.summary_export);
   }
   for (const std::string& file : options.out)
@@ -337,7 +347,17 @@ int run_command(const RunCommandOptions& options) {
     complain(fmt::format("samples dropped: {} of {}; they came faster than they could be written",
                          sample_counts.dropped, sample_counts.samples));
   if (death) complain(fmt::format("the engine {} in mid-run; the end of its log:\n{}", *death, log));
-  return written ? summary.exit_code : kExitInternal;
+  if (!written) return {kExitInternal, std::move(summary), "its reports could not be written"};
+  const int exit_code = summary.exit_code;
+  return {exit_code, std::move(summary), {}};
+}
+
+int run_command(const RunCommandOptions& options) {
+  const auto plan = load_scenario(options.scenario);
+  if (!plan) return kExitInvalid;
+  const auto folder = make_out_dir(options.out_dir, plan->name);
+  if (!folder) return complain(folder.error().message), kExitInvalid;
+  return run_plan(*plan, options, *folder, true).exit_code;
 }
 
 }  // namespace sluice

@@ -110,6 +110,7 @@ Preflight judge_preflight(const Target& wanted, const RequestRecord& health, con
   const auto refused = [](const RequestRecord& record) { return record.status == 401 || record.status == 403; };
   const auto absent = [](const RequestRecord& record) { return record.status == 404 || record.status == 405; };
 
+  result.reached = health.status != 0 || models.status != 0 || about.status != 0;
   if (answered(health)) {
     add("health", Verdict::pass, "");
   } else if (absent(health) || refused(health)) {

@@ -27,6 +27,7 @@ struct PreflightCheck {
 };
 
 struct Preflight {
+  bool reached = true;  // it has answered something
   std::vector<PreflightCheck> checks;
   std::vector<std::string> models;       // on offer
   std::string backend;                   // what it says it runs on; empty: it does not say

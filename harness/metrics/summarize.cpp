@@ -748,12 +748,12 @@ std::map<std::string, std::string> masked(const std::map<std::string, std::strin
   return result;
 }
 
+}  // namespace
+
 std::string utc_text(std::chrono::system_clock::time_point at) {
   const auto whole = std::chrono::floor<std::chrono::seconds>(at);
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(whole)));
 }
-
-}  // namespace
 
 std::uint64_t samples_needed(double percentile) {
   if (percentile == 90) return 64;

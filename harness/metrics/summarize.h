@@ -42,6 +42,9 @@ struct RunFacts {
 
 reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts& facts);
 
+/// ISO 8601, to the second.
+std::string utc_text(std::chrono::system_clock::time_point at);
+
 /// Samples a percentile (0..100) needs for a 99 % bound.
 std::uint64_t samples_needed(double percentile);
 

@@ -228,5 +228,54 @@ teardown:
   EXPECT_EQ(std::get<HttpStep>(plan.scenarios.at(0).flow.at(0).verb).url.text(), "/${token}/${setup.token}");
 }
 
+TEST(Steering, ReadsChecksOfWhatWasSaid) {
+  const auto plan = plan_of(around(R"(- chat: {prompt: hi}
+  name: first
+  check: {deterministic: true}
+- chat: {prompt: "${rows.n}"}
+  check:
+    - status == 200
+    - code_parses: python
+    - same_text_as: first
+    - no_crosstalk: ${rows.n}
+- http: {get: /x}
+  check: {code_parses: json})",
+                                   "data: {rows: {file: d.jsonl}}"));
+  const auto& flow = plan.scenarios.at(0).flow;
+  EXPECT_TRUE(std::holds_alternative<Deterministic>(flow.at(0).checks.at(0).condition));
+  const auto& checks = flow.at(1).checks;
+  ASSERT_EQ(checks.size(), 4U);
+  EXPECT_TRUE(std::holds_alternative<Expression>(checks[0].condition));
+  EXPECT_EQ(std::get<CodeParses>(checks[1].condition).language, CodeParses::Language::python);
+  EXPECT_EQ(std::get<SameTextAs>(checks[2].condition).step, "first");
+  EXPECT_EQ(std::get<NoCrosstalk>(checks[3].condition).nonce.text(), "${rows.n}");
+  EXPECT_EQ(checks[1].text, "code_parses: python");
+  EXPECT_EQ(checks[3].text, "no_crosstalk: ${rows.n}");
+  EXPECT_EQ(std::get<CodeParses>(flow.at(2).checks.at(0).condition).language, CodeParses::Language::json);
+}
+
+TEST(Steering, RefusesChecksOfWhatWasSaidThatCannotBe) {
+  struct Case {
+    const char* check;
+    const char* problem;
+  };
+  const Case cases[] = {
+      {"{code_parses: rust}", "code_parses"},
+      {"{code_parse: json}", "unknown key 'code_parse'"},
+      {"{code_parses: json, deterministic: true}", "or one of code_parses:, same_text_as:"},
+      {"{same_text_as: frist}", "no step before this one is named 'frist', did you mean 'first'?"},
+      {"{deterministic: false}", "deterministic: true is wanted"},
+      {"{no_crosstalk: Ada}", "a word that differs from request to request is wanted"},
+  };
+  for (const Case& c : cases) {
+    EXPECT_THAT(problems_of(around(fmt::format(
+                    "- chat: {{prompt: hi}}\n  name: first\n- chat: {{prompt: hi}}\n  check: [{}]", c.check))),
+                HasSubstr(c.problem))
+        << c.check;
+  }
+  EXPECT_THAT(problems_of(around("- websocket: {url: /ws}\n  check: [{deterministic: true}]")),
+              HasSubstr("deterministic: belongs to chat, completion, http and sse steps"));
+}
+
 }  // namespace
 }  // namespace sluice
