@@ -10,7 +10,6 @@
 #include <thread>
 #include <vector>
 
-#include "harness/base/cores.h"
 #include "harness/load/run.h"
 #include "harness/metrics/summarize.h"
 #include "harness/scenario/load_plan.h"
@@ -74,7 +73,7 @@ TEST(Throttled, AHarnessWhoseThreadsWaitForACoreSaysThatItLimitedTheRun) {
                                   "thresholds: {ttft: med < 10s}\n",
                               "t.yaml", load);
   ASSERT_TRUE(plan) << plan.error().text();
-  const int core = own_cores().front();
+  const int core = ::sched_getcpu();
   RunOptions options;
   options.cores = {core};
   const Busy busy(8, core);  // a ninth of the core is left, in slices of milliseconds
