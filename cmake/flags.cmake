@@ -36,7 +36,7 @@ function(sluice_library name)
 endfunction()
 
 # Tests of what reads foreign bytes; `sluicew test` builds and runs these under ASan and UBSan as well.
-set(SLUICE_SANITIZED_TESTS "tests/(reports|engine/(text|model|sched|serve)|harness/(base|scenario|stream|net))$")
+set(SLUICE_SANITIZED_TESTS "tests/(reports|engine/(text|model|sched|serve)|harness/(base|scenario|stream|content|net))$")
 add_custom_target(sanitized_tests)
 
 # sluice_test(name SOURCES a_test.cpp ... LIBRARIES x y ... [LABELS l ...]): a GoogleTest binary, each TEST one ctest entry.

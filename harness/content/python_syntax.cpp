@@ -125,7 +125,7 @@ class Parser {
       case Kind::fstring:
         return "a string";
       case Kind::format:
-        return "':'";
+        return "a format";
       case Kind::keyword:
       case Kind::op:
         break;
@@ -153,8 +153,8 @@ class Parser {
     if (accept("async")) {
       if (accept("def")) return function();
       if (accept("for")) return for_statement();
-      expect("with");
-      return with_statement();
+      if (accept("with")) return with_statement();
+      return fail_here(fmt::format("expected 'def', 'for' or 'with', not {}", found()));
     }
     simple_statements();
   }
@@ -268,8 +268,8 @@ class Parser {
     }
     if (accept("class")) return class_definition();
     accept("async");
-    expect("def");
-    function();
+    if (accept("def")) return function();
+    fail_here(fmt::format("expected 'def' or 'class', not {}", found()));
   }
 
   /// One that begins with a name; `match` and `type` are names, too.
@@ -315,6 +315,7 @@ class Parser {
         while (accept(","));
         return;
       }
+      if (!begins_expression() && !is("yield")) return fail_here(fmt::format("'{}' begins no statement", token_.text));
     }
     expression_statement();
   }
@@ -442,6 +443,7 @@ class Parser {
   }
 
   void closed_pattern() {
+    if (accept("_")) return;  // anything; it has no members and is no class
     if (is(Kind::name)) {
       dotted_name();
       if (accept("(")) class_pattern();

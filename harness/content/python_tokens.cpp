@@ -224,7 +224,7 @@ PythonToken PythonTokens::next() {
   token.begin = at_;
   if (at_ == code_.size()) {
     if (brackets_ > 0) {
-      fail(at_, fmt::format("'{}' was never closed", top() == 'f' ? '{' : top()));
+      fail(bracket_[brackets_ - 1].offset, fmt::format("'{}' was never closed", top() == 'f' ? '{' : top()));
     } else if (!after_newline_) {
       after_newline_ = true;
       token.kind = Kind::newline;
@@ -283,7 +283,7 @@ bool PythonTokens::open(char bracket) {
     fail(at_, "too many nested brackets");
     return false;
   }
-  bracket_[brackets_++] = bracket;
+  bracket_[brackets_++] = {bracket, static_cast<std::uint32_t>(at_)};
   return true;
 }
 
@@ -342,20 +342,20 @@ bool PythonTokens::digits(bool (*is)(char)) {
 }
 
 /// CPython lets a keyword follow a number without a space: `1if x else 2`.
-bool PythonTokens::end_number(std::string_view kind) {
+bool PythonTokens::end_number(std::string_view what) {
   const auto rest = code_.substr(at_);
   for (const std::string_view word : {"and", "else", "for", "if", "in", "is", "or", "not"}) {
     if (rest.starts_with(word)) return true;
   }
-  if (identifier_bytes_at(at_) > 0) fail(at_, fmt::format("not a {} number", kind));
+  if (identifier_bytes_at(at_) > 0) fail(at_, fmt::format("not {} number", what));
   return !failed();
 }
 
 PythonToken PythonTokens::number() {
   const std::size_t begin = at_;
   bool imaginary = false;
-  const auto done = [&](std::string_view kind) {
-    end_number(kind);
+  const auto done = [&](std::string_view what) {
+    end_number(what);
     auto token = make(Kind::number, begin, at_);
     token.imaginary = imaginary;
     return token;
@@ -367,17 +367,17 @@ PythonToken PythonTokens::number() {
       std::string_view name;
       bool (*is)(char);
     };
-    static constexpr Base bases[] = {{'x', "hexadecimal", is_hex},
-                                     {'o', "octal", [](char c) { return c >= '0' && c <= '7'; }},
-                                     {'b', "binary", [](char c) { return c == '0' || c == '1'; }}};
+    static constexpr Base bases[] = {{'x', "a hexadecimal", is_hex},
+                                     {'o', "an octal", [](char c) { return c >= '0' && c <= '7'; }},
+                                     {'b', "a binary", [](char c) { return c == '0' || c == '1'; }}};
     for (const auto& [letter, name, is] : bases) {
       if ((at(at_ + 1) | 0x20) != letter) continue;
       at_ += 2;
       if (here() == '_') ++at_;
       if (!is(here())) {
-        fail(at_, fmt::format("not a {} number", name));
+        fail(at_, fmt::format("not {} number", name));
       } else if (digits(is) && is_digit(here())) {
-        fail(at_, fmt::format("digit '{}' in a {} number", here(), name));
+        fail(at_, fmt::format("digit '{}' in {} number", here(), name));
       }
       return done(name);
     }
@@ -409,7 +409,7 @@ PythonToken PythonTokens::number() {
   if (whole && code_[begin] == '0' &&
       code_.substr(begin, whole_end - begin).find_first_not_of("0_") != std::string_view::npos)
     fail(begin, "a decimal number does not begin with 0; octal ones begin with 0o");
-  return done(imaginary ? "imaginary" : "decimal");
+  return done(imaginary ? "an imaginary" : "a decimal");
 }
 
 // ---- strings

@@ -3,7 +3,7 @@
 //
 // An f-string is walked by its reader, because what stands in its braces is Python again: the token is its opening
 // only, literal() reads on to the next brace or the closing quotes, and next() reads the tokens of a field.
-// Allocates nothing before the first fault. Copies are cheap (1 KiB) and independent: that is how a reader looks ahead.
+// Allocates nothing before the first fault. Copies are cheap (3 KiB) and independent: that is how a reader looks ahead.
 #pragma once
 
 #include <array>
@@ -65,9 +65,15 @@ class PythonTokens {
     unsigned narrow;  // tabs as one: both must agree, or the order depends on the tab's width
   };
 
+  struct Bracket {
+    char character;  // 'f' for a field's '{'
+    std::uint32_t offset;
+  };
+  static_assert(limits::code_bytes_max <= UINT32_MAX);
+
   char at(std::size_t offset) const { return offset < code_.size() ? code_[offset] : '\0'; }
   char here() const { return at(at_); }
-  char top() const { return brackets_ == 0 ? '\0' : bracket_[brackets_ - 1]; }
+  char top() const { return brackets_ == 0 ? '\0' : bracket_[brackets_ - 1].character; }
   std::size_t line_end_at(std::size_t offset) const;
   bool continue_line();
   void measure_indent();
@@ -82,7 +88,7 @@ class PythonTokens {
   bool open(char bracket);
   bool close(char bracket);
   bool digits(bool (*is)(char));
-  bool end_number(std::string_view kind);
+  bool end_number(std::string_view what);
   std::size_t escape_bytes(bool bytes);
 
   std::string_view code_;
@@ -93,7 +99,7 @@ class PythonTokens {
   std::size_t indents_ = 0;
   std::array<Indent, limits::python_indents_max> indent_{};
   std::size_t brackets_ = 0;
-  std::array<char, limits::python_brackets_max> bracket_{};  // 'f' for a field's '{'
+  std::array<Bracket, limits::python_brackets_max> bracket_{};
   std::string fault_;
   std::size_t fault_at_ = 0;
 };

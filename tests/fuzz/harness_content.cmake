@@ -1,0 +1,2 @@
+sluice_fuzzer(python_syntax SOURCES python_syntax_fuzz.cpp LIBRARIES sluice_content)
+sluice_fuzzer(code_text SOURCES code_text_fuzz.cpp LIBRARIES sluice_content)
