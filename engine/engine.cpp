@@ -14,6 +14,7 @@
 
 #include "engine/core/check.h"
 #include "engine/stop_matcher.h"
+#include "engine/timeline.h"
 
 namespace sluice::engine {
 namespace {
@@ -56,6 +57,18 @@ std::uint64_t chain(std::uint64_t hash, std::uint64_t next) {
   return hash ^ (hash >> 35);
 }
 
+/// A step in flight, as far as a timeline tells of it.
+struct OpenStep {
+  TimelineStep step;
+  std::uint64_t number;  // of the steps handed over
+};
+
+/// One that only prefills a part of a prompt: no result will tell of its end.
+struct OpenPrefill {
+  std::shared_ptr<RequestTimeline> timeline;
+  OpenStep open;
+};
+
 /// One accepted request, from submit() to its last chunk.
 struct Live {
   Live(RequestId key, Request&& from, Sink&& to, const Tokenizer& tokenizer, Clock::time_point now)
@@ -69,6 +82,15 @@ struct Live {
     if (request.logprobs) trail.emplace();
   }
 
+  /// The oldest step whose token has not been taken yet, as of its end.
+  OpenStep take_step(Clock::time_point now) {
+    SLUICE_ENGINE_CHECK(!steps.empty());
+    OpenStep open = steps.front();
+    steps.erase(steps.begin());
+    open.step.end = now;
+    return open;
+  }
+
   RequestId id;
   Request request;
   Sink sink;
@@ -80,6 +102,7 @@ struct Live {
   Usage usage;
   bool admitted = false;
   Clock::time_point arrived, admitted_at, first_at, last_at;
+  std::vector<OpenStep> steps;  // with a timeline: in flight, and a token of this request comes of each
 };
 
 }  // namespace
@@ -138,6 +161,7 @@ struct Engine::Impl {
     const RequestId id = ++last_id;
     auto live = std::make_unique<Live>(id, std::move(request), std::move(sink), tokenizer, now);
     live->tokens_max = tokens_max;
+    if (live->request.timeline) live->request.timeline->queued(now, live->usage);
     queued.fetch_add(1);
     active.fetch_add(1);
     arrivals.push_back(std::move(live));
@@ -217,8 +241,14 @@ struct Engine::Impl {
 
   bool take_results() {
     results.clear();
-    if (failed || executor->poll(results) == 0) return false;
+    if (failed) return false;
+    const std::size_t count = executor->poll(results);
     const auto now = Clock::now();
+    if (!prefills.empty()) {
+      const std::uint64_t ahead = executor->info().steps_ahead;
+      close_prefills(steps.get() - std::min(steps.get(), executor->busy() ? ahead : ahead - 1), now);
+    }
+    if (count == 0) return false;
     progress(now);
     results_interval = now - std::exchange(results_at, now);
     for (const Sampled& result : results) {
@@ -227,6 +257,17 @@ struct Engine::Impl {
       take_token(*by_slot[result.slot], *sequence, result, now);
     }
     return true;
+  }
+
+  /// Steps end in order: this one is over, and so are those before it.
+  void close_prefills(std::uint64_t number, Clock::time_point now) {
+    std::size_t over = 0;
+    for (; over < prefills.size() && prefills[over].open.number <= number; ++over) {
+      TimelineStep& step = prefills[over].open.step;
+      step.end = now;
+      prefills[over].timeline->step(step);
+    }
+    prefills.erase(prefills.begin(), prefills.begin() + static_cast<std::ptrdiff_t>(over));
   }
 
   void take_token(Live& live, const Sequence& sequence, const Sampled& result, Clock::time_point now) {
@@ -244,10 +285,14 @@ struct Engine::Impl {
     live.last_at = now;
     live.usage.logits_hash = chain(live.usage.logits_hash, result.logits_hash);
 
-    if (is_end(live, result.token)) {
-      return end(live, FinishReason::stop, last_text(live), {});
+    const bool ends = is_end(live, result.token);
+    if (!ends) ++live.usage.completion_tokens;
+    if (live.request.timeline) {
+      const OpenStep open = live.take_step(now);
+      if (!prefills.empty()) close_prefills(open.number, now);
+      live.request.timeline->drew(open.step, live.usage);
     }
-    ++live.usage.completion_tokens;
+    if (ends) return end(live, FinishReason::stop, last_text(live), {});
     generation_tokens.add(1);
     std::string whole = live.detokenizer.push(result.token);
     if (live.trail) {
@@ -285,6 +330,7 @@ struct Engine::Impl {
     const ScheduledStep& next = scheduler.next();
     for (const SlotId slot : next.released) {
       executor->release(slot);
+      by_slot[slot]->steps.clear();  // their tokens will be drawn again
       by_slot[slot] = nullptr;
     }
     for (const Sequence* sequence : next.bound) {
@@ -296,6 +342,7 @@ struct Engine::Impl {
         queued.fetch_sub(1);
         live.admitted_at = Clock::now();
         queue_time.add(live.admitted_at - live.arrived);
+        if (live.request.timeline) live.request.timeline->admitted(live.admitted_at);
         prompt_tokens.add(sequence->prompt_tokens);
       }
     }
@@ -303,11 +350,29 @@ struct Engine::Impl {
     std::size_t count = 0;
     for (const Slice& slice : next.step.slices) count += slice.tokens.size();
     show();  // the CPU computes within submit(): what is shown must not be older than that
+    note_start(next.step);
     executor->submit(next.step);
     steps.add(1);
     rows.add(count);
     progress(Clock::now());
     return true;
+  }
+
+  void note_start(const StepPlan& plan) {
+    const auto now = Clock::now();
+    for (const Slice& slice : plan.slices) {
+      Live& live = *by_slot[slice.slot];
+      if (!live.request.timeline) continue;
+      const auto count = static_cast<std::uint32_t>(slice.tokens.size());
+      const bool prefill = count > 1 || slice.position < live.usage.prompt_tokens;
+      const OpenStep open{.step = {.start = now, .end = {}, .rows = count, .prefill = prefill},
+                          .number = steps.get() + 1};
+      if (slice.sample) {
+        live.steps.push_back(open);
+      } else {
+        prefills.push_back({live.request.timeline, open});
+      }
+    }
   }
 
   void send(Live& live, Chunk&& chunk) {
@@ -326,6 +391,7 @@ struct Engine::Impl {
     e2e.add(now - live.arrived);
     if (live.drawn > 0) decode_time.add(now - live.first_at);
     finished[static_cast<std::size_t>(reason)].add(1);
+    if (live.request.timeline) live.request.timeline->finished(now, reason, live.usage);
     active.fetch_sub(1);  // before the sink: whoever has seen the last chunk finds the engine without the request
     show();
     send(live,
@@ -406,6 +472,7 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Live>> arrived;
   std::vector<RequestId> cancelled;
   std::vector<Sampled> results;
+  std::vector<OpenPrefill> prefills;   // in the order in which they were handed over
   bool sent = false;                   // to a sink, since the last flush
   Clock::time_point results_at{};      // when some last came
   Clock::duration results_interval{};  // between those and the ones before

@@ -27,14 +27,17 @@
 
 namespace sluice::engine {
 
+class RequestTimeline;
+
 struct Request {
   std::vector<TokenId> prompt;  // not empty
   SamplingParams sampling;
-  std::optional<std::uint32_t> tokens_max;  // of the output; empty: as far as the context goes
-  std::vector<std::string> stop;            // not part of the output
-  std::vector<TokenId> stop_tokens;         // beside the model's end tokens
-  bool ignore_eos = false;                  // end tokens are never drawn
-  bool logprobs = false;                    // chunks carry their tokens
+  std::optional<std::uint32_t> tokens_max;    // of the output; empty: as far as the context goes
+  std::vector<std::string> stop;              // not part of the output
+  std::vector<TokenId> stop_tokens;           // beside the model's end tokens
+  bool ignore_eos = false;                    // end tokens are never drawn
+  bool logprobs = false;                      // chunks carry their tokens
+  std::shared_ptr<RequestTimeline> timeline;  // written to until the last chunk, then left to whoever else owns it
 };
 
 struct Usage {

@@ -52,6 +52,7 @@ struct Options {
   std::string shape;  // random weights of this shape instead of a model
   std::uint32_t queue = 1024;
   std::string script;
+  std::string chunking;
   bool hash_logits = false;
   std::string log_level = "info";
   bool die_with_parent = false;
@@ -360,6 +361,9 @@ int serve(Options options) {
   if (!options.script.empty() && options.backend != "scripted") {
     return say_error(fail("--script only means something with --backend scripted"));
   }
+  const auto chunking = parse_chunk_policy(options.chunking);
+  if (!chunking) return say_error(chunking.error());
+  options.server.chunking = *chunking;
   options.server.handle_signals = true;
   options.server.drain_limit = std::chrono::seconds(options.drain_seconds);
   options.server.log = [log](const std::string& line) { log(Level::info, line); };
@@ -436,6 +440,8 @@ int main(int argc, char** argv) {
   app.add_option(
       "--script", options.script,
       "with --backend scripted: ttft=50ms,gap=10ms,tokens=100,distribution=fixed|lognormal,sigma=0.3,seed=1,text=...");
+  app.add_option("--chunking", options.chunking,
+                 "of streams whose request has no 'chunking': min_chars=20,max_chars=80,max_delay=200ms");
   app.add_option("--emit-log", options.server.emit_log, "file for the true instant of each event");
   app.add_option("--emit-log-records", options.server.emit_log_records, "records it keeps")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 28))

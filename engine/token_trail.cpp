@@ -13,7 +13,10 @@ void TokenTrail::feed(std::string_view text) {
 
 /// All but the last `still_open` tokens end with what has become whole.
 void TokenTrail::close(std::size_t still_open) {
-  for (std::size_t i = waiting_.size() - still_open; i-- > 0 && waiting_[i].end == kOpen;) waiting_[i].end = fed_;
+  for (std::size_t i = waiting_.size() - still_open; i-- > 0 && waiting_[i].end == kOpen;) {
+    waiting_[i].end = fed_;
+    waiting_[i].token.text_end = fed_points_;
+  }
 }
 
 void TokenTrail::push(const Sampled& drawn, std::size_t token_bytes, std::string_view text, std::size_t unfinished) {

@@ -17,9 +17,12 @@
 namespace sluice::engine {
 
 struct OutputToken {
+  static constexpr std::uint32_t kCut = 0xffffffff;  // a stop string has cut the text
+
   TokenId token = -1;
   float logprob = 0;              // as Sampled::logprob
   std::uint32_t text_offset = 0;  // code points of the answer before the token's text
+  std::uint32_t text_end = kCut;  // code points of it up to the end of the token's text
   std::vector<TokenLogprob> top;  // as Sampled::top
 };
 

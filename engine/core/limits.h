@@ -17,5 +17,9 @@ inline constexpr std::size_t stop_string_bytes_max = 1024;
 inline constexpr std::size_t logit_bias_max = 1024;
 inline constexpr std::size_t top_logprobs_max = 20;  // OpenAI's own bound
 inline constexpr std::size_t messages_max = 4096;
+inline constexpr std::size_t timeline_steps_max = 4096;          // of one request; the rest is counted
+inline constexpr std::size_t timeline_writes_max = 4096;         // likewise
+inline constexpr std::size_t timelines_finished_max = 4096;      // requests whose timelines stay, the last to finish
+inline constexpr std::size_t timelines_bytes_max = 64ull << 20;  // of those together: 300 tokens each fill it
 
 }  // namespace sluice::engine::limits

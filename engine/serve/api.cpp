@@ -259,6 +259,36 @@ void read_stream(Reader& reader, ApiRequest& out) {
   if (inner.error()) reader.fail(*inner.error());
 }
 
+void read_chunking(Reader& reader, ApiRequest& out) {
+  const auto chunking = reader.take("chunking");
+  if (!chunking) return;
+  if (!chunking->is_object()) {
+    return reader.fail(bad("chunking", fmt::format("'chunking' must be an object, not {}", shown(*chunking))));
+  }
+  if (!out.stream) return reader.fail(bad("chunking", "'chunking' may only be given with 'stream': true"));
+  for (const auto& [key, value] : fields(*chunking)) {
+    if (key == "min_chars" || key == "max_chars" || key == "max_delay_ms") continue;
+    return reader.fail(bad("chunking", fmt::format("'chunking' has no '{}': there are min_chars, max_chars and "
+                                                   "max_delay_ms",
+                                                   key.substr(0, 40))));
+  }
+  Reader inner(fields(*chunking));
+  ChunkPolicy policy;
+  const auto chars = [&](const char* key, std::uint32_t& into) {
+    if (const auto read = inner.integer(key, 1, ChunkPolicy::chars_max)) into = static_cast<std::uint32_t>(*read);
+  };
+  chars("min_chars", policy.min_chars);
+  chars("max_chars", policy.max_chars);
+  if (const auto read = inner.integer("max_delay_ms", 1, ChunkPolicy::delay_max.count())) {
+    policy.max_delay = std::chrono::milliseconds(*read);
+  }
+  if (inner.error()) return reader.fail(bad("chunking", "chunking: " + inner.error()->message));
+  if (const auto problem = problem_of(policy); !problem.empty()) {
+    return reader.fail(bad("chunking", "chunking: " + problem));
+  }
+  out.chunking = policy;
+}
+
 bool is_empty(JsonElement value) { return (value.is_array() && items(value).size() == 0); }
 
 /// What would change the answer and is not there is refused: an answer that ignores it would be wrong in silence.
@@ -314,6 +344,7 @@ std::optional<ApiError> read_request(Reader& reader, ApiRequest& out) {
   }
   refuse_unsupported(reader, out.api);
   read_stream(reader, out);
+  read_chunking(reader, out);
 
   SamplingParams& sampling = out.sampling;
   reader.number("temperature", sampling.temperature, 0, 2);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/core/types.h"
+#include "engine/serve/chunk_policy.h"
 #include "engine/text/chat_template.h"
 
 namespace sluice::engine {
@@ -42,8 +43,9 @@ struct ApiRequest {
   std::uint32_t choices = 1;  // n
   bool logprobs = false;      // of each token; sampling.top_logprobs says how many others beside it
   bool stream = false;
-  bool include_usage = false;     // a frame with the usage at the end
-  bool continuous_usage = false;  // and the usage so far in every frame
+  bool include_usage = false;           // a frame with the usage at the end
+  bool continuous_usage = false;        // and the usage so far in every frame
+  std::optional<ChunkPolicy> chunking;  // empty: the server's
 };
 
 boost::system::result<ApiRequest, ApiError> parse_api_request(std::string_view body, Api api);

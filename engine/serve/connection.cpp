@@ -70,14 +70,17 @@ bool is_plain_id(std::string_view id) {
 
 }  // namespace
 
-Exchange::Exchange(AnswerHead answer, const ApiRequest& request, const Tokenizer* words)
+Exchange::Exchange(AnswerHead answer, const ApiRequest& request, const Tokenizer* words, const ChunkPolicy& chunking)
     : head(std::move(answer)),
       tokenizer(request.logprobs ? words : nullptr),
       frames(head, request.include_usage, request.continuous_usage, tokenizer),
       stream(request.stream),
       include_usage(request.include_usage),
       choices(request.choices),
-      open(request.choices) {}
+      open(request.choices) {
+  const ChunkPolicy policy = request.chunking.value_or(chunking);
+  if (stream && policy.changes_frames()) merged.assign(request.choices, {ChunkMerger(policy), {}});
+}
 
 bool Outbox::hand_over() {
   if (staged_.empty()) return false;
@@ -111,10 +114,35 @@ const std::string& Service::date() {
   return date_;
 }
 
+void Service::hold_until(Exchange& exchange, Clock::time_point until) {
+  if (until == exchange.held_until) return;
+  held.erase({exchange.held_until, &exchange});
+  exchange.held_until = until;
+  if (until == Clock::time_point::max()) return;
+  held.insert({until, &exchange});
+  if (until < hold_timer_at) arm_hold_timer();
+}
+
+void Service::arm_hold_timer() {
+  hold_timer_at = held.begin()->first;
+  hold_timer.expires_at(hold_timer_at);
+  hold_timer.async_wait([this](error_code error) {
+    if (error) return;  // set anew, to an earlier time
+    hold_timer_at = Clock::time_point::max();
+    const auto now = Clock::now();
+    while (!held.empty() && held.begin()->first <= now) {
+      Exchange& exchange = *held.begin()->second;
+      exchange.connection->release_held(exchange, now);
+    }
+    if (!held.empty()) arm_hold_timer();
+  });
+}
+
 struct Connection::HttpRequest {
   http::verb method = http::verb::unknown;
   std::string target;
-  std::string id;  // for x-request-id
+  std::string id;                // for x-request-id
+  std::int64_t received_ns = 0;  // the read that brought its last byte
   std::string body;
   bool keep_alive = false;
   bool http_1_0 = false;
@@ -152,6 +180,7 @@ void Connection::start() {
           }
         }
         self->abort();
+        self->end_served();
         self->service_.connections.erase(self.get());
         if (self->service_.on_connection_closed) self->service_.on_connection_closed();
       });
@@ -179,6 +208,7 @@ asio::awaitable<bool> Connection::serve_one() {
     if (generation) co_await generate(request, *generation);
   }
   co_await written();
+  end_served();
   co_return complete && !gone_ && !close_after_;
 }
 
@@ -234,6 +264,7 @@ void Connection::take_request(Parser& parser, HttpRequest& request) {
   request.target = std::string(message.target());
   request.keep_alive = message.keep_alive();
   request.http_1_0 = message.version() < 11;
+  request.received_ns = read_at_ns_;
   request.body = std::move(message.body());
   const auto id = message["x-request-id"];
   if (is_plain_id({id.data(), id.size()})) request.id = std::string(id);
@@ -359,6 +390,7 @@ void Connection::start_read() {
     if (!error) {
       auto& buffer = self->service_.read_buffer;
       const std::size_t count = self->socket_.read_some(asio::buffer(buffer), error);
+      self->read_at_ns_ = now_ns();
       self->inbox_.append(buffer.data(), count);
     }
     if (error && error != asio::error::would_block) self->at_end_ = true;
@@ -376,12 +408,23 @@ void Connection::flush() {
     // With an emission log each event has its own write, so that its instants are its own.
     Mark* mark = marks_.empty() ? nullptr : &marks_.front();
     const std::size_t end = mark != nullptr ? mark->end : out_.size();
-    if (mark != nullptr && mark->before_ns == 0) mark->before_ns = now_ns();
+    const std::int64_t before_ns = served_ ? now_ns() : 0;
+    if (mark != nullptr && mark->before_ns == 0) mark->before_ns = before_ns;
+    const std::uint32_t event = mark != nullptr ? mark->event : last_event_;
+    if (first_content_ && event >= *first_content_) {
+      served_->first_content_ns = before_ns;
+      first_content_.reset();
+    }
     error_code error;
     const std::size_t count = socket_.write_some(asio::buffer(out_.data() + out_sent_, end - out_sent_), error);
     out_sent_ += count;
+    const std::int64_t after_ns = served_ ? now_ns() : 0;
+    if (served_ && count > 0) {
+      served_->add(
+          {.before_ns = before_ns, .after_ns = after_ns, .bytes = static_cast<std::uint32_t>(count), .event = event});
+    }
     if (mark != nullptr && out_sent_ == end) {
-      service_.emit_log->add(marks_id_, mark->event, mark->content, mark->before_ns, now_ns());
+      service_.emit_log->add(marks_id_, mark->event, mark->content, mark->before_ns, after_ns);
       marks_.pop_front();
     }
     if (!error) continue;
@@ -453,11 +496,13 @@ void Connection::route(const HttpRequest& request, std::optional<Api>& generatio
   if (!path) {
     return respond_error(request, {.message = "the request target is not a path", .param = {}, .code = "bad_target"});
   }
-  constexpr std::string_view kModels = "/v1/models/";
+  constexpr std::string_view kModels = "/v1/models/", kRequests = "/v1/requests/", kTimeline = "/timeline";
   const bool completions = *path == "/v1/completions", chat = *path == "/v1/chat/completions";
   const bool one_model = path->starts_with(kModels);
-  const bool readable =
-      one_model || *path == "/v1/models" || *path == "/health" || *path == "/ready" || *path == "/metrics";
+  const bool timeline =
+      path->starts_with(kRequests) && path->ends_with(kTimeline) && path->size() > kRequests.size() + kTimeline.size();
+  const bool readable = one_model || timeline || *path == "/v1/models" || *path == "/health" || *path == "/ready" ||
+                        *path == "/metrics" || *path == "/api/v1/health";
   if (!completions && !chat && !readable) {
     return respond_error(request, {.status = 404,
                                    .message = fmt::format("there is no '{}' here", path->substr(0, 100)),
@@ -488,14 +533,27 @@ void Connection::route(const HttpRequest& request, std::optional<Api>& generatio
     return respond(request, 200, "text/plain; version=0.0.4; charset=utf-8",
                    metrics_text(service_.stats, figures ? &*figures : nullptr));
   }
-  if (*path == "/ready") {
+  if (*path == "/ready" || *path == "/api/v1/health") {
     const char* why = service_.failed                       ? "failed"
                       : service_.draining                   ? "draining"
                       : !model                              ? "loading"
                       : !model->engine->ready(Clock::now()) ? "stuck"
                                                             : nullptr;
-    if (why == nullptr) return respond(request, 200, kJson, "{\"status\":\"ready\"}");
-    return respond(request, 503, kJson, fmt::format("{{\"status\":\"{}\"}}", why), "Retry-After: 1\r\n");
+    const std::string body = *path == "/ready" ? fmt::format("{{\"status\":\"{}\"}}", why != nullptr ? why : "ready")
+                                               : health_body(why != nullptr ? why : "ok");
+    return respond(request, why == nullptr ? 200 : 503, kJson, body, why == nullptr ? "" : "Retry-After: 1\r\n");
+  }
+  if (timeline) {
+    const std::string_view whole = *path;
+    const auto id = whole.substr(kRequests.size(), whole.size() - kRequests.size() - kTimeline.size());
+    if (const auto served = service_.timelines.find(id)) {
+      return respond(request, 200, kJson, timeline_body(*served, now_ns()));
+    }
+    return respond_error(request,
+                         {.status = 404,
+                          .message = fmt::format("no request '{}' is known here (any more)", id.substr(0, 100)),
+                          .param = {},
+                          .code = "request_not_found"});
   }
   if (completions || chat) {
     if (!model) {
@@ -519,6 +577,19 @@ void Connection::route(const HttpRequest& request, std::optional<Api>& generatio
                           .message = fmt::format("the model '{}' does not exist", name.substr(0, 100)),
                           .param = "model",
                           .code = "model_not_found"});
+}
+
+std::string Connection::health_body(const char* status) const {
+  const auto& model = service_.model;
+  std::string out = fmt::format("{{\"status\":\"{}\",\"backend\":", status);
+  out += model ? fmt::format("\"{}\"", model->engine->info().backend) : "null";
+  out += ",\"models\":[";
+  if (model) {
+    out += '"';
+    append_escaped(out, model->text.id);
+    out += '"';
+  }
+  return out + "]}";
 }
 
 asio::awaitable<void> Connection::prepare_beside(const std::string& body, Api api,
@@ -545,26 +616,59 @@ asio::awaitable<void> Connection::generate(HttpRequest& request, Api api) {
   request.body = {};
   if (!*prepared) co_return respond_error(request, prepared->error());
 
-  const auto exchange = std::make_shared<Exchange>(new_head(api), (*prepared)->request, service_.model->text.tokenizer);
+  const auto exchange = std::make_shared<Exchange>(new_head(api), (*prepared)->request, service_.model->text.tokenizer,
+                                                   service_.options.chunking);
   if (request.id.empty()) request.id = exchange->head.id;
+  exchange->served = std::make_shared<ServedRequest>();
+  exchange->served->id = request.id;
+  exchange->served->response_id = exchange->head.id;
+  exchange->served->received_ns = request.received_ns;
   const auto refusal = submit(exchange, std::move(**prepared));
   if (refusal) co_return respond_refusal(request, *refusal, api);
   exchange->connection = this;
+  served_ = exchange->served;
+  service_.timelines.add(served_);
   if (exchange->stream) begin_stream(request, *exchange);
 
   while (!exchange->ended() && !gone_ && !at_end_) {
     if (inbox_.size() < kReadAheadMax) start_read();
     co_await notified();
   }
-  exchange->connection = nullptr;
-  streaming_ = false;
+  leave(*exchange);
   for (const RequestId id : exchange->ids) {
     if (!exchange->ended() || exchange->failure) service_.model->engine->cancel(id);
   }
   if (!exchange->ended()) co_return abort();
   if (exchange->stream) co_return;
   if (exchange->failure) co_return respond_error(request, *exchange->failure);
-  respond(request, 200, kJson, answer_body(exchange->head, exchange->choices, exchange->usage, exchange->tokenizer));
+  first_content_ = 0;
+  const std::string metrics = metrics_json(*served_);
+  respond(request, 200, kJson,
+          answer_body(exchange->head, exchange->choices, exchange->usage, exchange->tokenizer, metrics));
+}
+
+/// What is written from here on is the exchange's no more, but for the rest of its answer.
+void Connection::leave(Exchange& exchange) {
+  service_.hold_until(exchange, Clock::time_point::max());
+  exchange.connection = nullptr;
+  streaming_ = false;
+}
+
+/// The answer has been written, or will not be.
+void Connection::end_served() {
+  if (!served_) return;
+  service_.timelines.finish(served_);
+  served_.reset();
+  first_content_.reset();
+  last_event_ = 0;
+}
+
+/// As of now: the first content counts as written where it stands in the same write.
+std::string Connection::metrics_json(ServedRequest& served) const {
+  if (first_content_) served.first_content_ns = now_ns();
+  std::string out;
+  append_metrics(out, metrics_of(served));
+  return out;
 }
 
 AnswerHead Connection::new_head(Api api) {
@@ -586,6 +690,10 @@ std::optional<Refusal> Connection::submit(const std::shared_ptr<Exchange>& excha
   ApiRequest& asked = prepared.request;
   if (!asked.has_seed) asked.sampling.seed = service_.draw();
   Engine& engine = *service_.model->engine;
+  constexpr std::uint32_t kStepsGuess = 256;  // where the request does not say: room then grows as it is used
+  const std::size_t steps = asked.tokens_max.value_or(kStepsGuess) + prepared.prompt.size() / limits::block_tokens;
+  exchange->served->engine = std::make_shared<RequestTimeline>(steps);
+  if (asked.stream) exchange->served->writes.reserve(std::min(steps, limits::timeline_writes_max));
   for (std::uint32_t choice = 0; choice < asked.choices; ++choice) {
     asked.sampling.choice = choice;
     Request request{.prompt = prepared.prompt,
@@ -594,7 +702,8 @@ std::optional<Refusal> Connection::submit(const std::shared_ptr<Exchange>& excha
                     .stop = asked.stop,
                     .stop_tokens = asked.stop_tokens,
                     .ignore_eos = asked.ignore_eos,
-                    .logprobs = asked.logprobs};
+                    .logprobs = asked.logprobs,
+                    .timeline = choice == 0 ? exchange->served->engine : nullptr};
     const auto id = engine.submit(std::move(request), [outbox = service_.outbox, exchange, choice](Chunk&& chunk) {
       outbox->stage(exchange, choice, std::move(chunk));
     });
@@ -635,9 +744,32 @@ void Connection::put_event(Exchange& exchange, bool has_content, bool last) {
   } else {
     out_ += scratch_;
   }
-  const std::uint32_t event = exchange.events++;
+  const std::uint32_t event = last_event_ = exchange.events++;
+  if (has_content && exchange.contents == 0) first_content_ = event;
   const std::uint32_t content = has_content ? exchange.contents++ : EmitRecord::kNoContent;
   if (service_.emit_log) marks_.push_back({.end = out_.size(), .event = event, .content = content});
+}
+
+void Connection::put_content(Exchange& exchange, std::uint32_t choice, std::string_view text,
+                             std::span<const OutputToken> tokens, const Usage& usage) {
+  ++exchange.served->frames;
+  ++service_.stats.content_frames;
+  scratch_.clear();
+  exchange.frames.content(scratch_, choice, text, tokens, usage);
+  put_event(exchange, true, false);
+}
+
+void Connection::put_merged(Exchange& exchange, std::uint32_t choice, Clock::time_point now) {
+  auto& [merger, usage] = exchange.merged[choice];
+  while (const auto frame = merger.next(now)) put_content(exchange, choice, frame->text, frame->tokens, usage);
+  auto due = Clock::time_point::max();
+  for (const auto& other : exchange.merged) due = std::min(due, other.merger.due());
+  service_.hold_until(exchange, due);
+}
+
+void Connection::release_held(Exchange& exchange, Clock::time_point now) {
+  for (std::uint32_t choice = 0; choice < exchange.merged.size(); ++choice) put_merged(exchange, choice, now);
+  flush();
 }
 
 void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk) {
@@ -656,15 +788,25 @@ void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk
     }
   }
   if (!exchange.stream) {
+    if (!chunk.text.empty() || !chunk.tokens.empty()) ++exchange.served->pieces;
     Answer& answer = exchange.choices[choice];
     answer.text += chunk.text;
     std::ranges::move(chunk.tokens, std::back_inserter(answer.tokens));
     answer.finish = chunk.finish;
   } else {
     if (!chunk.text.empty() || !chunk.tokens.empty()) {
-      scratch_.clear();
-      exchange.frames.content(scratch_, choice, chunk.text, chunk.tokens, chunk.usage);
-      put_event(exchange, true, false);
+      ++exchange.served->pieces;
+      ++service_.stats.content_pieces;
+      if (exchange.merged.empty()) {
+        put_content(exchange, choice, chunk.text, chunk.tokens, chunk.usage);
+      } else {
+        exchange.merged[choice].merger.push(chunk.text, std::move(chunk.tokens), Clock::now());
+        exchange.merged[choice].usage = chunk.usage;
+      }
+    }
+    if (!exchange.merged.empty()) {
+      if (finished) exchange.merged[choice].merger.finish();
+      put_merged(exchange, choice, Clock::now());
     }
     if (exchange.failure) {
       scratch_.clear();
@@ -677,7 +819,7 @@ void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk
       if (exchange.open == 0) {
         if (exchange.include_usage) {
           scratch_.clear();
-          exchange.frames.usage(scratch_, exchange.usage);
+          exchange.frames.usage(scratch_, exchange.usage, metrics_json(*exchange.served));
           put_event(exchange, false, false);
         }
         scratch_.clear();

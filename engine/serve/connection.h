@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -26,6 +27,7 @@
 #include "engine/serve/frames.h"
 #include "engine/serve/metrics_text.h"
 #include "engine/serve/server.h"
+#include "engine/serve/timelines.h"
 
 namespace sluice::engine {
 
@@ -34,7 +36,8 @@ class Connection;
 /// One generation request between a connection and the engine. Owned by the connection's coroutine and by the engine's
 /// sinks, whichever lives longer.
 struct Exchange {
-  Exchange(AnswerHead answer, const ApiRequest& request, const Tokenizer* tokenizer);
+  /// `chunking`: the server's, for a request that says nothing.
+  Exchange(AnswerHead answer, const ApiRequest& request, const Tokenizer* tokenizer, const ChunkPolicy& chunking);
 
   Connection* connection = nullptr;  // null before the start and after the connection has left
   AnswerHead head;
@@ -47,6 +50,15 @@ struct Exchange {
   Usage usage;                  // summed over the ended choices
   std::optional<ApiError> failure;
   std::uint32_t events = 0, contents = 0;
+  std::shared_ptr<ServedRequest> served;  // shared with the service's timelines
+
+  struct Merged {
+    ChunkMerger merger;
+    Usage usage;  // as of its last piece
+  };
+  std::vector<Merged> merged;  // one a choice where a stream's pieces are merged; else none
+  Clock::time_point held_until = Clock::time_point::max();  // Service::held has it by this
+
   bool ended() const { return open == 0 || failure.has_value(); }
 };
 
@@ -76,7 +88,7 @@ class Outbox {
 
 /// What the connections of a server share.
 struct Service {
-  explicit Service(ServerOptions with) : options(std::move(with)), read_buffer(64u << 10) {}
+  explicit Service(ServerOptions with) : options(std::move(with)), hold_timer(io), read_buffer(64u << 10) {}
 
   ServerOptions options;
   boost::asio::io_context io{1};
@@ -86,6 +98,10 @@ struct Service {
   std::shared_ptr<Outbox> outbox = std::make_shared<Outbox>();
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
   ServerStats stats;
+  Timelines timelines;
+  std::set<std::pair<Clock::time_point, Exchange*>> held;  // streams with text that must leave by then
+  boost::asio::steady_timer hold_timer;                    // one for all of them
+  Clock::time_point hold_timer_at = Clock::time_point::max();
   std::vector<char> read_buffer;   // one for all: a read is copied on before the next
   std::vector<Connection*> dirty;  // connections with something to flush after a delivery
   std::uint64_t boot_seed = 0;     // for ids, and for requests without a seed
@@ -96,8 +112,12 @@ struct Service {
 
   std::uint64_t draw();       // a new number each time
   const std::string& date();  // for the Date header, renewed each second
+  /// The exchange's held text must leave by then; max(): there is none.
+  void hold_until(Exchange& exchange, Clock::time_point until);
 
  private:
+  void arm_hold_timer();
+
   std::int64_t date_second_ = -1;
   std::string date_;
 };
@@ -115,6 +135,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void abort();
 
   void deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk);
+  /// Sends what a chunk policy may hold no longer.
+  void release_held(Exchange& exchange, Clock::time_point now);
   void flush();
 
  private:
@@ -143,8 +165,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
                std::string_view more_headers = {});
   void respond_error(const HttpRequest& request, const ApiError& error, std::string_view more_headers = {});
   void respond_refusal(const HttpRequest& request, const Refusal& refusal, Api api);
+  std::string health_body(const char* status) const;
   AnswerHead new_head(Api api);
   void begin_stream(const HttpRequest& request, Exchange& exchange);
+  void put_content(Exchange& exchange, std::uint32_t choice, std::string_view text, std::span<const OutputToken> tokens,
+                   const Usage& usage);
+  void put_merged(Exchange& exchange, std::uint32_t choice, Clock::time_point now);
+  std::string metrics_json(ServedRequest& served) const;
+  void leave(Exchange& exchange);
+  void end_served();
   void append_status(const HttpRequest& request, unsigned status);
   void put_event(Exchange& exchange, bool has_content, bool last);
   std::optional<Refusal> submit(const std::shared_ptr<Exchange>& exchange, Prepared&& prepared);
@@ -168,7 +197,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool refused_ = false;      // what the client sent was no request, and more of it may be on its way
   bool worked_ = false;       // the worker is done
 
-  std::string inbox_;  // received and not yet parsed; bounded by kReadAheadMax while a request is at work
+  std::int64_t read_at_ns_ = 0;  // when bytes last came
+  std::string inbox_;            // received and not yet parsed; bounded by kReadAheadMax while a request is at work
 
   struct Mark {  // an event inside out_, with an emission log only
     std::size_t end;
@@ -177,6 +207,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   };
   std::string out_;  // rendered and not yet sent, from out_sent_ on
   std::size_t out_sent_ = 0;
+  std::shared_ptr<ServedRequest> served_;       // whose answer is being written
+  std::uint32_t last_event_ = 0;                // put into out_, of that answer
+  std::optional<std::uint32_t> first_content_;  // its event, until it is written
   std::deque<Mark> marks_;
   std::string marks_id_;
   bool waiting_writable_ = false;

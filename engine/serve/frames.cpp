@@ -34,6 +34,10 @@ void append_usage(std::string& out, const Usage& usage) {
   out += '}';
 }
 
+void append_beside_usage(std::string& out, std::string_view metrics) {
+  if (!metrics.empty()) out.append(",\"metrics\":").append(metrics);
+}
+
 void append_head(std::string& out, const AnswerHead& head, const char* object) {
   out += "{\"id\":\"";
   append_escaped(out, head.id);
@@ -208,10 +212,11 @@ void Frames::finish(std::string& out, std::uint32_t choice, FinishReason reason,
   close(out, usage);
 }
 
-void Frames::usage(std::string& out, const Usage& usage) const {
+void Frames::usage(std::string& out, const Usage& usage, std::string_view metrics) const {
   out += head_;
   out += "],\"usage\":";
   append_usage(out, usage);
+  append_beside_usage(out, metrics);
   out += "}\n\n";
 }
 
@@ -222,7 +227,7 @@ void Frames::error(std::string& out, const ApiError& error) {
 }
 
 std::string answer_body(const AnswerHead& head, std::span<const Answer> choices, const Usage& usage,
-                        const Tokenizer* tokenizer) {
+                        const Tokenizer* tokenizer, std::string_view metrics) {
   std::string out;
   append_head(out, head, head.api == Api::chat ? "chat.completion" : "text_completion");
   for (std::size_t i = 0; i < choices.size(); ++i) {
@@ -237,6 +242,7 @@ std::string answer_body(const AnswerHead& head, std::span<const Answer> choices,
   }
   out += "],\"usage\":";
   append_usage(out, usage);
+  append_beside_usage(out, metrics);
   out += '}';
   return out;
 }

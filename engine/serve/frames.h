@@ -38,7 +38,8 @@ class Frames {
   void content(std::string& out, std::uint32_t choice, std::string_view text, std::span<const OutputToken> tokens,
                const Usage& usage) const;
   void finish(std::string& out, std::uint32_t choice, FinishReason reason, const Usage& usage) const;
-  void usage(std::string& out, const Usage& usage) const;
+  /// `metrics`, a JSON object, stands beside the usage; empty: none does.
+  void usage(std::string& out, const Usage& usage, std::string_view metrics = {}) const;
   static void done(std::string& out);
   static void error(std::string& out, const ApiError& error);
 
@@ -59,8 +60,9 @@ struct Answer {
 };
 
 /// The whole answer at once. `tokenizer`: where log probabilities were asked for; else null.
+/// `metrics`: as for Frames::usage().
 std::string answer_body(const AnswerHead& head, std::span<const Answer> choices, const Usage& usage,
-                        const Tokenizer* tokenizer = nullptr);
+                        const Tokenizer* tokenizer = nullptr, std::string_view metrics = {});
 
 /// "stop" or "length"; "error" for what ended otherwise.
 const char* name_of(FinishReason reason);

@@ -120,6 +120,9 @@ std::string metrics_text(const ServerStats& server, const EngineFigures* engine)
   own.one("sluice_connections_total", "counter", "Connections accepted.", server.connections_total);
   own.one("sluice_slow_readers_dropped_total", "counter", "Connections closed because the client did not read.",
           server.slow_readers_dropped);
+  own.one("sluice_content_pieces_total", "counter", "Pieces of text that streams would have sent one by one.",
+          server.content_pieces);
+  own.one("sluice_content_frames_total", "counter", "Content frames that streams were sent.", server.content_frames);
   own.family("sluice_http_responses_total", "counter", "Answers begun, by status.");
   for (const auto& [status, count] : server.responses) {
     own.sample("sluice_http_responses_total", fmt::format("code=\"{}\"", status), count);

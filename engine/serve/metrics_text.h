@@ -14,6 +14,8 @@ struct ServerStats {
   std::uint32_t connections = 0;  // open now
   std::uint64_t connections_total = 0;
   std::uint64_t slow_readers_dropped = 0;
+  std::uint64_t content_pieces = 0;             // of streamed text, as the engine gave them
+  std::uint64_t content_frames = 0;             // and the frames that carried them: fewer with a chunk policy
   std::map<unsigned, std::uint64_t> responses;  // by status
 };
 

@@ -18,6 +18,7 @@
 #include "engine/core/limits.h"
 #include "engine/core/result.h"
 #include "engine/engine.h"
+#include "engine/serve/chunk_policy.h"
 #include "engine/serve/prepare.h"
 
 namespace sluice::engine {
@@ -37,6 +38,7 @@ struct ServerOptions {
   bool handle_signals = false;                     // SIGTERM, SIGINT
   std::string emit_log;                            // path; empty: none
   std::uint64_t emit_log_records = 1u << 20;
+  ChunkPolicy chunking;                         // of streams whose request says nothing
   std::function<void(const std::string&)> log;  // a line for people; never a prompt. May be empty
 };
 

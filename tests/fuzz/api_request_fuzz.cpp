@@ -35,6 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto top = request->sampling.top_logprobs;
     must(top >= 0 && top <= static_cast<int>(limits::top_logprobs_max) && (top == 0 || request->logprobs));
     must(request->sampling.logit_bias.size() <= limits::logit_bias_max);
+    must(!request->chunking || (request->stream && problem_of(*request->chunking).empty()));
     must(api == Api::completions || !request->messages.empty());
     for (const TokenId token : request->prompt_tokens) must(token >= 0);
   }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/exec/scripted/scripted_executor.h"
+#include "engine/timeline.h"
 #include "tests/engine/sched/fake_executor.h"
 
 namespace sluice::engine {
@@ -506,6 +507,77 @@ TEST(EngineAhead, SaysTheSameAsWithOneStepAtATime) {
     EXPECT_EQ(by_depth[0], by_depth[2]) << "seed " << seed;
   }
   EXPECT_GT(preemptions, 30u);
+}
+
+void expect_in_order(const RequestTimeline& timeline) {
+  const TimelineMarks marks = timeline.marks();
+  Clock::time_point last = marks.admitted;
+  for (const TimelineStep& step : timeline.steps()) {
+    EXPECT_LE(marks.admitted, step.start);
+    EXPECT_LE(step.start, step.end);
+    EXPECT_LE(last, step.end);
+    last = step.end;
+  }
+  EXPECT_LT(Clock::time_point(), marks.queued);
+  EXPECT_LE(marks.queued, marks.admitted);
+  EXPECT_LE(marks.admitted, marks.first_token);
+  EXPECT_LE(marks.first_token, marks.last_token);
+  EXPECT_LE(marks.last_token, marks.finished);
+}
+
+TEST(EngineTimeline, HasEachStepOfThePromptAndOfEveryToken) {
+  for (const std::uint32_t ahead : {1u, 2u, 3u}) {
+    Pipelined pipelined(pipelined_info(ahead, 64, 8, 70));
+    pipelined.open();
+    Collector got;
+    auto request = request_of(150, 5);
+    const auto timeline = request.timeline = std::make_shared<RequestTimeline>(10);
+    ASSERT_TRUE(pipelined.engine->submit(std::move(request), got.sink()));
+    got.wait();
+    std::vector<std::pair<bool, std::uint32_t>> steps;
+    for (const TimelineStep& step : timeline->steps()) steps.emplace_back(step.prefill, step.rows);
+    EXPECT_THAT(steps, testing::ElementsAre(std::pair(true, 64u), std::pair(true, 64u), std::pair(true, 22u),
+                                            std::pair(false, 1u), std::pair(false, 1u), std::pair(false, 1u),
+                                            std::pair(false, 1u)))
+        << ahead;
+    expect_in_order(*timeline);
+    EXPECT_EQ(timeline->marks().finish, FinishReason::length);
+    EXPECT_EQ(timeline->marks().drawn, 5u);
+    EXPECT_EQ(timeline->marks().usage.completion_tokens, 5u);
+    EXPECT_EQ(timeline->marks().usage.prompt_tokens, 150u);
+  }
+}
+
+TEST(EngineTimeline, HasWhatAPreemptionMadeItComputeAnew) {
+  Pipelined pipelined(pipelined_info(2, 6, 5, 70, 220), {},
+                      [](PipelinedExecutor& executor) { executor.hesitation.emplace(1); });
+  pipelined.open();
+  std::vector<std::unique_ptr<Collector>> got;
+  std::vector<std::shared_ptr<RequestTimeline>> timelines;
+  for (int i = 0; i < 20; ++i) {
+    auto request = request_of(60, 90, static_cast<TokenId>(i));
+    timelines.push_back(request.timeline = std::make_shared<RequestTimeline>(200));
+    got.push_back(std::make_unique<Collector>());
+    ASSERT_TRUE(pipelined.engine->submit(std::move(request), got.back()->sink()));
+  }
+  for (auto& one : got) one->wait();
+  std::uint64_t rows = 0;
+  for (const auto& timeline : timelines) {
+    expect_in_order(*timeline);
+    EXPECT_EQ(timeline->marks().drawn, 90u);
+    for (const TimelineStep& step : timeline->steps()) rows += step.rows;
+  }
+  EXPECT_GT(pipelined.engine->stats().preemptions, 0u);
+  EXPECT_GT(rows, 20u * (60 + 89));
+}
+
+TEST(EngineTimeline, CountsTheStepsThatItHasNoRoomFor) {
+  RequestTimeline timeline(1u << 30);
+  for (int i = 0; i < 5000; ++i) timeline.drew({.start = {}, .end = {}, .rows = 1}, {});
+  EXPECT_EQ(timeline.steps().size(), limits::timeline_steps_max);
+  EXPECT_EQ(timeline.marks().steps_dropped, 5000 - limits::timeline_steps_max);
+  EXPECT_EQ(timeline.marks().drawn, 5000u);
+  EXPECT_EQ(timeline.settle(), limits::timeline_steps_max);
 }
 
 TEST(EngineAhead, ACancelFreesItsBlocksBeforeTheSecondStepAfterIt) {

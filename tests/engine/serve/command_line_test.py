@@ -84,6 +84,7 @@ class CommandLine(unittest.TestCase):
             (["--model", "no-such-model"], "there is no model 'no-such-model': looked for a config.json in"),
             (["--backend", "scripted", "--script", "speed=1"], "unknown key 'speed'"),
             (["--model", "x", "--script", "gap=1ms"], "--script only means something with --backend scripted"),
+            (["--backend", "scripted", "--chunking", "min_chars=9,max_chars=8"], "chunking: min_chars is 9 and max_chars 8"),
             (["--backend", "scripted", "--host", "nowhere"], "cannot listen on nowhere"),
             (["--backend", "scripted", "--emit-log", "/no/such/folder/log"], "/no/such/folder/log: cannot create"),
         ):

@@ -81,10 +81,12 @@ TEST(Server, AStreamIsByteForByteTheContract) {
     expected += frame(delta(std::string(R"("content":")") + text + "\"", "null"), "null");
   expected += frame(delta("", "\"stop\""), "null");
   expected += frame(
-      "", R"({"prompt_tokens":9,"completion_tokens":3,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":0}})");
+      "", R"({"prompt_tokens":9,"completion_tokens":3,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":0}})"
+          R"(,"metrics":{M})");
   expected += "data: [DONE]\n\n";
-  EXPECT_EQ(replaced(replaced(reply.body, "chatcmpl-[0-9a-f]{24}", "ID"), "\"created\":[0-9]+", "\"created\":T"),
-            expected);
+  const auto body =
+      replaced(replaced(reply.body, "chatcmpl-[0-9a-f]{24}", "ID"), "\"created\":[0-9]+", "\"created\":T");
+  EXPECT_EQ(replaced(body, "\"metrics\":\\{[^}]*\\}", "\"metrics\":{M}"), expected);
   EXPECT_TRUE(reply.whole);
   // The connection goes on.
   client.get("/health");
@@ -339,6 +341,171 @@ TEST(Server, EchoesARequestIdThatCannotBreakOut) {
   EXPECT_THAT(client.reply().field("x-request-id"), testing::StartsWith("cmpl-"));
   client.post(kCompletions, R"({"prompt":)", "X-Request-Id: e1\r\n");
   EXPECT_EQ(client.reply().field("x-request-id"), "e1");
+}
+
+/// A number in JSON text, by its key.
+double number(const std::string& json, const std::string& key) {
+  const auto at = json.find('"' + key + "\":");
+  EXPECT_NE(at, std::string::npos) << key << " in " << json;
+  return at == std::string::npos ? 0 : std::strtod(json.c_str() + at + key.size() + 3, nullptr);
+}
+
+TEST(Server, TheUsageSaysWhereTheTimeToTheFirstTokenWent) {
+  TestServerOptions options = saying("ab", 4);
+  options.script.ttft = 30ms;
+  options.script.gap = 10ms;
+  TestServer server(std::move(options));
+  Client client(server.port());
+  for (const bool stream : {true, false}) {
+    client.post(kCompletions, stream ? R"({"prompt":"hi","stream":true,"stream_options":{"include_usage":true}})"
+                                     : R"({"prompt":"hi"})");
+    const auto body = client.reply().body;
+    const auto at = body.find("\"metrics\":{");
+    ASSERT_NE(at, std::string::npos) << body;
+    const auto metrics = body.substr(at);
+    const double queue = number(metrics, "queue_time_ms"), prefill = number(metrics, "prefill_time_ms"),
+                 output = number(metrics, "output_time_ms"), ttft = number(metrics, "server_ttft_ms"),
+                 first = number(metrics, "time_to_first_token_ms"), generation = number(metrics, "generation_time_ms");
+    EXPECT_NEAR(queue + prefill + output, ttft, 0.002);
+    EXPECT_NEAR(queue + prefill, first, 0.002);
+    EXPECT_GE(prefill, 29.9);
+    EXPECT_GE(first + generation, 59.9);  // and three gaps
+    EXPECT_GE(output, stream ? 0 : generation);
+    EXPECT_NEAR(number(metrics, "tokens_per_second"), 4000 / generation, 0.01);
+    EXPECT_NEAR(number(metrics, "mean_itl_ms"), generation / 4, 0.002);  // the end token is the fifth
+    EXPECT_EQ(number(metrics, "chunks"), stream ? 4 : 0);
+    EXPECT_EQ(number(metrics, "pieces"), 4);
+  }
+  EXPECT_EQ(metric(server, "sluice_content_pieces_total"), "4");
+  EXPECT_EQ(metric(server, "sluice_content_frames_total"), "4");
+}
+
+TEST(Server, ATimelineIsFoundByEitherIdWhileItRunsAndAfterwards) {
+  TestServerOptions options = saying("ab", 4);
+  options.script.gap = 20ms;
+  TestServer server(std::move(options));
+  Client client(server.port()), other(server.port());
+  const auto timeline = [&](const std::string& id) {
+    other.get("/v1/requests/" + id + "/timeline");
+    return other.reply();
+  };
+  client.post(kChat, kAsk, "X-Request-Id: mine/1\r\n");
+  ASSERT_TRUE(client.read_until("\"content\":\"a\""));
+  const Reply running = timeline("mine/1");
+  EXPECT_EQ(running.status, 200u);
+  EXPECT_EQ(running.field("content-type"), "application/json");
+  EXPECT_THAT(running.body, HasSubstr(R"("finished_ns":null,)"));
+  EXPECT_THAT(running.body, HasSubstr(R"("finish_reason":null,)"));
+  EXPECT_GT(number(running.body, "first_token_ns"), 0);
+  const auto response_id = client.reply().body.substr(std::string(R"(data: {"id":")").size(), 33);
+  const Reply ended = timeline(response_id);
+  EXPECT_EQ(replaced(ended.body, "[0-9]{6,}", "N"), replaced(timeline("mine%2F1").body, "[0-9]{6,}", "N"));
+  EXPECT_EQ(replaced(replaced(replaced(ended.body, "_ns\":[0-9]+", "_ns\":N"), "chatcmpl-[0-9a-f]{24}", "ID"),
+                     "\"writes\":.*", "W"),
+            R"({"id":"mine/1","response_id":"ID","clock":"CLOCK_MONOTONIC","now_ns":N,"received_ns":N,"queued_ns":N,)"
+            R"("prefill_start_ns":N,"prefill_end_ns":N,"first_token_ns":N,"finished_ns":N,"prompt_tokens":9,)"
+            R"("cached_tokens":0,"completion_tokens":4,"finish_reason":"stop","steps":[)"
+            R"({"start_ns":N,"end_ns":N,"kind":"prefill","rows":9},{"start_ns":N,"end_ns":N,"kind":"decode","rows":1},)"
+            R"({"start_ns":N,"end_ns":N,"kind":"decode","rows":1},{"start_ns":N,"end_ns":N,"kind":"decode","rows":1},)"
+            R"({"start_ns":N,"end_ns":N,"kind":"decode","rows":1}],"steps_dropped":0,W)");
+  double last = 0;
+  for (const char* key : {"received_ns", "queued_ns", "prefill_start_ns", "prefill_end_ns", "finished_ns", "now_ns"}) {
+    EXPECT_LE(last, number(ended.body, key)) << key;
+    last = number(ended.body, key);
+  }
+  // The head with the role frame, three tokens, and the last with all that ends a stream.
+  std::string events;
+  const std::regex write(R"re(\{"before_ns":[0-9]+,"after_ns":[0-9]+,"bytes":[0-9]+,"event":([0-9]+)\})re");
+  for (std::sregex_iterator it(ended.body.begin(), ended.body.end(), write), end; it != end; ++it) {
+    events += (*it)[1].str() + " ";
+  }
+  EXPECT_EQ(events, "0 1 2 3 6 ");
+  EXPECT_EQ(timeline("nobody").status, 404u);
+  EXPECT_THAT(timeline("nobody").body, HasSubstr(R"("code":"request_not_found")"));
+}
+
+TEST(Server, ATimelineOfACancelledRequestSaysSo) {
+  TestServer server(silent());
+  {
+    Client client(server.port());
+    client.post(kChat, kAsk, "X-Request-Id: gone\r\n");
+    ASSERT_TRUE(client.read_until("assistant"));
+  }
+  ASSERT_TRUE(server.idle());
+  Client other(server.port());
+  other.get("/v1/requests/gone/timeline");
+  const auto body = other.reply().body;
+  EXPECT_THAT(body, HasSubstr(R"("finish_reason":"cancelled")"));
+  EXPECT_THAT(body, HasSubstr(R"("first_token_ns":null)"));
+}
+
+/// The texts of a stream's content frames.
+std::vector<std::string> contents(const std::string& body) {
+  std::vector<std::string> out;
+  const std::regex pattern(R"re("delta":\{"content":"([^"]*)"\}|"text":"([^"]+)")re");
+  for (std::sregex_iterator it(body.begin(), body.end(), pattern), end; it != end; ++it) {
+    out.push_back((*it)[1].str() + (*it)[2].str());
+  }
+  return out;
+}
+
+TEST(Server, AChunkPolicyMergesPiecesIntoFewerFrames) {
+  using testing::ElementsAre;
+  TestServerOptions options = saying("abcdefghij", 10);
+  options.server.chunking.min_chars = 5;
+  TestServer server(std::move(options));
+  Client client(server.port());
+  const auto ask = [&](const std::string& path, const std::string& more) {
+    client.post(path, (path == kChat ? R"({"messages":[{"role":"user","content":"hi"}],"stream":true)"
+                                     : R"({"prompt":"hi","stream":true)") +
+                          more + R"(,"stream_options":{"include_usage":true}})");
+    return client.reply().body;
+  };
+  const auto merged = ask(kChat, R"(,"chunking":{"min_chars":4,"max_chars":4})");
+  EXPECT_THAT(contents(merged), ElementsAre("abcd", "efgh", "ij"));
+  EXPECT_EQ(number(merged, "chunks"), 3);
+  EXPECT_EQ(number(merged, "pieces"), 10);
+  EXPECT_THAT(merged, HasSubstr(R"("completion_tokens":10)"));
+  EXPECT_THAT(contents(ask(kCompletions, "")), ElementsAre("abcde", "fghij"));  // the server's
+  EXPECT_THAT(contents(ask(kChat, R"(,"chunking":{})")), testing::SizeIs(10));  // as they come
+  // A token's log probability stays with its text.
+  const auto with_logprobs = ask(kChat, R"(,"logprobs":true,"chunking":{"min_chars":9})");
+  const auto first = with_logprobs.substr(0, with_logprobs.find("\"content\":\"j\""));
+  EXPECT_THAT(first, HasSubstr(R"("token":"i")"));
+  EXPECT_THAT(first, testing::Not(HasSubstr(R"("token":"j")")));
+  EXPECT_EQ(metric(server, "sluice_content_pieces_total"), "40");
+  EXPECT_EQ(metric(server, "sluice_content_frames_total"), "17");
+}
+
+TEST(Server, HeldTextLeavesWhenItsTimeHasCome) {
+  TestServerOptions options = saying("ab", 3);
+  options.script.gap = 1h;
+  TestServer server(std::move(options));
+  Client client(server.port()), patient(server.port());
+  patient.post(kCompletions, R"({"prompt":"hi","stream":true,"chunking":{"min_chars":100,"max_delay_ms":60000}})");
+  const auto asked_at = Clock::now();
+  // Of two choices each has its own text to hold.
+  client.post(kCompletions, R"({"prompt":"hi","stream":true,"n":2,"chunking":{"min_chars":100,"max_delay_ms":50}})");
+  ASSERT_TRUE(client.read_until("\"index\":0,\"text\":\"a\""));
+  ASSERT_TRUE(client.read_until("\"index\":1,\"text\":\"a\""));
+  EXPECT_GE(Clock::now() - asked_at, 50ms);
+  EXPECT_LT(Clock::now() - asked_at, 10s);  // generous: other work may share the machine
+}
+
+TEST(Server, HealthNamesTheBackendAndTheModels) {
+  TestServerOptions options;
+  options.publish = false;
+  TestServer server(std::move(options));
+  Client client(server.port());
+  client.get("/api/v1/health");
+  const Reply loading = client.reply();
+  EXPECT_EQ(loading.status, 503u);
+  EXPECT_EQ(loading.body, R"({"status":"loading","backend":null,"models":[]})");
+  server.publish();
+  client.get("/api/v1/health");
+  const Reply ready = client.reply();
+  EXPECT_EQ(ready.status, 200u);
+  EXPECT_EQ(ready.body, R"({"status":"ok","backend":"scripted","models":["scripted"]})");
 }
 
 TEST(Server, SpeaksHttp10) {
