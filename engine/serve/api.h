@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/core/types.h"
+#include "engine/serve/fault.h"
 #include "engine/text/chat_template.h"
 
 namespace sluice::engine {
@@ -44,6 +45,7 @@ struct ApiRequest {
   bool stream = false;
   bool include_usage = false;     // a frame with the usage at the end
   bool continuous_usage = false;  // and the usage so far in every frame
+  std::optional<Fault> fault;     // what is to go wrong (the scripted back end only)
 };
 
 boost::system::result<ApiRequest, ApiError> parse_api_request(std::string_view body, Api api);

@@ -23,6 +23,7 @@
 
 #include "engine/engine.h"
 #include "engine/serve/emit_log.h"
+#include "engine/serve/fault.h"
 #include "engine/serve/frames.h"
 #include "engine/serve/metrics_text.h"
 #include "engine/serve/server.h"
@@ -47,6 +48,7 @@ struct Exchange {
   Usage usage;                  // summed over the ended choices
   std::optional<ApiError> failure;
   std::uint32_t events = 0, contents = 0;
+  std::optional<FaultyStream> faulty;  // of a stream that is to go wrong
   bool ended() const { return open == 0 || failure.has_value(); }
 };
 
@@ -147,6 +149,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void begin_stream(const HttpRequest& request, Exchange& exchange);
   void append_status(const HttpRequest& request, unsigned status);
   void put_event(Exchange& exchange, bool has_content, bool last);
+  bool pass_fault(Exchange& exchange, bool& last);
+  static void gather(Exchange& exchange, std::uint32_t choice, Chunk& chunk);
+  void hold(std::chrono::nanoseconds time);
+  boost::asio::awaitable<void> held();
+  void break_off();
   std::optional<Refusal> submit(const std::shared_ptr<Exchange>& exchange, Prepared&& prepared);
 
   void forget_sent();
@@ -179,6 +186,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t out_sent_ = 0;
   std::deque<Mark> marks_;
   std::string marks_id_;
+  std::optional<boost::asio::steady_timer> hold_;  // a fault: what is rendered waits for its end
+  enum class BreakOff : std::uint8_t { no, close, reset } break_off_ = BreakOff::no;  // a fault: once all is sent
   bool waiting_writable_ = false;
   bool chunked_ = false;  // the stream at hand uses chunked encoding
   bool streaming_ = false;
