@@ -314,7 +314,8 @@ Result<ServedModel> load(const Options& options, Server& server, const Log& log,
                               .chat_template = into.chat.chat_template ? &*into.chat.chat_template : nullptr,
                               .bos = into.chat.bos,
                               .eos = into.chat.eos,
-                              .vocab_size = info.vocab_size},
+                              .vocab_size = info.vocab_size,
+                              .faults = scripted},
                      .created_s = std::time(nullptr),
                      .engine = into.engine.get()};
 }

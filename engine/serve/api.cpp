@@ -289,6 +289,21 @@ void read_chunking(Reader& reader, ApiRequest& out) {
   out.chunking = policy;
 }
 
+/// REQUIRES: `stream` has been read.
+void read_fault(Reader& reader, ApiRequest& out) {
+  const auto value = reader.take("sluice_fault");
+  if (!value) return;
+  const auto wrong = [&](std::string message) { reader.fail(bad("sluice_fault", "'sluice_fault': " + message)); };
+  const auto text = as_string(*value);
+  if (!text) return wrong(fmt::format("must be a string such as \"reset@5\", not {}", shown(*value)));
+  const auto fault = parse_fault(*text);
+  if (!fault) return wrong(fault.error().message);
+  if (needs_stream(*fault) && !out.stream) return wrong("this one is for streams: give 'stream': true");
+  if (fault->kind == Fault::Kind::role_missing && out.api != Api::chat)
+    return wrong("only the streams of chats have roles");
+  out.fault = *fault;
+}
+
 bool is_empty(JsonElement value) { return (value.is_array() && items(value).size() == 0); }
 
 /// What would change the answer and is not there is refused: an answer that ignores it would be wrong in silence.
@@ -345,6 +360,7 @@ std::optional<ApiError> read_request(Reader& reader, ApiRequest& out) {
   refuse_unsupported(reader, out.api);
   read_stream(reader, out);
   read_chunking(reader, out);
+  read_fault(reader, out);
 
   SamplingParams& sampling = out.sampling;
   reader.number("temperature", sampling.temperature, 0, 2);

@@ -13,6 +13,7 @@
 
 #include "engine/core/types.h"
 #include "engine/serve/chunk_policy.h"
+#include "engine/serve/fault.h"
 #include "engine/text/chat_template.h"
 
 namespace sluice::engine {
@@ -46,6 +47,7 @@ struct ApiRequest {
   bool include_usage = false;           // a frame with the usage at the end
   bool continuous_usage = false;        // and the usage so far in every frame
   std::optional<ChunkPolicy> chunking;  // empty: the server's
+  std::optional<Fault> fault;           // what is to go wrong (the scripted back end only)
 };
 
 boost::system::result<ApiRequest, ApiError> parse_api_request(std::string_view body, Api api);

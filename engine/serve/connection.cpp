@@ -32,6 +32,7 @@ constexpr std::size_t kPrepareBesideBytes = 8u << 10;  // a longer body costs th
 constexpr std::size_t kRequestIdBytesMax = 128;
 constexpr auto kLingerLimit = std::chrono::seconds(2);
 constexpr const char* kJson = "application/json";
+constexpr const char* kFaultAsked = "this is the fault that was asked for";
 
 std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
@@ -371,6 +372,7 @@ void Connection::drain() {
 }
 
 void Connection::abort() {
+  hold_.reset();
   if (!std::exchange(gone_, true)) {
     error_code ignored;
     socket_.close(ignored);
@@ -399,7 +401,7 @@ void Connection::start_read() {
 }
 
 void Connection::flush() {
-  if (gone_) return;
+  if (gone_ || hold_) return;
   if (waiting_writable_) {
     if (streaming_ && out_.size() - out_sent_ > service_.options.backlog_bytes_max) drop_slow_reader();
     return;
@@ -442,6 +444,7 @@ void Connection::flush() {
   }
   out_.clear();
   out_sent_ = 0;
+  if (break_off_ != BreakOff::no) break_off();
 }
 
 /// A stream that never catches up must not keep what it has sent.
@@ -623,6 +626,20 @@ asio::awaitable<void> Connection::generate(HttpRequest& request, Api api) {
   exchange->served->id = request.id;
   exchange->served->response_id = exchange->head.id;
   exchange->served->received_ns = request.received_ns;
+  if (const auto& fault = (*prepared)->request.fault) {
+    if (fault->kind == Fault::Kind::http_status) {
+      ApiError error = server_error(fault->status, kFaultAsked, "sluice_fault");
+      if (fault->status < 500) error.type = "invalid_request_error";
+      co_return respond_error(request, error);
+    }
+    if (fault->kind == Fault::Kind::slow_headers) {
+      hold(fault->time);
+      co_await held();
+      if (hold_) abort();
+      if (gone_) co_return;
+    }
+    if (exchange->stream) exchange->faulty.emplace(*fault, exchange->head.id);
+  }
   const auto refusal = submit(exchange, std::move(**prepared));
   if (refusal) co_return respond_refusal(request, *refusal, api);
   exchange->connection = this;
@@ -634,11 +651,12 @@ asio::awaitable<void> Connection::generate(HttpRequest& request, Api api) {
     if (inbox_.size() < kReadAheadMax) start_read();
     co_await notified();
   }
+  co_await held();
   leave(*exchange);
   for (const RequestId id : exchange->ids) {
     if (!exchange->ended() || exchange->failure) service_.model->engine->cancel(id);
   }
-  if (!exchange->ended()) co_return abort();
+  if (!exchange->ended() || hold_) co_return abort();
   if (exchange->stream) co_return;
   if (exchange->failure) co_return respond_error(request, *exchange->failure);
   first_content_ = 0;
@@ -738,6 +756,7 @@ void Connection::begin_stream(const HttpRequest& request, Exchange& exchange) {
 }
 
 void Connection::put_event(Exchange& exchange, bool has_content, bool last) {
+  if (exchange.faulty && !pass_fault(exchange, last)) return;
   if (chunked_) {
     append_chunk(out_, scratch_);
     if (last) out_ += "0\r\n\r\n";
@@ -794,6 +813,7 @@ void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk
     std::ranges::move(chunk.tokens, std::back_inserter(answer.tokens));
     answer.finish = chunk.finish;
   } else {
+    if (exchange.faulty && exchange.faulty->fault().kind == Fault::Kind::one_chunk) gather(exchange, choice, chunk);
     if (!chunk.text.empty() || !chunk.tokens.empty()) {
       ++exchange.served->pieces;
       ++service_.stats.content_pieces;
@@ -830,6 +850,74 @@ void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk
     service_.dirty.push_back(this);
   }
   if (exchange.ended()) notify();
+}
+
+// ---- faults on cue
+// -----------------------------------------------------------------------------------------------------
+
+/// What the fault makes of the event in scratch_; false: nothing of it is to be put.
+bool Connection::pass_fault(Exchange& exchange, bool& last) {
+  switch (exchange.faulty->pass(scratch_)) {
+    case FaultyStream::Then::go_on:
+      return true;
+    case FaultyStream::Then::drop:
+      return false;
+    case FaultyStream::Then::hold:
+      flush();
+      hold(exchange.faulty->fault().time);
+      return true;
+    case FaultyStream::Then::end:
+      if (!exchange.ended()) exchange.failure = server_error(500, kFaultAsked, "sluice_fault");
+      last = true;
+      if (scratch_.empty() && chunked_) out_ += "0\r\n\r\n";
+      return !scratch_.empty();
+    case FaultyStream::Then::close:
+      break_off_ = BreakOff::close;
+      break;
+    case FaultyStream::Then::reset:
+      break_off_ = BreakOff::reset;
+      break;
+  }
+  if (chunked_ && !scratch_.empty()) {
+    append_chunk(out_, scratch_);
+  } else {
+    out_ += scratch_;
+  }
+  return false;
+}
+
+/// Keeps the text of a choice until it ends.
+void Connection::gather(Exchange& exchange, std::uint32_t choice, Chunk& chunk) {
+  Answer& answer = exchange.choices[choice];
+  answer.text += std::exchange(chunk.text, {});
+  std::ranges::move(std::exchange(chunk.tokens, {}), std::back_inserter(answer.tokens));
+  if (chunk.finish == FinishReason::none) return;
+  chunk.text = std::move(answer.text);
+  chunk.tokens = std::move(answer.tokens);
+}
+
+void Connection::hold(std::chrono::nanoseconds time) {
+  hold_.emplace(service_.io, std::chrono::duration_cast<asio::steady_timer::duration>(time));
+  hold_->async_wait([self = shared_from_this()](error_code error) {
+    if (error) return;
+    self->hold_.reset();
+    self->flush();
+    self->notify();
+  });
+}
+
+/// Until the hold is over; it is not when the client has left.
+asio::awaitable<void> Connection::held() {
+  while (hold_ && !gone_ && !at_end_) {
+    if (inbox_.size() < kReadAheadMax) start_read();
+    co_await notified();
+  }
+}
+
+void Connection::break_off() {
+  error_code ignored;
+  if (break_off_ == BreakOff::reset) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  abort();
 }
 
 }  // namespace sluice::engine

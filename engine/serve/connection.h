@@ -24,6 +24,7 @@
 
 #include "engine/engine.h"
 #include "engine/serve/emit_log.h"
+#include "engine/serve/fault.h"
 #include "engine/serve/frames.h"
 #include "engine/serve/metrics_text.h"
 #include "engine/serve/server.h"
@@ -58,7 +59,7 @@ struct Exchange {
   };
   std::vector<Merged> merged;  // one a choice where a stream's pieces are merged; else none
   Clock::time_point held_until = Clock::time_point::max();  // Service::held has it by this
-
+  std::optional<FaultyStream> faulty;                       // of a stream that is to go wrong
   bool ended() const { return open == 0 || failure.has_value(); }
 };
 
@@ -176,6 +177,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end_served();
   void append_status(const HttpRequest& request, unsigned status);
   void put_event(Exchange& exchange, bool has_content, bool last);
+  bool pass_fault(Exchange& exchange, bool& last);
+  static void gather(Exchange& exchange, std::uint32_t choice, Chunk& chunk);
+  void hold(std::chrono::nanoseconds time);
+  boost::asio::awaitable<void> held();
+  void break_off();
   std::optional<Refusal> submit(const std::shared_ptr<Exchange>& exchange, Prepared&& prepared);
 
   void forget_sent();
@@ -212,6 +218,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::optional<std::uint32_t> first_content_;  // its event, until it is written
   std::deque<Mark> marks_;
   std::string marks_id_;
+  std::optional<boost::asio::steady_timer> hold_;  // a fault: what is rendered waits for its end
+  enum class BreakOff : std::uint8_t { no, close, reset } break_off_ = BreakOff::no;  // a fault: once all is sent
   bool waiting_writable_ = false;
   bool chunked_ = false;  // the stream at hand uses chunked encoding
   bool streaming_ = false;

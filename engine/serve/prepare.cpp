@@ -33,6 +33,11 @@ boost::system::result<Prepared, ApiError> prepare(const ModelText& model, std::s
                     .param = "model",
                     .code = "model_not_found"};
   }
+  if (request->fault && !model.faults) {
+    return ApiError{.message = "'sluice_fault' is for --backend scripted: this server computes its answers",
+                    .param = "sluice_fault",
+                    .code = {}};
+  }
   auto prompt = encode_prompt(model, *request);
   if (!prompt) return prompt.error();
   const char* prompt_name = api == Api::chat ? "messages" : "prompt";

@@ -22,6 +22,7 @@ struct ModelText {
   const ChatTemplate* chat_template = nullptr;  // null: no chat
   std::string bos, eos;                         // as the template may write them
   std::uint32_t vocab_size = 0;                 // of the executor
+  bool faults = false;                          // requests may ask for faults: the scripted back end
 };
 
 struct Prepared {

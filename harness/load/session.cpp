@@ -96,6 +96,7 @@ class Session::FlowScope final : public Scope {
       return r.send_began_at == kNever ? Value{}
                                        : Value(static_cast<double>(r.ended_at - r.send_began_at) / kMillisecond);
     }
+    if (name == "outcome") return name_of(r.outcome);
     if (name == "error") return r.error.empty() ? Value{} : Value(std::string_view(r.error));
     if (name == "usage.prompt_tokens") return count(r.prompt_tokens);
     if (name == "usage.completion_tokens" || name == "tokens") return count(r.output_tokens);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "harness/base/stream_rule.h"
@@ -23,6 +24,31 @@ enum class Outcome : std::uint8_t {
   interrupted,     // cut by us: graceful stop, Ctrl-C, abandon:; counts in no failure rate
   flow_failed      // of no request: the flow ended the iteration
 };
+
+/// As reports and checks say it.
+constexpr std::string_view name_of(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::ok:
+      return "ok";
+    case Outcome::connect_failed:
+      return "connect_failed";
+    case Outcome::timed_out:
+      return "timed_out";
+    case Outcome::reset:
+      return "reset";
+    case Outcome::malformed:
+      return "malformed";
+    case Outcome::http_error:
+      return "http_error";
+    case Outcome::stream_invalid:
+      return "stream_invalid";
+    case Outcome::flow_failed:
+      return "flow_failed";
+    case Outcome::interrupted:
+      return "interrupted";
+  }
+  return "";
+}
 
 /// One server-sent event that carried text.
 struct ContentEvent {

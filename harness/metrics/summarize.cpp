@@ -21,30 +21,6 @@ namespace {
 constexpr std::size_t kFailuresShown = 20;
 constexpr double kSeriesTicksPerMs = 1e6 / static_cast<double>(Series::kTick.count());
 
-std::string_view outcome_name(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::ok:
-      return "ok";
-    case Outcome::connect_failed:
-      return "connect_failed";
-    case Outcome::timed_out:
-      return "timed_out";
-    case Outcome::reset:
-      return "reset";
-    case Outcome::malformed:
-      return "malformed";
-    case Outcome::http_error:
-      return "http_error";
-    case Outcome::stream_invalid:
-      return "stream_invalid";
-    case Outcome::flow_failed:
-      return "flow_failed";
-    case Outcome::interrupted:
-      return "interrupted";
-  }
-  return "";
-}
-
 // ---- metrics --------------------------------------------------------------------------------------------------------
 
 /// Lowest and highest number of VUs at the ends of the series' intervals.
@@ -670,7 +646,7 @@ std::vector<reports::CheckResult> check_results(const Tally& tally) {
 std::vector<reports::FailureResult> failure_results(const Tally& tally) {
   std::vector<reports::FailureResult> results;
   for (const auto& [key, count] : tally.errors())
-    results.push_back({.outcome = std::string(outcome_name(key.first)), .error = key.second, .count = count});
+    results.push_back({.outcome = std::string(name_of(key.first)), .error = key.second, .count = count});
   std::stable_sort(results.begin(), results.end(), [](const auto& a, const auto& b) { return a.count > b.count; });
   if (results.size() <= kFailuresShown) return results;
   std::uint64_t rest = 0;

@@ -53,7 +53,7 @@ struct NameInfo {
 };
 
 /// What a check may use of the answer. Any may be missing (monostate): then every comparison with it is false.
-inline constexpr std::array<NameInfo, 14> kResponseNames{{
+inline constexpr std::array<NameInfo, 15> kResponseNames{{
     {"status", ValueKind::number},  // HTTP status; missing when no response came
     {"text", ValueKind::text},      // the model's answer, streamed pieces joined
     {"body", ValueKind::text},      // of http steps and unstreamed answers
@@ -63,6 +63,7 @@ inline constexpr std::array<NameInfo, 14> kResponseNames{{
     {"ttft", ValueKind::number},      // milliseconds
     {"duration", ValueKind::number},  // milliseconds, of the whole request
     {"error", ValueKind::text},       // missing when the request succeeded
+    {"outcome", ValueKind::text},     // "ok", "reset", ...: name_of(Outcome)
     {"header.*", ValueKind::text},    // names in lower case: header.content-type
     {"usage.prompt_tokens", ValueKind::number},
     {"usage.completion_tokens", ValueKind::number},

@@ -22,6 +22,7 @@ struct TestServerOptions {
   EngineOptions engine;
   ServerOptions server;
   bool publish = true;
+  bool faults = true;
 };
 
 class TestServer {
@@ -65,7 +66,8 @@ class TestServer {
                                .chat_template = &template_,
                                .bos = "",
                                .eos = "",
-                               .vocab_size = engine_->info().vocab_size},
+                               .vocab_size = engine_->info().vocab_size,
+                               .faults = faults_},
                       .created_s = 1'700'000'000,
                       .engine = engine_.get()});
   }
@@ -91,6 +93,7 @@ class TestServer {
     options.engine.failed = server_->failed_hook();
     engine_ = std::make_unique<Engine>(std::move(executor), tokenizer_, std::move(options.engine));
     port_ = server_->port();
+    faults_ = options.faults;
     if (options.publish) publish();
     thread_ = std::thread([this] { exit_code_ = server_->run(); });
   }
@@ -100,6 +103,7 @@ class TestServer {
   std::unique_ptr<Server> server_;
   std::unique_ptr<Engine> engine_;  // ends before the server
   std::uint16_t port_ = 0;
+  bool faults_ = true;
   int exit_code_ = -1;
   std::thread thread_;
 };
