@@ -482,6 +482,43 @@ std::vector<std::string_view> words_of(std::string_view text) {
   return words;
 }
 
+/// As many lines as it needs, each behind `indent` columns.
+void put_wrapped(Page& page, std::string_view text, std::size_t indent, Ink ink = Ink::plain) {
+  page.put(std::string(indent - 1, ' '));
+  for (const std::string_view word : words_of(text)) {
+    if (columns(word) + 1 > page.left()) page.line().put(std::string(indent - 1, ' '));
+    page.put(" ").put(word, ink);
+  }
+  page.line();
+}
+
+Ink ink_of_buffering(std::string_view verdict) {
+  if (verdict == "none") return Ink::good;
+  return verdict == "unknown" ? Ink::faint : verdict == "server merges" ? Ink::accent : Ink::bad;
+}
+
+void print_buffering(Page& page, const Summary& summary) {
+  if (summary.buffering.empty()) return;
+  page.heading("BUFFERING");
+  for (const BufferingResult& result : summary.buffering) {
+    page.put("    ").put(result.scenario.empty() ? "all scenarios" : result.scenario, Ink::bold).put(": ");
+    page.put(result.verdict, ink_of_buffering(result.verdict)).line();
+    put_wrapped(page, result.evidence, 6, Ink::faint);
+  }
+  if (!summary.comparison) return;
+  constexpr std::size_t kName = 24, kCell = 24;
+  page.line().put("    ").put(std::string(kName - 2, ' '));
+  page.put(padded(cut("direct: " + summary.comparison->direct, kCell - 2), kCell), Ink::bold);
+  page.put(cut("via: " + summary.comparison->via, kCell), Ink::bold).line();
+  for (const WaysRow& row : ways_rows(summary)) {
+    page.dotted("    ", row.name, kName);
+    page.put(padded(row.direct.empty() ? "–" : row.direct, kCell), Ink::accent);
+    page.put(row.via.empty() ? "–" : row.via, Ink::accent).line();
+  }
+  page.line();
+  put_wrapped(page, summary.comparison->sentence, 4, Ink::bold);
+}
+
 void print_instrument(Page& page, const Summary& summary) {
   const Instrument& instrument = summary.instrument;
   page.heading("INSTRUMENT");
@@ -582,6 +619,7 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_metrics(page, summary);
   print_engine(page, summary);
   print_failures(page, summary);
+  print_buffering(page, summary);
   print_instrument(page, summary);
   print_foot(page, summary);
   return page.take();

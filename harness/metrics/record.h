@@ -33,6 +33,8 @@ struct ContentEvent {
   bool kernel_stamp = false;
   bool coalesced =
       false;  // not the last event of a read that drained the socket: it lies in (previous read, received_at]
+  bool after_silence =
+      false;  // its read came after 50 ms and more of silence, of the network and not only the reader's
 };
 
 struct RequestRecord {
@@ -64,6 +66,8 @@ struct RequestRecord {
   std::uint32_t events = 0;           // all events, [DONE] included
   std::uint32_t reads = 0;            // reads that completed at least one event
   std::uint32_t events_kernel_stamped = 0;
+  std::uint32_t content_choices = 0;  // bit i: choice i has brought content
+  std::uint64_t burst_bytes = 0;      // of the reads after such a silence that brought several content events
   bool saw_done = false;
   bool judged = false;            // by the rules of streams: `findings` are all there are
   std::string finish_reason;      // empty: none
