@@ -235,6 +235,41 @@ std::vector<SearchTrial> by_load(const SearchResult& search) {
   return trials;
 }
 
+std::vector<WaysRow> ways_rows(const Summary& summary) {
+  if (!summary.comparison) return {};
+  const auto of = [&](const std::string& name) -> const BufferingResult* {
+    for (const BufferingResult& result : summary.buffering)
+      if (result.scenario == name) return &result;
+    return nullptr;
+  };
+  const BufferingResult *direct = of(summary.comparison->direct), *via = of(summary.comparison->via);
+  std::vector<WaysRow> rows;
+  const auto add = [&](std::string name, auto cell) {
+    WaysRow row{.name = std::move(name), .direct = {}, .via = {}};
+    if (direct != nullptr) row.direct = cell(*direct);
+    if (via != nullptr) row.via = cell(*via);
+    if (!row.direct.empty() || !row.via.empty()) rows.push_back(std::move(row));
+  };
+  const auto add_value = [&](std::string name, std::string_view unit, std::optional<double> BufferingResult::*value) {
+    add(std::move(name), [&](const BufferingResult& b) { return b.*value ? format_value(*(b.*value), unit) : ""; });
+  };
+  add("Verdict", [](const BufferingResult& b) { return b.verdict; });
+  add("Streams", [](const BufferingResult& b) { return format_count(b.streams); });
+  add_value("TTFT median", "ms", &BufferingResult::ttft_p50_ms);
+  add_value("TTFT p95", "ms", &BufferingResult::ttft_p95_ms);
+  add_value("Gap median", "ms", &BufferingResult::gap_p50_ms);
+  add_value("Gap p95", "ms", &BufferingResult::gap_p95_ms);
+  add("Chunks a stream", [](const BufferingResult& b) { return fmt::format("{:.1f}", b.chunks_per_stream); });
+  add("Tokens a chunk", [](const BufferingResult& b) {
+    return b.tokens_per_chunk ? fmt::format("{:.2f}", *b.tokens_per_chunk) : std::string();
+  });
+  add("Events a read", [](const BufferingResult& b) {
+    return b.events_per_read ? fmt::format("{:.2f}", *b.events_per_read) : std::string();
+  });
+  add("Chunks in bursts", [](const BufferingResult& b) { return format_share(b.burst_share); });
+  return rows;
+}
+
 std::size_t columns(std::string_view text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));

@@ -69,6 +69,12 @@ std::string stability_verdict(const StabilityResult& stability);
 /// "41.2ms ± 2.1 %", or that there were no samples.
 std::string format_stable(const StableMetricResult& metric);
 
+/// What two ways are compared by: a figure, and its value on either; empty where the summary has none to compare.
+struct WaysRow {
+  std::string name, direct, via;  // "TTFT median"
+};
+std::vector<WaysRow> ways_rows(const Summary& summary);
+
 /// Columns a terminal gives the text: code points, not bytes; every character we print is one wide.
 std::size_t columns(std::string_view text);
 

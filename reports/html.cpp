@@ -589,6 +589,49 @@ std::string failures(const Summary& summary) {
   return out + "</section>\n";
 }
 
+std::string buffering_mark(std::string_view verdict) {
+  const std::string_view tone = verdict == "none"                                    ? "good"
+                                : verdict == "unknown" || verdict == "server merges" ? "open"
+                                                                                     : "bad";
+  return fmt::format("<span class=\"mark {}\">{}</span>", tone, escaped(verdict));
+}
+
+std::string comparison(const Summary& summary) {
+  if (!summary.comparison) return "";
+  const ComparisonResult& ways = *summary.comparison;
+  std::string out = fmt::format(
+      "<p><strong>{}</strong></p>\n<table class=\"ways\"><caption>The same, asked in two ways</caption><thead><tr><th "
+      "scope=\"col\">Figure</th><th scope=\"col\" class=\"number\">Direct<span class=\"selector\">{}</span></th><th "
+      "scope=\"col\" class=\"number\">Via<span class=\"selector\">{}</span></th></tr></thead><tbody>\n",
+      escaped(ways.sentence), escaped(ways.direct), escaped(ways.via));
+  for (const WaysRow& row : ways_rows(summary))
+    out += fmt::format("<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
+                       escaped(row.name), row.direct.empty() ? "–" : escaped(row.direct),
+                       row.via.empty() ? "–" : escaped(row.via));
+  return out + "</tbody></table>\n";
+}
+
+std::string buffering(const Summary& summary) {
+  if (summary.buffering.empty()) return "";
+  std::string out =
+      "<section aria-labelledby=\"buffering\">\n<h2 id=\"buffering\">Buffering</h2>\n<table class=\"stack\"><caption>"
+      "Whether something merges the pieces of answers or holds them back</caption><thead><tr><th "
+      "scope=\"col\">Scenario</th><th scope=\"col\">Verdict</th><th scope=\"col\">Why</th><th scope=\"col\" "
+      "class=\"number\">Streams</th><th scope=\"col\" class=\"number\">Chunks a stream</th><th scope=\"col\" "
+      "class=\"number\">Tokens a chunk</th><th scope=\"col\" class=\"number\">In bursts</th></tr></thead><tbody>\n";
+  for (const BufferingResult& result : summary.buffering)
+    out += fmt::format(
+        "<tr><th scope=\"row\" class=\"break\">{}</th><td data-label=\"Verdict\"><span>{}</span></td><td>{}</td><td "
+        "class=\"number\" data-label=\"Streams\"><span>{}</span></td><td class=\"number\" data-label=\"Chunks a "
+        "stream\"><span>{:.1f}</span></td><td class=\"number\" data-label=\"Tokens a "
+        "chunk\"><span>{}</span></td><td class=\"number\" data-label=\"In bursts\"><span>{}</span></td></tr>\n",
+        escaped(result.scenario.empty() ? "all scenarios" : result.scenario), buffering_mark(result.verdict),
+        escaped(result.evidence), format_count(result.streams), result.chunks_per_stream,
+        result.tokens_per_chunk ? fmt::format("{:.2f}", *result.tokens_per_chunk) : std::string("–"),
+        format_share(result.burst_share));
+  return out + "</tbody></table>\n" + comparison(summary) + "</section>\n";
+}
+
 // ---- what was run, and with what ------------------------------------------------------------------------------------
 
 class Facts {
@@ -867,6 +910,7 @@ std::string to_html(const Summary& summary) {
   out += steps(summary);
   out += checks(summary);
   out += failures(summary);
+  out += buffering(summary);
   out += scenarios(summary);
   out += engine(summary);
   out += instrument(summary);

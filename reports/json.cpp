@@ -290,6 +290,34 @@ void describe(Form& form, EngineResult& e) {
 }
 
 template <class Form>
+void describe(Form& form, BufferingResult& b) {
+  form("scenario", b.scenario);
+  form("verdict", b.verdict, {"none", "server merges", "proxy buffers", "whole answer at once", "unknown"});
+  form("evidence", b.evidence);
+  form("streams", b.streams);
+  form("chunks_per_stream", b.chunks_per_stream);
+  form("characters_per_chunk", b.characters_per_chunk);
+  form("tokens_per_chunk", b.tokens_per_chunk);
+  form("events_per_read", b.events_per_read);
+  form("burst_share", b.burst_share);
+  form("unsure_share", b.unsure_share);
+  form("chunks_per_burst", b.chunks_per_burst);
+  form("bytes_per_burst", b.bytes_per_burst);
+  form("ttft_p50_ms", b.ttft_p50_ms);
+  form("ttft_p95_ms", b.ttft_p95_ms);
+  form("gap_p50_ms", b.gap_p50_ms);
+  form("gap_p95_ms", b.gap_p95_ms);
+}
+
+template <class Form>
+void describe(Form& form, ComparisonResult& c) {
+  form("direct", c.direct);
+  form("via", c.via);
+  form("layer", c.layer, {"nobody", "server", "between", "unclear"});
+  form("sentence", c.sentence);
+}
+
+template <class Form>
 void describe(Form& form, Summary& s) {
   form("schema_version", s.schema_version);
   form("sluice_version", s.sluice_version);
@@ -316,6 +344,8 @@ void describe(Form& form, Summary& s) {
   form.by_name("metrics", s.metrics);
   form("failures", s.failures);
   form("findings", s.findings);
+  form("buffering", s.buffering);
+  form("comparison", s.comparison);
   form("engine", s.engine);
   form("search", s.search);
   form("stability", s.stability);

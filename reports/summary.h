@@ -222,6 +222,28 @@ struct StabilityResult {
   bool operator==(const StabilityResult&) const = default;
 };
 
+/// How the streams of a scenario were cut into pieces, how these came, and whether something holds them back.
+struct BufferingResult {
+  std::string scenario = {};  // empty: all of them together
+  std::string verdict = {};   // none, server merges, proxy buffers, whole answer at once, unknown
+  std::string evidence = {};  // for people: the figures that decided
+  std::uint64_t streams = 0;  // whole ones, long enough to tell
+  double chunks_per_stream = 0, characters_per_chunk = 0;
+  std::optional<double> tokens_per_chunk = {}, events_per_read = {};
+  double burst_share = 0, unsure_share = 0;  // of the chunks: in bursts; together with others, and nobody knows why
+  std::optional<double> chunks_per_burst = {}, bytes_per_burst = {};  // none: there was no burst
+  std::optional<double> ttft_p50_ms = {}, ttft_p95_ms = {}, gap_p50_ms = {}, gap_p95_ms = {};
+  bool operator==(const BufferingResult&) const = default;
+};
+
+/// The same asked in two ways: their figures stand in `buffering`.
+struct ComparisonResult {
+  std::string direct = {}, via = {};  // scenarios
+  std::string layer = {};             // that holds back: nobody, server, between, unclear
+  std::string sentence = {};
+  bool operator==(const ComparisonResult&) const = default;
+};
+
 struct Summary {
   int schema_version = kSchemaVersion;
   std::string sluice_version = {};
@@ -247,6 +269,8 @@ struct Summary {
   std::vector<MetricSummary> metrics = {};  // in the catalogue's order; those with samples, and their selections
   std::vector<FailureResult> failures = {};
   std::vector<FindingResult> findings = {};
+  std::vector<BufferingResult> buffering = {};      // of the scenarios with streams; where they are several, of all too
+  std::optional<ComparisonResult> comparison = {};  // none: nobody asked
   double series_interval_s = 1;
   std::vector<SeriesPoint> series = {};
   std::vector<HistogramResult> histograms = {};

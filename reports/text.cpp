@@ -108,20 +108,20 @@ std::vector<std::string_view> words_of(std::string_view text) {
   return words;
 }
 
-/// Words on as many lines as they need, each after `indent`, which no line ends with.
-void put_wrapped(Page& page, std::string_view text, std::string_view indent, Ink ink = Ink::plain) {
-  page.put(indent);
+/// As many lines as it needs, each behind `indent` columns.
+void put_wrapped(Page& page, std::string_view text, std::size_t indent, Ink ink = Ink::plain) {
+  page.put(std::string(indent - 1, ' '));
   for (const std::string_view word : words_of(text)) {
-    if (columns(word) + 1 > page.left()) page.line().put(indent);
+    if (columns(word) + 1 > page.left()) page.line().put(std::string(indent - 1, ' '));
     page.put(" ").put(word, ink);
   }
+  page.line();
 }
 
 void print_simulated(Page& page, const std::string& why) {
   if (why.empty()) return;
-  page.put("  ").put("SIMULATED", Ink::bad);
-  put_wrapped(page, why, "", Ink::bad);
-  page.line();
+  page.put("  ").put("SIMULATED", Ink::bad).line();
+  put_wrapped(page, why, 2, Ink::bad);
 }
 
 void print_thresholds(Page& page, const Summary& summary) {
@@ -159,9 +159,10 @@ void print_thresholds(Page& page, const Summary& summary) {
       page.line().put("            ").put(result.reason, Ink::faint);
     if (const std::string advice = advice_of(result); !advice.empty()) {
       page.line();
-      put_wrapped(page, advice, "           ", Ink::faint);
+      put_wrapped(page, advice, 12, Ink::faint);
+    } else {
+      page.line();
     }
-    page.line();
   }
 }
 
@@ -502,16 +503,41 @@ void print_failures(Page& page, const Summary& summary) {
   }
 }
 
+Ink ink_of_buffering(std::string_view verdict) {
+  if (verdict == "none") return Ink::good;
+  return verdict == "unknown" ? Ink::faint : verdict == "server merges" ? Ink::accent : Ink::bad;
+}
+
+void print_buffering(Page& page, const Summary& summary) {
+  if (summary.buffering.empty()) return;
+  page.heading("BUFFERING");
+  for (const BufferingResult& result : summary.buffering) {
+    page.put("    ").put(result.scenario.empty() ? "all scenarios" : result.scenario, Ink::bold).put(": ");
+    page.put(result.verdict, ink_of_buffering(result.verdict)).line();
+    put_wrapped(page, result.evidence, 6, Ink::faint);
+  }
+  if (!summary.comparison) return;
+  constexpr std::size_t kName = 24, kCell = 24;
+  page.line().put("    ").put(std::string(kName - 2, ' '));
+  page.put(padded(cut("direct: " + summary.comparison->direct, kCell - 2), kCell), Ink::bold);
+  page.put(cut("via: " + summary.comparison->via, kCell), Ink::bold).line();
+  for (const WaysRow& row : ways_rows(summary)) {
+    page.dotted("    ", row.name, kName);
+    page.put(padded(row.direct.empty() ? "–" : row.direct, kCell), Ink::accent);
+    page.put(row.via.empty() ? "–" : row.via, Ink::accent).line();
+  }
+  page.line();
+  put_wrapped(page, summary.comparison->sentence, 4, Ink::bold);
+}
+
 void print_instrument(Page& page, const Summary& summary) {
   const Instrument& instrument = summary.instrument;
   page.heading("INSTRUMENT");
   const bool trusted = instrument.verdict == "trusted";
   page.put("    ").put(instrument.verdict, trusted ? Ink::good : Ink::bad);
-  if (!instrument.reason.empty()) {
-    page.line();
-    put_wrapped(page, instrument.reason, "   ");
-  }
-  page.line().put("    ");
+  page.line();
+  if (!instrument.reason.empty()) put_wrapped(page, instrument.reason, 4);
+  page.put("    ");
   std::vector<std::string> facts;
   const auto lag = [&](std::string_view name, const std::optional<double>& ms) {
     if (ms) facts.push_back(fmt::format("{} p99 {}", name, format_ms(*ms)));
@@ -601,8 +627,7 @@ void print_requirement(Page& page, const RequirementResult& result) {
       .line();
   const std::string advice = advice_of(result);
   if (advice.empty()) return;
-  put_wrapped(page, advice, "         ", Ink::faint);
-  page.line();
+  put_wrapped(page, advice, 10, Ink::faint);
 }
 
 }  // namespace
@@ -630,10 +655,7 @@ std::string to_text(const SuiteSummary& suite, const TextOptions& options) {
     if (each.duration_s > 0) page.put("  " + format_seconds(each.duration_s), Ink::faint);
     if (!pass && each.outcome != "failed") page.put("  " + each.outcome, left_out ? Ink::faint : Ink::bad);
     page.line();
-    if (!each.reason.empty()) {
-      put_wrapped(page, each.reason, "     ", Ink::faint);
-      page.line();
-    }
+    if (!each.reason.empty()) put_wrapped(page, each.reason, 6, Ink::faint);
     for (const RequirementResult& result : each.requirements) print_requirement(page, result);
   }
   page.line().put("  ").put(suite.outcome, suite.outcome == "passed" ? Ink::good : Ink::bad);
@@ -657,6 +679,7 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_metrics(page, summary);
   print_engine(page, summary);
   print_failures(page, summary);
+  print_buffering(page, summary);
   print_instrument(page, summary);
   print_foot(page, summary);
   return page.take();

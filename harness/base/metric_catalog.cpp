@@ -91,6 +91,15 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
     METRIC(burst_gaps, rate, none, "Share of icl under 100 us."),
     METRIC(stalls, counter, none,
            "Gaps over stall_factor (10 unless set) times their stream's median gap, and over 100 ms."),
+    METRIC(tokens_per_chunk, trend, tokens,
+           "Output tokens / content events, per whole stream with usage; absent where usage counts more tokens than "
+           "characters came: not all of them were shown."),
+    METRIC(
+        fluidity, trend, percent,
+        "Share of a whole stream's tokens (chunks, where usage says nothing) that came in time for a reader who takes "
+        "one every objective `tpot` (100 ms where there is none), from the first on: what comes early is slack for "
+        "what "
+        "follows, what comes late moves the deadlines behind it."),
     METRIC(output_tokens, counter, tokens, "Tokens generated, from usage."),
     METRIC(prompt_tokens, counter, tokens, "Tokens of the prompts, from usage."),
     METRIC(cached_tokens, counter, tokens, "Tokens of the prompts that the server had in its cache, from usage."),

@@ -70,6 +70,8 @@ enum class Metric : std::uint8_t {
   events_per_read,
   burst_gaps,
   stalls,
+  tokens_per_chunk,
+  fluidity,
   output_tokens,
   prompt_tokens,
   cached_tokens,

@@ -71,6 +71,8 @@ std::optional<Browser::Hop> Browser::follow(const AnswerHeaders& headers, std::s
   const bool other = !from.same_server(to->endpoint);
   if (other) {
     for (const auto& header : program_.plan->target.headers) private_headers.push_back(header.first);
+    for (const ScenarioPlan& scenario : program_.plan->scenarios)
+      for (const auto& header : scenario.headers) private_headers.push_back(header.first);
   }
   hop_ = 1 - hop_;
   redirected_request(bytes, record.status, *to, other, private_headers, hops_[hop_]);

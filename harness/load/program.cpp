@@ -141,8 +141,8 @@ const ModelRequest* model_request_of(const Step& step) {
   return std::get_if<CompletionStep>(&step.verb);
 }
 
-bool is_static(const Plan& plan, const Step& step) {
-  if (!all_static(plan.target.headers)) return false;
+bool is_static(const Plan& plan, const ScenarioPlan& scenario, const Step& step) {
+  if (!all_static(plan.target.headers) || !all_static(scenario.headers)) return false;
   if (const auto* chat = std::get_if<ChatStep>(&step.verb)) {
     return is_static(*chat) && chat->conversation.empty() &&
            std::all_of(chat->messages.begin(), chat->messages.end(), [](const ChatMessage& message) {
@@ -238,6 +238,11 @@ class Builder {
     flow.shape = {about.network.download_kbps * kBytesPerKilobit, about.network.upload_kbps * kBytesPerKilobit,
                   about.network.latency};
     conformance_ = about.conformance;
+    scenario_ = &about;
+    home_ = 0;
+    if (!about.url.empty()) {
+      if (auto found = find_home(about); !found) return found.error();
+    }
     next_ = layout_.first_step(scenario);
     asked_ = {};
     collect_asked(plan_.scenarios[scenario].flow, asked_);
@@ -272,6 +277,8 @@ class Builder {
 
   Result<void> add_request(const Step& step, StepProgram& made, FlowProgram& flow) {
     made.timeout = step.timeout.value_or(plan_.target.request_timeout);
+    made.endpoint = made.home = home_;
+    made.scenario = scenario_;
     Asked asked = asked_;
     bool reads_answer = named_by_others_.contains(step.name);
     for (const Check& check : step.checks) {
@@ -331,7 +338,7 @@ class Builder {
                                 plan_.file, step.place.line, step.place.column, url));
       }
     }
-    made.is_static = is_static(plan_, step);
+    made.is_static = is_static(plan_, *scenario_, step);
     if (made.is_static) {
       std::string body;
       render_request(program_, made, NothingInScope{}, made.bytes, body);
@@ -342,6 +349,22 @@ class Builder {
   void judge(StepProgram& made) const {
     made.noted = known_deviations(conformance_.dialect) | conformance_.allow;
     made.keepalive = conformance_.keepalive;
+  }
+
+  /// The server of a scenario with a url of its own. Its path is of its own too, also where another's server is the
+  /// same.
+  Result<void> find_home(const ScenarioPlan& scenario) {
+    auto endpoint = parse_endpoint(scenario.url);
+    if (!endpoint)
+      return fail(fmt::format("{}:{}:{}: url: {}", plan_.file, scenario.place.line, scenario.place.column,
+                              endpoint.error().message));
+    for (home_ = 0; home_ < program_.endpoints.size(); ++home_) {
+      const Endpoint& known = program_.endpoints[home_];
+      if (known.same_server(*endpoint) && known.path == endpoint->path) return {};
+    }
+    if (auto resolved = resolve(*endpoint); !resolved) return resolved.error();
+    program_.endpoints.push_back(std::move(*endpoint));
+    return {};
   }
 
   Result<void> find_endpoint(const Step& step, std::string_view url, StepProgram& made) {
@@ -371,6 +394,8 @@ class Builder {
   Asked asked_;                                 // by what steers the flow
   std::set<std::string_view> named_by_others_;  // steps whose answers those of later ones are compared with
   Conformance conformance_;
+  const ScenarioPlan* scenario_ = nullptr;  // that is being built
+  std::size_t home_ = 0;                    // its endpoint
 };
 
 constexpr std::string_view kUserAgent = "sluice/" SLUICE_VERSION;
@@ -430,6 +455,11 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
                     std::string& body, const std::string* messages) {
   const Target& target = program.plan->target;
   const Endpoint& endpoint = program.endpoints[step.endpoint];
+  // What authorises at one server is nobody else's business.
+  const auto add_own_headers = [&](HeadWriter& head) {
+    if (endpoint.same_server(program.endpoints[step.home])) head.add_all(step.scenario->headers, scope);
+    if (endpoint.same_server(program.endpoints[0])) head.add_all(target.headers, scope);
+  };
   out.clear();
   body.clear();
   if (const auto* request = model_request_of(*step.step)) {
@@ -451,7 +481,7 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
     }
     render_options(*request, scope, body);
     HeadWriter head(out, "POST", endpoint.path + (chat != nullptr ? "/v1/chat/completions" : "/v1/completions"));
-    head.add_all(target.headers, scope);
+    add_own_headers(head);
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
     head.add("Accept", request->stream ? "text/event-stream" : "application/json");
@@ -460,12 +490,11 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
   } else if (const auto* socket = std::get_if<WebSocketStep>(&step.step->verb)) {
     std::string url;
     socket->url.render(scope, url);
-    const bool on_target = !is_absolute(url) || step.endpoint == 0;
     const auto asked_for = target_in(endpoint, std::move(url), socket->url.text().starts_with("${"));
     if (!asked_for) return false;
     HeadWriter head(out, "GET", *asked_for);
     head.add_all(socket->headers, scope);
-    if (on_target) head.add_all(target.headers, scope);
+    add_own_headers(head);
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
     head.add("Upgrade", "websocket");
@@ -477,15 +506,13 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
     render_http_body(http, scope, body);
     std::string url;
     http.url.render(scope, url);
-    // What authorises at the target is nobody else's business.
-    const bool on_target = !is_absolute(url) || step.endpoint == 0;
     auto asked_for = target_in(endpoint, std::move(url), http.url.text().starts_with("${"));
     if (!asked_for) return false;
     url = std::move(*asked_for);
     append_query(http, scope, url);
     HeadWriter head(out, http.method, url);
     head.add_all(http.headers, scope);
-    if (on_target) head.add_all(target.headers, scope);
+    add_own_headers(head);
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
     const bool is_sse = std::holds_alternative<SseStep>(step.step->verb);

@@ -27,7 +27,9 @@ struct StepProgram {
   std::vector<std::vector<StepProgram>> blocks;  // the lists of steps inside it, as for_each_block() has them
 
   // of a request
-  std::size_t endpoint = 0;  // in Program::endpoints
+  std::size_t endpoint = 0;                // in Program::endpoints
+  std::size_t home = 0;                    // likewise: of paths, where the scenario's headers go
+  const ScenarioPlan* scenario = nullptr;  // in the plan
   bool is_static = true;
   std::string bytes;  // head and body, when static
   ExchangeRequest::Answer answer = ExchangeRequest::Answer::plain;

@@ -59,6 +59,8 @@ struct ContentEvent {
   bool kernel_stamp = false;
   bool coalesced =
       false;  // not the last event of a read that drained the socket: it lies in (previous read, received_at]
+  bool after_silence =
+      false;  // its read came after 50 ms and more of silence, of the network and not only the reader's
 };
 
 struct RequestRecord {
@@ -90,7 +92,9 @@ struct RequestRecord {
   std::uint32_t events = 0;           // all events, [DONE] included
   std::uint32_t reads = 0;            // reads that completed at least one event
   std::uint32_t events_kernel_stamped = 0;
-  bool backlog = false;  // the kernel's receive buffer was half full at least once
+  bool backlog = false;               // the kernel's receive buffer was half full at least once
+  std::uint32_t content_choices = 0;  // bit i: choice i has brought content
+  std::uint64_t burst_bytes = 0;      // of the reads after such a silence that brought several content events
   bool saw_done = false;
   bool judged = false;            // by the rules of streams: `findings` are all there are
   std::string finish_reason;      // empty: none

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "harness/base/stream_rule.h"
+#include "harness/metrics/buffering.h"
 #include "harness/scenario/trace.h"
 
 namespace sluice {
@@ -698,6 +699,54 @@ std::vector<reports::FindingResult> finding_results(const Tally& tally) {
   return results;
 }
 
+reports::BufferingResult buffering_result(const std::string& scenario, const ChunkFigures& f) {
+  const auto ratio = [](std::uint64_t part, std::uint64_t all) {
+    return all == 0 ? 0 : static_cast<double>(part) / static_cast<double>(all);
+  };
+  BufferingVerdict verdict = judge_buffering(f);
+  reports::BufferingResult result{.scenario = scenario,
+                                  .verdict = std::string(name_of(verdict.verdict)),
+                                  .evidence = std::move(verdict.evidence),
+                                  .streams = f.streams,
+                                  .chunks_per_stream = ratio(f.chunks, f.streams),
+                                  .characters_per_chunk = ratio(f.characters, f.chunks),
+                                  .burst_share = ratio(f.burst_chunks, f.chunks),
+                                  .unsure_share = ratio(f.unsure_chunks, f.chunks)};
+  if (f.token_chunks > 0) result.tokens_per_chunk = ratio(f.tokens, f.token_chunks);
+  if (f.reads > 0) result.events_per_read = ratio(f.events, f.reads);
+  if (f.bursts > 0) {
+    result.chunks_per_burst = ratio(f.burst_chunks, f.bursts);
+    result.bytes_per_burst = ratio(f.burst_bytes, f.bursts);
+  }
+  const auto quantile_ms = [](const CompactHistogram& histogram, double q) -> std::optional<double> {
+    if (histogram.count() == 0) return std::nullopt;
+    return histogram.quantile(q) / 1e6;
+  };
+  result.ttft_p50_ms = quantile_ms(f.ttft, 0.5);
+  result.ttft_p95_ms = quantile_ms(f.ttft, 0.95);
+  result.gap_p50_ms = quantile_ms(f.gap, 0.5);
+  result.gap_p95_ms = quantile_ms(f.gap, 0.95);
+  return result;
+}
+
+void add_buffering(const Plan& plan, const Tally& tally, reports::Summary& summary) {
+  ChunkFigures all;
+  for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
+    const ChunkFigures& figures = tally.chunks()[i];
+    if (figures.streams + figures.left_out == 0) continue;
+    all.merge(figures);
+    summary.buffering.push_back(buffering_result(plan.scenarios[i].name, figures));
+  }
+  if (summary.buffering.size() > 1 && !plan.compare) summary.buffering.push_back(buffering_result("", all));
+  if (!plan.compare) return;
+  const auto& [direct, via] = *plan.compare;
+  LayerVerdict verdict = compare_ways(tally.chunks()[direct], tally.chunks()[via]);
+  summary.comparison = reports::ComparisonResult{.direct = plan.scenarios[direct].name,
+                                                 .via = plan.scenarios[via].name,
+                                                 .layer = std::string(name_of(verdict.layer)),
+                                                 .sentence = std::move(verdict.sentence)};
+}
+
 bool is_secret(std::string_view name) {
   std::string upper(name);
   for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
@@ -763,6 +812,7 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.metrics = metric_summaries(tally);
   summary.failures = failure_results(tally);
   summary.findings = finding_results(tally);
+  add_buffering(plan, tally, summary);
   summary.series_interval_s = std::chrono::duration<double>(tally.series().interval()).count();
   summary.series = series_points(tally.series(), tally.window_s());
   if (facts.system) add_system(summary.series, *facts.system, tally);

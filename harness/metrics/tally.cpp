@@ -12,8 +12,8 @@
 namespace sluice {
 namespace {
 
-constexpr Instant kBurstGap = 100'000;        // ns
-constexpr Instant kStallFloor = 100'000'000;  // ns
+constexpr Instant kBurstGap = ChunkFigures::kTogether;  // ns
+constexpr Instant kStallFloor = 100'000'000;            // ns
 constexpr std::string_view kOtherErrors = "(other errors)";
 constexpr double kThousandths = 1000;
 
@@ -120,7 +120,9 @@ double ticks_per_unit(const MetricInfo& about) {
     return about.kind == MetricKind::trend && about.unit == Unit::milliseconds ? 1e6 : kThousandths;
   if (about.unit == Unit::milliseconds) return 1e6;
   if (about.unit == Unit::percent || about.unit == Unit::watts) return kThousandths;
-  return metric == Metric::chunks_per_second || metric == Metric::events_per_read ? kThousandths : 1;
+  const bool fractions =
+      metric == Metric::chunks_per_second || metric == Metric::events_per_read || metric == Metric::tokens_per_chunk;
+  return fractions ? kThousandths : 1;
 }
 
 struct Tally::Context {
@@ -142,6 +144,7 @@ Tally::Tally(std::shared_ptr<const TallyLayout> layout, Instant origin)
       stages_(layout_->stage_slots()),
       scenarios_(layout_->scenarios()),
       steps_(layout_->steps().size()),
+      chunks_(layout_->scenarios()),
       checks_(layout_->checks().size()),
       rejected_(layout_->metrics() - kMetricCount),
       series_(origin) {
@@ -377,6 +380,14 @@ void Tally::add_stream(const Context& context) {
     add_trend(context, Metric::chunks_per_second, std::llround(per_second * kThousandths));
   }
   if (const auto per_token = time_per_output_token(r)) add_trend(context, Metric::tpot, *per_token);
+  const auto per_chunk = tokens_per_chunk(r);
+  if (per_chunk) add_trend(context, Metric::tokens_per_chunk, std::llround(*per_chunk * kThousandths));
+  const bool deltas = token_deltas_known(r.content);
+  Fluidity fluidity(layout_->token_time(context.scenario));
+  for (const ContentEvent& event : r.content)
+    fluidity.add(event.received_at, deltas ? event.tokens : per_chunk.value_or(1));
+  add_trend(context, Metric::fluidity, std::llround(fluidity.share() * 100 * kThousandths));
+  if (r.judged) chunks_[context.scenario].add(r);
 }
 
 void Tally::add_content(const Context& context) {
@@ -390,7 +401,7 @@ void Tally::add_content(const Context& context) {
   });
   const auto large =
       static_cast<std::uint64_t>(std::count_if(content.begin(), content.end(), [&](const ContentEvent& event) {
-        return event.characters >= layout_->large_chunk_chars();
+        return event.characters >= layout_->large_chunk_chars(context.scenario);
       }));
   feed(context, Metric::buffer_efficiency, [&](auto& figure) {
     figure.passes += large;
@@ -756,6 +767,7 @@ void Tally::merge(const Tally& other) {
     steps_[i].failures += other.steps_[i].failures;
     steps_[i].duration.merge(other.steps_[i].duration);
   }
+  for (std::size_t i = 0; i < chunks_.size(); ++i) chunks_[i].merge(other.chunks_[i]);
   for (std::size_t i = 0; i < checks_.size(); ++i) {
     checks_[i].passes += other.checks_[i].passes;
     checks_[i].fails += other.checks_[i].fails;

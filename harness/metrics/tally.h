@@ -25,6 +25,7 @@
 
 #include "harness/base/system_sample.h"
 #include "harness/base/time.h"
+#include "harness/metrics/chunk_figures.h"
 #include "harness/metrics/figure.h"
 #include "harness/metrics/histogram.h"
 #include "harness/metrics/record.h"
@@ -79,8 +80,8 @@ class Tally {
   void set_load_end(Instant at) { load_end_ = at; }
 
   void merge(const Tally& other);
-  /// Takes over everything but the results by stage and (unless gaps are judged meanwhile) the series, reusing memory:
-  /// the copy that a load thread publishes once a second.
+  /// Takes over everything but the results by stage, those of chunks and (unless gaps are judged meanwhile) the series,
+  /// reusing memory: the copy that a load thread publishes once a second.
   void copy_figures(const Tally& other);
 
   // ---- reading ------------------------------------------------------------------------------------------------------
@@ -163,7 +164,8 @@ class Tally {
   };
   const std::vector<ScenarioCount>& scenarios() const { return scenarios_; }
   const std::vector<StepCount>& steps() const { return steps_; }
-  const std::vector<StageCount>& stages() const { return stages_; }  // by the layout's slots
+  const std::vector<StageCount>& stages() const { return stages_; }    // by the layout's slots
+  const std::vector<ChunkFigures>& chunks() const { return chunks_; }  // by scenario
   const std::vector<CheckCount>& checks() const { return checks_; }
   std::uint64_t rejected(Metric custom) const { return rejected_[static_cast<std::size_t>(custom) - kMetricCount]; }
   const RuleCount& findings(StreamRule rule) const { return findings_[static_cast<std::size_t>(rule)]; }
@@ -210,6 +212,7 @@ class Tally {
   std::vector<StageCount> stages_;
   std::vector<ScenarioCount> scenarios_;
   std::vector<StepCount> steps_;
+  std::vector<ChunkFigures> chunks_;
   std::vector<CheckCount> checks_;
   std::vector<std::uint64_t> rejected_;  // by custom metric
   std::array<RuleCount, kStreamRuleCount> findings_;

@@ -128,7 +128,9 @@ class TallyLayout {
   const std::vector<Feed>& check_feeds(CheckId check) const { return check_feeds_[check]; }
 
   const std::vector<Objective>& objectives(std::uint32_t scenario) const { return objectives_[scenario]; }
-  std::uint32_t large_chunk_chars() const { return large_chunk_chars_; }
+  std::uint32_t large_chunk_chars(std::uint32_t scenario) const { return large_chunk_chars_[scenario]; }
+  /// What a reader takes for a token: the deadlines of fluidity.
+  Nanoseconds token_time(std::uint32_t scenario) const { return token_times_[scenario]; }
   double stall_factor() const { return stall_factor_; }
 
  private:
@@ -155,7 +157,8 @@ class TallyLayout {
   std::vector<Timeline> timelines_;  // by scenario
   std::size_t stage_slots_ = 0;
   Nanoseconds measured_from_{};
-  std::uint32_t large_chunk_chars_ = 20;
+  std::vector<std::uint32_t> large_chunk_chars_;
+  std::vector<Nanoseconds> token_times_;
   double stall_factor_ = 10;
 };
 

@@ -107,6 +107,8 @@ void AnswerReader::take_event(const SseEvent& raw) {
     content.seen_at = seen_at;
     content.kernel_stamp = kernel_stamp_;
     content.coalesced = true;  // until the read has turned out to end with it
+    content.after_silence = silence_.count() > 0;
+    r.content_choices |= event.content_choices;
     content.characters =
         count_code_points(event.text) + count_code_points(event.reasoning) + count_code_points(event.tool_text);
     if (event.has_usage && event.usage.completion_tokens > tokens_so_far_) {
@@ -159,6 +161,7 @@ void AnswerReader::take_plain_event(const SseEvent& raw) {
 
 void AnswerReader::read(std::size_t bytes, Instant stamp, Instant at) {
   RequestRecord& r = *record_;
+  received_before_ = r.bytes_received;
   r.bytes_received += bytes;
   // A stamp from before we sent, or from the future, is of a clock that was set meanwhile.
   kernel_stamp_ = stamp != kNever && stamp >= r.send_began_at - 1000 && stamp <= at + 1000;
@@ -196,6 +199,7 @@ void AnswerReader::read_end(bool drained) {
   ++r.reads;
   const std::uint64_t content = rules_.content_events() - content_before_;
   if (silence_.count() > 0 && content >= StreamRules::kBurstEvents) rules_.burst(content, silence_, offset_before_);
+  if (silence_.count() > 0 && content > 1) r.burst_bytes += r.bytes_received - received_before_;
   // The stamp is that of the last byte read: it is the last event's own only if nothing of another follows.
   if (drained && last_event_was_content_ && !sse_.has_partial() && !r.content.empty())
     r.content.back().coalesced = false;

@@ -134,7 +134,7 @@ class AnswerReader {
   bool kernel_stamp_ = false;
   bool last_event_was_content_ = false;
   std::uint32_t events_before_ = 0;
-  std::uint64_t content_before_ = 0, offset_before_ = 0;
+  std::uint64_t content_before_ = 0, offset_before_ = 0, received_before_ = 0;
   Nanoseconds silence_{};  // on the network, before it; 0: too short, or not certain
 
   std::int64_t tokens_so_far_ = 0;  // of continuous usage

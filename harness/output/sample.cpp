@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "harness/metrics/chunk_figures.h"
+
 namespace sluice::samples {
 namespace {
 
@@ -11,7 +13,8 @@ class PointList {
  public:
   PointList(Instant at, std::vector<Point>& out) : at_(at), out_(out) { out_.clear(); }
 
-  void value(Metric metric, double value) { out_.push_back({metric, at_, value}); }
+  void value(Metric metric, double value) { value_at(metric, value, at_); }
+  void value_at(Metric metric, double value, Instant at) { out_.push_back({metric, at, value}); }
   void count(Metric metric, std::uint64_t amount) { value(metric, static_cast<double>(amount)); }
   void rate(Metric metric, bool passed) { value(metric, passed ? 1 : 0); }
   void finding(const Point::Found& found) { out_.push_back({Metric::stream_findings, at_, 1, found}); }
@@ -75,7 +78,23 @@ void add_gaps(std::span<const ContentStamp> content, PointList& list) {
   }
 }
 
-void add_stream(const RequestView& view, bool interrupted, bool failed, PointList& list) {
+/// Of a whole stream.
+void add_chunks(const Request& r, std::span<const ContentStamp> content, Nanoseconds token_time, PointList& list) {
+  std::uint64_t characters = 0;
+  bool token_deltas_known = true;
+  for (const ContentStamp& stamp : content) {
+    characters += stamp.characters;
+    token_deltas_known = token_deltas_known && stamp.tokens > 0;
+  }
+  const auto per_chunk = tokens_per_chunk(r.output_tokens, content.size(), characters);
+  if (per_chunk) list.value(Metric::tokens_per_chunk, *per_chunk);
+  Fluidity fluidity(token_time);
+  for (const ContentStamp& stamp : content)
+    fluidity.add(stamp.at, token_deltas_known ? stamp.tokens : per_chunk.value_or(1));
+  list.value(Metric::fluidity, fluidity.share() * 100);
+}
+
+void add_stream(const RequestView& view, bool interrupted, bool failed, Nanoseconds token_time, PointList& list) {
   const Request& r = view.request;
   const auto& content = view.content;
   const Instant first = content.empty() ? kNever : content.front().at;
@@ -87,6 +106,8 @@ void add_stream(const RequestView& view, bool interrupted, bool failed, PointLis
     list.between(Metric::ttft_sched, r.scheduled_at, first);
     list.between(Metric::ttfa, r.started_at, r.first_answer_at);
     if (!content.empty()) add_gaps(content, list);
+    for (const ContentStamp& stamp : content) list.value_at(Metric::chunk_size, stamp.characters, stamp.at);
+    if (r.reads > 0) list.value(Metric::events_per_read, static_cast<double>(r.events) / r.reads);
   }
   std::string_view bytes = view.finding_bytes;
   for (const FindingMark& mark : view.findings) {
@@ -105,6 +126,7 @@ void add_stream(const RequestView& view, bool interrupted, bool failed, PointLis
   const std::int64_t first_tokens = std::max<std::int64_t>(content.front().tokens, 1);
   if (r.output_tokens > first_tokens)
     list.duration(Metric::tpot, std::max<Instant>(last - first, 0) / (r.output_tokens - first_tokens));
+  add_chunks(r, content, token_time, list);
 }
 
 }  // namespace
@@ -126,13 +148,13 @@ RequestView::RequestView(std::span<const std::byte> bytes) : request(*reinterpre
   finding_bytes = {stream_id.data() + stream_id.size(), found_bytes};
 }
 
-void points_of(const RequestView& view, bool step_streams, std::vector<Point>& out) {
+void points_of(const RequestView& view, bool step_streams, Nanoseconds token_time, std::vector<Point>& out) {
   const Request& r = view.request;
   const bool interrupted = r.outcome == Outcome::interrupted;
   const bool failed = r.outcome != Outcome::ok && !interrupted;
   PointList list(r.ended_at, out);
   add_http(r, interrupted, failed, list);
-  if (step_streams) add_stream(view, interrupted, failed, list);
+  if (step_streams) add_stream(view, interrupted, failed, token_time, list);
 }
 
 void points_of(const WebSocket& w, std::vector<Point>& out) {

@@ -20,6 +20,7 @@ enum class Kind : std::uint8_t { request, websocket, check, group, iteration, fa
 struct ContentStamp {
   Instant at = kNever;
   std::uint32_t tokens = 0;
+  std::uint32_t characters = 0;
 };
 
 /// What was found in a stream; its bytes lie behind the texts of the request.
@@ -41,7 +42,7 @@ struct Request {
       first_body_at, first_event_at, first_answer_at, done_at, ended_at;
   std::uint64_t bytes_sent, bytes_received;
   std::int64_t prompt_tokens, output_tokens, cached_tokens;
-  std::uint32_t status, events, content, findings, error_bytes, id_bytes;
+  std::uint32_t status, events, reads, content, findings, error_bytes, id_bytes;
 };
 /// Followed by the error's text.
 struct WebSocket {
@@ -127,8 +128,9 @@ void points_of(const WebSocket& session, std::vector<Point>& out);
 /// k6's http_req_failed.
 bool http_failed(Outcome outcome);
 
-/// Replaces `out`. Metric by metric the points say what the tally counts of the same request; what is left out, because
-/// it follows from others or is about the harness: see docs/cli.md.
-void points_of(const RequestView& view, bool step_streams, std::vector<Point>& out);
+/// Replaces `out`. `token_time`: of the step's scenario, for fluidity. Metric by metric the points say what the tally
+/// counts of the same request; what is left out, because it follows from others or is about the harness: see
+/// docs/cli.md.
+void points_of(const RequestView& view, bool step_streams, Nanoseconds token_time, std::vector<Point>& out);
 
 }  // namespace sluice::samples

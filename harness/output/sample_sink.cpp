@@ -59,6 +59,7 @@ void SampleSink::add(const RequestRecord& record, StepId step) {
   r.status = record.status;
   r.http2 = record.http2;
   r.events = record.events;
+  r.reads = record.reads;
   r.content = static_cast<std::uint32_t>(record.content.size());
   r.error_bytes = error_bytes(record);
   std::size_t found_bytes = 0;
@@ -78,7 +79,7 @@ void SampleSink::add(const RequestRecord& record, StepId step) {
   };
   put(&r, sizeof r);
   for (const ContentEvent& event : record.content) {
-    const samples::ContentStamp stamp{event.received_at, event.tokens};
+    const samples::ContentStamp stamp{event.received_at, event.tokens, event.characters};
     put(&stamp, sizeof stamp);
   }
   for (const Finding& finding : record.findings) {

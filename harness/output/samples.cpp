@@ -197,7 +197,8 @@ void SampleWriter::take(std::span<const std::byte> bytes) {
 
 void SampleWriter::take_request(const samples::RequestView& view) {
   const samples::Request& r = view.request;
-  samples::points_of(view, layout_->steps()[r.step].is_stream, points_);
+  const StepInfo& step = layout_->steps()[r.step];
+  samples::points_of(view, step.is_stream, layout_->token_time(step.scenario), points_);
   put(tags_.of_step(r.step), answer_of(r.outcome, r.status, view.error, r.http2));
 }
 

@@ -30,8 +30,10 @@ constexpr auto kFile = std::to_array<KeyInfo>({
      "remain the longest."},
     {"stable", "section:stable", "Ends the run once what it measures has become stable; durations remain the longest."},
     {"gates", "section:gates", "What fails a run though no threshold says so, to be turned off."},
+    {"compare", "section:compare", "Two scenarios that ask the same in two ways: the report says which holds back."},
     {"large_chunk_chars", "whole",
-     "A content event of at least so many characters counts for buffer_efficiency; default 20."},
+     "A content event of at least so many characters counts for buffer_efficiency; default 20. Also a key of a "
+     "scenario."},
     {"stall_factor", "number", "A gap over so many times its stream's median (and 100 ms) is a stall; default 10."},
 });
 
@@ -179,7 +181,17 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
     {"cookies", "words:reset keep off", "As the target's, for this scenario."},
     {"http", "words:h1 h2", "As the target's, for this scenario."},
     {"network", "section:network", "A slower network than the real one."},
+    {"url", "text",
+     "The server of this scenario's paths and models, as the target's url; when empty, the target. What the target's "
+     "headers: and auth: hold is not sent to another server."},
+    {"headers", "map:text", "Sent to that server with every request of this scenario; they win over the target's."},
+    {"large_chunk_chars", "whole", "As the file's, for this scenario."},
     {"flow", "text|list:section:step", "What each iteration does: the steps, or the name of a flow.", true},
+});
+
+constexpr auto kCompare = std::to_array<KeyInfo>({
+    {"direct", "text", "The scenario that asks the server itself.", true},
+    {"via", "text", "The scenario that asks through what lies between.", true},
 });
 
 constexpr auto kScaleTo = std::to_array<KeyInfo>({
@@ -390,6 +402,7 @@ constexpr auto kSections = std::to_array<SectionInfo>({
     {"data", "Rows for the flows to read.", kData},
     {"generate", "Prompts made of common words.", kGenerate},
     {"scenario", "Some virtual users and what they do.", kScenario},
+    {"compare", "Two ways to the same.", kCompare},
     {"scale_to", "Stretches stages.", kScaleTo},
     {"stage", "One ramp.", kStage},
     {"step", "One step of a flow: one verb, and what belongs to it.", kStep},

@@ -94,6 +94,7 @@ class Reader {
     if (const auto* flows = section.take("flows")) flow_reader.read_flows(*flows);
     if (const auto* scenarios = section.take("scenarios")) read_scenarios(*scenarios);
     flow_reader.read_unused_flows();
+    if (const auto* compare = section.take("compare")) read_compare(*compare);
     if (const auto* teardown = section.take("teardown")) plan_.teardown = flow_reader.read_teardown(*teardown);
     if (warmup) check_warmup(warmup->place);
     if (const auto* gates = section.take("gates")) read_gates(*gates);
@@ -123,7 +124,7 @@ class Reader {
     const auto url_value = scalars_->text(url);
     if (url_value) {
       target.url = *url_value;
-      if (!target.url.empty()) check_url(*url);
+      if (!target.url.empty()) check_url(*url, target.url);
     }
     if (const auto* engine = section.take("engine")) {
       auto read = read_engine(*engine);
@@ -163,8 +164,8 @@ class Reader {
         scalars_->positive_duration(section.take("request_timeout")).value_or(target.request_timeout);
   }
 
-  void check_url(const YamlMember& member) {
-    std::string& url = plan_.target.url;
+  /// Cuts off what `url` need not have.
+  void check_url(const YamlMember& member, std::string& url) {
     while (url.ends_with('/')) url.pop_back();
     if (url.ends_with("/v1")) url.resize(url.size() - 3);  // what other clients call a base URL has it; steps add it
     const auto parsed = boost::urls::parse_uri(url);
@@ -324,10 +325,15 @@ class Reader {
     scenario.conformance = plan_.conformance;
     if (const auto* conformance = section.take("conformance"))
       read_conformance(*conformance, scenario.conformance, false);
+    if (const auto* url = section.take("url")) {
+      scenario.url = scalars_->text(url).value_or("");
+      if (!scenario.url.empty()) check_url(*url, scenario.url);
+    }
+    if (const auto* headers = section.take("headers")) scenario.headers = read_headers(*headers, *scalars_, problems_);
     scenario.cookies = http_->read_cookies(section.take("cookies"), "scenario");
     const auto* http = section.take("http");
     scenario.http2 = http_->read_version(http, "scenario");
-    if (scenario.http2.value_or(false) && plan_.target.engine)
+    if (scenario.http2.value_or(false) && plan_.target.engine && scenario.url.empty())
       problems_.add(http->place,
                     "http: h2 needs a target with url: the engine started beside the run does not speak it");
     if (const auto* network = section.take("network")) {
@@ -336,6 +342,8 @@ class Reader {
         problems_.add(network->place,
                       "network: is of one connection a VU, which http: h2 has not: leave one of them out");
     }
+    if (const auto large = scalars_->whole(section.take("large_chunk_chars"), 1, 1'000'000))
+      scenario.large_chunk_chars = static_cast<std::uint32_t>(*large);
     const auto* env = section.take("env");
     if (env) scalars_->variables().push(env->value);
     if (const auto* flow = section.take("flow"))
@@ -344,6 +352,29 @@ class Reader {
     if (replays) forget_trace(*scalars_);
     plan_.scenarios.push_back(std::move(scenario));
     if (warmup) check_warmup(warmup->place);
+  }
+
+  void read_compare(const YamlMember& member) {
+    Section section(member.value, "compare", "compare", problems_);
+    if (!section.is_mapping()) return;
+    const auto scenario_of = [&](std::string_view key) -> std::optional<std::uint32_t> {
+      const auto* named = section.take(key);
+      const auto name = scalars_->text(named);
+      if (!name) return std::nullopt;
+      std::vector<std::string_view> names;
+      for (std::uint32_t i = 0; i < plan_.scenarios.size(); ++i) {
+        if (plan_.scenarios[i].name == *name) return i;
+        names.push_back(plan_.scenarios[i].name);
+      }
+      problems_.add(named->value.place, fmt::format("{}: no scenario is named '{}'{}", key, *name,
+                                                    nearest(*name, names) ? did_you_mean(*name, names) : ""));
+      return std::nullopt;
+    };
+    const auto direct = scenario_of("direct"), via = scenario_of("via");
+    if (!direct || !via) return;
+    if (*direct == *via)
+      return problems_.add(member.place, "compare: direct and via name the same scenario: two are compared");
+    plan_.compare = ComparePlan{.direct = *direct, .via = *via};
   }
 
   /// Warm-ups must leave something of each scenario read so far.

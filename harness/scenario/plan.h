@@ -363,7 +363,15 @@ struct ScenarioPlan {
   std::optional<CookieKeeping> cookies = std::nullopt;  // none: the target's
   std::optional<bool> http2 = std::nullopt;             // likewise
   NetworkSettings network = {};
-  Conformance conformance = {};  // complete: what the scenario leaves out is the file's
+  Conformance conformance = {};                                // complete: what the scenario leaves out is the file's
+  std::string url = {};                                        // of a server of its own; empty: the target's
+  std::vector<std::pair<std::string, Template>> headers = {};  // sent there with every request
+  std::optional<std::uint32_t> large_chunk_chars = std::nullopt;  // none: the file's
+};
+
+/// `compare:`: two scenarios that ask the same in two ways.
+struct ComparePlan {
+  std::uint32_t direct = 0, via = 0;  // scenarios
 };
 
 // ---- judgement ----------------------------------------------------------------------------------------------------
@@ -444,7 +452,8 @@ struct Plan {
       until_decided;                     // from so long on it ends once every threshold is decided; none: it does not
   std::uint32_t large_chunk_chars = 20;  // buffer_efficiency
   double stall_factor = 10;              // stalls
-  std::uint32_t threads = 1;             // load threads
+  std::optional<ComparePlan> compare = std::nullopt;
+  std::uint32_t threads = 1;  // load threads
 };
 
 }  // namespace sluice
