@@ -64,6 +64,13 @@ std::string stability_verdict(const StabilityResult& stability);
 /// "41.2ms ± 2.1 %", or that there were no samples.
 std::string format_stable(const StableMetricResult& metric);
 
+/// "by engine, of 1 884 streams": whose word the split of the time to the first token is, and of how many.
+std::string split_origin(const TtftSplitResult& split);
+/// That the server's times do not fit into what was measured; empty where they all do.
+std::string split_doubt(const TtftSplitResult& split);
+/// The part's share of the whole, 0 to 1, by the means.
+double share_of(const TtftSplitResult& split, const TtftPart& part);
+
 /// Columns a terminal gives the text: code points, not bytes; every character we print is one wide.
 std::size_t columns(std::string_view text);
 

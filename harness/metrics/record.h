@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "harness/base/server_times.h"
 #include "harness/base/stream_rule.h"
 #include "harness/base/time.h"
 
@@ -23,6 +25,8 @@ enum class Outcome : std::uint8_t {
   interrupted,     // cut by us: graceful stop, Ctrl-C, abandon:; counts in no failure rate
   flow_failed      // of no request: the flow ended the iteration
 };
+
+std::string_view outcome_name(Outcome outcome);  // "timed_out"
 
 /// One server-sent event that carried text.
 struct ContentEvent {
@@ -69,6 +73,9 @@ struct RequestRecord {
   std::string finish_reason;      // empty: none
   std::vector<Finding> findings;  // a rule at most once, unless both noted and not
   std::string id;                 // the stream's `id`: joins it with an engine's emission log
+
+  std::string request_id;  // the header x-request-id that was sent: joins it with a server's log; empty: none was
+  ServerTimes server;      // from the answer's last word on it: its events, else its header Server-Timing
 
   // from `usage`; -1: not reported
   std::int64_t prompt_tokens = -1, output_tokens = -1, cached_tokens = -1;
