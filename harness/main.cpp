@@ -52,7 +52,8 @@ int run_main(int argc, char** argv) {
   run_app->add_option("-o,--out-dir", run.out_dir, "where the reports go (default: out/<name>-<time>)");
   run_app
       ->add_option("--out", run.out,
-                   "ndjson=FILE or csv=FILE: every sample, as k6 writes them; - is stdout; may stand more than once")
+                   "ndjson=FILE or csv=FILE: every sample, as k6 writes them; trace=FILE: the first requests, for "
+                   "ui.perfetto.dev; - is stdout; may stand more than once")
       ->allow_extra_args(false);
   run_app
       ->add_option("--inconclusive", run.inconclusive,

@@ -270,6 +270,24 @@ std::vector<WaysRow> ways_rows(const Summary& summary) {
   return rows;
 }
 
+std::string split_origin(const TtftSplitResult& split) {
+  std::string sources;
+  for (const std::string& source : split.sources) sources += (sources.empty() ? "" : ", ") + source;
+  return fmt::format("by {}, of {} stream{}", sources, format_count(split.requests), split.requests == 1 ? "" : "s");
+}
+
+std::string split_doubt(const TtftSplitResult& split) {
+  if (split.exceeded == 0) return {};
+  return fmt::format("in {} of them the server's times are longer than what was measured",
+                     format_count(split.exceeded));
+}
+
+double share_of(const TtftSplitResult& split, const TtftPart& part) {
+  double sum = 0;
+  for (const TtftPart& each : split.parts) sum += each.mean_ms;
+  return sum > 0 ? part.mean_ms / sum : 0;
+}
+
 std::size_t columns(std::string_view text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));

@@ -75,6 +75,13 @@ struct WaysRow {
 };
 std::vector<WaysRow> ways_rows(const Summary& summary);
 
+/// "by engine, of 1 884 streams": whose word the split of the time to the first token is, and of how many.
+std::string split_origin(const TtftSplitResult& split);
+/// That the server's times do not fit into what was measured; empty where they all do.
+std::string split_doubt(const TtftSplitResult& split);
+/// The part's share of the whole, 0 to 1, by the means.
+double share_of(const TtftSplitResult& split, const TtftPart& part);
+
 /// Columns a terminal gives the text: code points, not bytes; every character we print is one wide.
 std::size_t columns(std::string_view text);
 

@@ -242,6 +242,44 @@ std::string key_figures(const Summary& summary) {
          "</dl>\n</section>\n";
 }
 
+// ---- the time to the first token ------------------------------------------------------------------------------------
+
+/// Where it went: a bar of the means, which add up, and a table.
+std::string ttft_split(const Summary& summary) {
+  if (!summary.ttft_split) return "";
+  const TtftSplitResult& split = *summary.ttft_split;
+  std::string bar, rows;
+  const auto time = [&](double ms, double percentile) {
+    const bool unsure = std::find(split.unsure.begin(), split.unsure.end(), percentile) != split.unsure.end();
+    return unsure ? fmt::format("<span class=\"unsure\">[{}]</span>", escaped(format_ms(ms))) : escaped(format_ms(ms));
+  };
+  const auto row = [&](const TtftPart& part, const std::string& name, const std::string& share) {
+    rows += fmt::format(
+        "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td><td "
+        "class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
+        name, escaped(format_ms(part.mean_ms)), time(part.p50_ms, 50), time(part.p95_ms, 95), share);
+  };
+  for (std::size_t i = 0; i < split.parts.size(); ++i) {
+    const TtftPart& part = split.parts[i];
+    const double share = std::clamp(share_of(split, part), 0.0, 1.0);
+    bar += fmt::format("<i class=\"part-{}\" style=\"flex-grow:{:.4f}\" title=\"{}: {}\"></i>", i % 5, share,
+                       escaped(part.name), escaped(format_ms(part.mean_ms)));
+    row(part, fmt::format("<i class=\"key part-{}\"></i>{}", i % 5, escaped(part.name)), format_share(share));
+  }
+  row(split.whole, escaped(split.whole.name), "");
+  std::string doubt = split_doubt(split);
+  if (!doubt.empty())
+    doubt = fmt::format("<p class=\"note\">! {}: their parts add up to more than ttft.</p>\n", escaped(doubt));
+  return fmt::format(
+      "<section aria-labelledby=\"split\">\n<h2 id=\"split\">Where the time to the first token went</h2>\n"
+      "<div class=\"parts\" role=\"img\" aria-label=\"Shares of the mean; the figures are in the table "
+      "below\">{}</div>\n<table class=\"split\"><caption>As said {}. The means add up; percentiles do not.</caption>"
+      "<thead><tr><th scope=\"col\">Part</th><th scope=\"col\" class=\"number\">Mean</th><th scope=\"col\" "
+      "class=\"number\">Median</th><th scope=\"col\" class=\"number\">p(95)</th><th scope=\"col\" "
+      "class=\"number\">Share</th></tr></thead><tbody>\n{}</tbody></table>\n{}</section>\n",
+      bar, escaped(split_origin(split)), rows, doubt);
+}
+
 // ---- charts ---------------------------------------------------------------------------------------------------------
 
 std::string chart(std::string_view id, std::string_view title, std::string_view subtitle) {
@@ -903,6 +941,7 @@ std::string to_html(const Summary& summary) {
   out += search(summary);
   out += stability(summary);
   out += key_figures(summary);
+  out += ttft_split(summary);
   const std::string figures = charts(summary);
   if (!figures.empty()) out += figures + chart_tables(summary) + "</section>\n";
   out += metrics(summary);

@@ -318,6 +318,24 @@ void describe(Form& form, ComparisonResult& c) {
 }
 
 template <class Form>
+void describe(Form& form, TtftPart& p) {
+  form("name", p.name);
+  form("mean_ms", p.mean_ms);
+  form("p50_ms", p.p50_ms);
+  form("p95_ms", p.p95_ms);
+}
+
+template <class Form>
+void describe(Form& form, TtftSplitResult& t) {
+  form("requests", t.requests);
+  form("exceeded", t.exceeded);
+  form("sources", t.sources);
+  form("whole", t.whole);
+  form("parts", t.parts);
+  form("unsure", t.unsure);
+}
+
+template <class Form>
 void describe(Form& form, Summary& s) {
   form("schema_version", s.schema_version);
   form("sluice_version", s.sluice_version);
@@ -349,6 +367,7 @@ void describe(Form& form, Summary& s) {
   form("engine", s.engine);
   form("search", s.search);
   form("stability", s.stability);
+  form("ttft_split", s.ttft_split);
   form("instrument", s.instrument);
   form("vllm_compat", s.vllm_compat);
   form("histograms", s.histograms);

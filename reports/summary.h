@@ -244,6 +244,25 @@ struct ComparisonResult {
   bool operator==(const ComparisonResult&) const = default;
 };
 
+/// A part of the time to the first content, or all of it.
+struct TtftPart {
+  std::string name = {};  // client, network, queue, prefill, output; ttft
+  double mean_ms = 0;     // over all the requests: those of the parts add up
+  double p50_ms = 0, p95_ms = 0;
+  bool operator==(const TtftPart&) const = default;
+};
+
+/// Where the time to the first content went, of the requests whose server has said it.
+struct TtftSplitResult {
+  std::uint64_t requests = 0;
+  std::uint64_t exceeded = 0;             // of them: the server's times are longer than what was measured
+  std::vector<std::string> sources = {};  // who says it: engine, vllm metrics, llama.cpp timings, Server-Timing
+  TtftPart whole = {};
+  std::vector<TtftPart> parts = {};  // those that any request has
+  std::vector<double> unsure = {};   // 50, 95: of too few requests; shown in brackets
+  bool operator==(const TtftSplitResult&) const = default;
+};
+
 struct Summary {
   int schema_version = kSchemaVersion;
   std::string sluice_version = {};
@@ -274,9 +293,10 @@ struct Summary {
   double series_interval_s = 1;
   std::vector<SeriesPoint> series = {};
   std::vector<HistogramResult> histograms = {};
-  std::optional<EngineResult> engine = {};        // none: another server was tested
-  std::optional<SearchResult> search = {};        // none: no load was searched for
-  std::optional<StabilityResult> stability = {};  // none: nobody asked
+  std::optional<EngineResult> engine = {};         // none: another server was tested
+  std::optional<SearchResult> search = {};         // none: no load was searched for
+  std::optional<StabilityResult> stability = {};   // none: nobody asked
+  std::optional<TtftSplitResult> ttft_split = {};  // none: no server has said it
   Instrument instrument = {};
   std::map<std::string, double> vllm_compat = {};  // vllm bench serve's keys
 

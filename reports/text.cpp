@@ -330,6 +330,48 @@ void print_metrics(Page& page, const Summary& summary) {
   }
 }
 
+/// Where the time to the first token went. The means add up; medians and percentiles do not.
+void print_ttft_split(Page& page, const Summary& summary) {
+  if (!summary.ttft_split) return;
+  const TtftSplitResult& split = *summary.ttft_split;
+  page.heading("TIME TO FIRST TOKEN");
+  page.put("    ").put(split_origin(split), Ink::faint).line();
+  std::vector<TtftPart> rows = split.parts;
+  rows.push_back(split.whole);
+  constexpr std::size_t kName = 12, kNumber = 11, kShare = 9, kBar = 24;
+  const auto right = [&](const std::string& text, std::size_t width, Ink ink) {
+    const std::size_t used = columns(text);
+    page.put(std::string(used < width ? width - used : 1, ' ')).put(text, ink);
+  };
+  const auto time = [&](double ms, std::optional<double> percentile) {
+    const bool unsure =
+        percentile && std::find(split.unsure.begin(), split.unsure.end(), *percentile) != split.unsure.end();
+    return unsure ? "[" + format_ms(ms) + "]" : format_ms(ms);
+  };
+  page.put(std::string(4 + kName, ' '));
+  for (const char* name : {"mean", "med", "p(95)"}) right(name, kNumber, Ink::faint);
+  right("share", kShare, Ink::faint);
+  page.line();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const TtftPart& row = rows[i];
+    const bool is_whole = i + 1 == rows.size();
+    page.put("    ").put(padded(cut(row.name, kName), kName), is_whole ? Ink::bold : Ink::plain);
+    right(time(row.mean_ms, {}), kNumber, Ink::accent);
+    right(time(row.p50_ms, 50.0), kNumber, Ink::plain);
+    right(time(row.p95_ms, 95.0), kNumber, Ink::plain);
+    if (!is_whole) {
+      const double share = std::clamp(share_of(split, row), 0.0, 1.0);
+      right(format_share(share), kShare, Ink::faint);
+      std::string bar = "  ";
+      const auto filled = static_cast<std::size_t>(share * kBar + 0.5);
+      for (std::size_t block = 0; block < std::max<std::size_t>(filled, share > 0 ? 1 : 0); ++block) bar += "▪";
+      page.put(bar, Ink::accent);
+    }
+    page.line();
+  }
+  if (const std::string doubt = split_doubt(split); !doubt.empty()) page.put("    ").put(doubt, Ink::bad).line();
+}
+
 /// What executor find-max tried, the lowest load first.
 void print_search(Page& page, const Summary& summary) {
   if (!summary.search) return;
@@ -677,6 +719,7 @@ std::string to_text(const Summary& summary, const TextOptions& options) {
   print_loads(page, summary);
   print_steps(page, summary);
   print_metrics(page, summary);
+  print_ttft_split(page, summary);
   print_engine(page, summary);
   print_failures(page, summary);
   print_buffering(page, summary);

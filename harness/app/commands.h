@@ -29,7 +29,7 @@ struct RunCommandOptions {
   std::string out_dir;  // empty: out/<name>-<UTC time>
   std::string control;  // address of the control API; empty: 127.0.0.1:6565 where the scenario needs one
   bool control_remote = false;
-  std::vector<std::string> out;       // ndjson=FILE, csv=FILE: where each sample goes
+  std::vector<std::string> out;       // ndjson=FILE, csv=FILE: where each sample goes; trace=FILE
   std::string summary_export;         // a file with the summary in k6's words; empty: none
   std::string inconclusive = "pass";  // what becomes of such thresholds: pass, fail, value
   bool require_trusted = false;       // a run that the client limited fails

@@ -27,8 +27,11 @@
 #include "harness/load/preflight.h"
 #include "harness/load/run.h"
 #include "harness/load/setup.h"
+#include "harness/load/timelines.h"
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
+#include "harness/output/byte_file.h"
+#include "harness/output/chrome_trace.h"
 #include "harness/output/k6_summary.h"
 #include "harness/output/samples.h"
 #include "harness/verdict/judge.h"
@@ -127,10 +130,50 @@ bool writes_to_stdout(const RunCommandOptions& options) {
   return std::any_of(options.out.begin(), options.out.end(), [](const auto& file) { return file.ends_with("=-"); });
 }
 
+constexpr std::string_view kTraceFormat = "trace=";
+
+/// The file of a trace; none where none is asked for.
+Result<std::optional<ByteFile>> open_trace(const RunCommandOptions& options) {
+  std::optional<ByteFile> opened;
+  for (const std::string& text : options.out) {
+    if (!text.starts_with(kTraceFormat)) continue;
+    if (text.size() == kTraceFormat.size()) return fail(fmt::format("--out {}: names no file: write trace=FILE", text));
+    if (opened) return fail(fmt::format("--out {}: there is one trace of a run", text));
+    auto file = ByteFile::open(text.substr(kTraceFormat.size()));
+    if (!file) return file.error();
+    opened = std::move(*file);
+  }
+  return {boost::system::in_place_value, std::move(opened)};
+}
+
+/// False: it could not be written.
+bool write_trace(ByteFile& file, const RequestTrace& trace, const Plan& plan) {
+  constexpr Nanoseconds kPatience = std::chrono::seconds(2);
+  bool written = true;
+  write_chrome_trace(trace, *TallyLayout::from(plan), plan.name, [&](std::string_view bytes) {
+    if (!written) return;
+    file.add(bytes);
+    written = file.write(kPatience) == ByteFile::Wrote::all;
+  });
+  if (written) {
+    file.end();
+    written = file.write(kPatience) == ByteFile::Wrote::all;
+  }
+  if (!written)
+    complain(file.error().empty() ? fmt::format("{} takes nothing more: the trace is not whole", file.path())
+                                  : file.error());
+  if (trace.left_out > 0)
+    complain(
+        fmt::format("the trace has the first {} requests; {} are left out", trace.requests.size(), trace.left_out));
+  if (!trace.no_engine.empty()) complain(fmt::format("the trace: {}", trace.no_engine));
+  return written;
+}
+
 /// None where no samples are asked for.
 Result<std::unique_ptr<SampleWriter>> open_samples(const Plan& plan, const RunCommandOptions& options) {
   std::vector<SampleFile> files;
   for (const std::string& text : options.out) {
+    if (text.starts_with(kTraceFormat)) continue;
     auto file = SampleFile::parse(text);
     if (!file) return file.error();
     files.push_back(std::move(*file));
@@ -213,6 +256,8 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
   };
   if (find_max_of(plan) != nullptr && !options.out.empty())
     return gives_up(kExitInvalid, "--out: a find-max run keeps no samples: run the load that it finds");
+  auto trace_file = open_trace(options);
+  if (!trace_file) return gives_up(kExitInvalid, trace_file.error().message);
   auto samples = open_samples(plan, options);
   if (!samples) return gives_up(kExitInvalid, samples.error().message);
 
@@ -263,9 +308,11 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
                     variables.error().message);
   }
   run_options.variables = &*variables;
+  std::optional<RequestTracer> tracer;
+  if (*trace_file) run_options.tracer = &tracer.emplace();
   LiveLine live(live_mode(options.quiet), stderr);
   std::unique_ptr<SystemSampler> sampler;
-  if (target->engine) sampler = sample_beside(plan.target.engine, *target);
+  if (target->engine) sampler = sample_beside(*plan.target.engine, *target);
   auto driven = drive(
       plan, run_options, control,
       [&](const Progress& progress) {
@@ -280,6 +327,11 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
   live.clear();
   std::optional<SystemSamples> system;
   if (sampler) system = sampler->stop();
+  RequestTrace trace;
+  if (tracer) {
+    trace = tracer->take();
+    if (control.state() != RunControl::State::stopping_now) fetch_timelines(plan, run_options, trace);
+  }
   bool torn_down = true;
   if (!plan.teardown.empty() && control.state() != RunControl::State::stopping_now) {
     const auto done = run_once(plan, plan.teardown, "teardown", run_options, control, RunControl::State::stopping_now);
@@ -330,6 +382,7 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
     summary.exit_code = kExitTeardown;
   }
   bool written = write_reports(summary, folder);
+  if (tracer && !write_trace(**trace_file, trace, plan)) written = false;
   if (!options.summary_export.empty() && !write_file(options.summary_export, to_k6_summary(summary))) written = false;
   // Where the samples go to standard output, nothing else does.
   std::FILE* const out = writes_to_stdout(options) ? stderr : stdout;

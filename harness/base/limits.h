@@ -65,6 +65,7 @@ inline constexpr std::size_t body_bytes_kept = 4u << 20;  // of one answer, whil
 inline constexpr std::size_t headers_kept = 100;
 inline constexpr std::size_t content_events_kept = 1'000'000;  // of one stream: a million tokens at 40 bytes each
 inline constexpr std::size_t stream_id_bytes_kept = 128;
+inline constexpr std::chrono::hours server_time_max{24};  // of one that a server says: longer than any answer
 
 // ---- code in answers
 // -------------------------------------------------------------------------------------------------------
@@ -99,6 +100,12 @@ inline constexpr std::size_t ledger_entries_max = 65'536;  // requests with thei
 // -----------------------------------------------------------------------------------------------------------
 inline constexpr std::size_t sample_ring_bytes = 8u << 20;  // of one load thread: 0.4 s of 100,000 requests a second
 inline constexpr std::size_t sample_error_bytes_max = 200;  // of an error's text
+
+// ---- traces
+// ------------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t trace_requests_max = 1'000;       // more than anybody looks at; 1 MB each at the very most
+inline constexpr std::size_t trace_marks_max = 1'000;          // events, steps, writes of one request: of each so many
+inline constexpr std::chrono::seconds timelines_time_max{10};  // to ask a server for those of all traced requests
 
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------

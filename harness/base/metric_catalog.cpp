@@ -66,6 +66,19 @@ constexpr auto kCatalog = std::to_array<MetricInfo>({
     METRIC(ttft_sched, trend, milliseconds,
            "The same event - t_sched, which corrects for requests that could not start in time."),
     METRIC(ttfa, trend, milliseconds, "First content that is not reasoning - t_start."),
+    METRIC(ttft_client, trend, milliseconds,
+           "The harness's own part of ttft: t_sent - t_start without what connecting took. As the four that follow: of "
+           "streams whose server said at least queue or prefill; the five add up to ttft."),
+    METRIC(ttft_network, trend, milliseconds,
+           "ttft without the parts of the client and of the server: connecting, the ways there and back, and whatever "
+           "the server does not speak of; never below 0."),
+    METRIC(ttft_queue, trend, milliseconds,
+           "Part of ttft in which the request waited to be computed, as the server says; absent where it does not."),
+    METRIC(ttft_prefill, trend, milliseconds,
+           "Part of ttft in which the first token was computed, as the server says; absent where it does not."),
+    METRIC(ttft_output, trend, milliseconds,
+           "Part of ttft from the first token until its frame was about to be written, as the server says; absent "
+           "where it does not."),
     METRIC(icl, trend, milliseconds,
            "Every gap between consecutive content-bearing events, over all streams (inter-chunk latency)."),
     METRIC(

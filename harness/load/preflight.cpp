@@ -10,7 +10,7 @@
 #include "harness/base/letters.h"
 #include "harness/base/nearest.h"
 #include "harness/load/program.h"
-#include "harness/net/exchange.h"
+#include "harness/load/target_client.h"
 
 namespace sluice {
 namespace {
@@ -71,32 +71,6 @@ const PreflightCheck* Preflight::failed() const {
   const auto found = std::find_if(checks.begin(), checks.end(),
                                   [](const auto& check) { return check.verdict == PreflightCheck::Verdict::fail; });
   return found == checks.end() ? nullptr : &*found;
-}
-
-RequestRecord ask_target(const Plan& plan, const Endpoint& target, const std::shared_ptr<TlsContext>& tls,
-                         const std::string& path) {
-  EventLoop loop;
-  ExchangeBuffers buffers;
-  Exchange exchange(loop, buffers);
-  Waiter waiter(loop);
-  ConnectionOptions options;
-  options.connect_timeout = plan.target.connect_timeout;
-  options.tls = tls;
-  RequestRecord record;
-  record.started_at = record.scheduled_at = now();
-  const std::string bytes = get_request(plan, target, path);
-  ExchangeRequest request;
-  request.bytes = bytes;
-  request.keep_body = true;
-  request.timeout = std::min<Nanoseconds>(plan.target.request_timeout, std::chrono::seconds(10));
-  if (plan.target.http2) {
-    Http2Client client(loop, buffers.read_buffer(), ExchangeBuffers::kReadBytes, target, std::move(options));
-    exchange.run_alone(waiter, client, request, record);
-  } else {
-    Connection connection(loop, target, std::move(options));
-    exchange.run_alone(waiter, connection, request, record);
-  }
-  return record;
 }
 
 Preflight judge_preflight(const Target& wanted, const RequestRecord& health, const RequestRecord& models,
@@ -180,7 +154,10 @@ Result<Preflight> preflight(const Plan& plan, const std::string& url) {
   target->tls_name = plan.target.tls.server_name;
   const auto tls = TlsContext::make(tls_options(plan.target));
   if (!tls) return tls.error();
-  const auto ask = [&](const char* path) { return ask_target(plan, *target, *tls, path); };
+  const auto ask = [&](const char* path) -> RequestRecord {
+    TargetClient client(plan, *target, *tls);  // a connection each: one that breaks concerns no other
+    return client.get(path, std::min<Nanoseconds>(plan.target.request_timeout, std::chrono::seconds(10)));
+  };
   const RequestRecord health = ask("/health"), models = ask("/v1/models"), about = ask("/api/v1/health");
   return Result<Preflight>(boost::system::in_place_value, judge_preflight(plan.target, health, models, about));
 }

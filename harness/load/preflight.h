@@ -3,21 +3,14 @@
 // Blocks: some small requests, ten seconds each at most. A target that does not answer is data, not an error.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "harness/base/result.h"
 #include "harness/metrics/record.h"
-#include "harness/net/connection.h"
-#include "harness/net/endpoint.h"
 #include "harness/scenario/plan.h"
 
 namespace sluice {
-
-/// GET of a path on the target, with the plan's headers. The body is kept.
-RequestRecord ask_target(const Plan& plan, const Endpoint& target, const std::shared_ptr<TlsContext>& tls,
-                         const std::string& path);
 
 struct PreflightCheck {
   enum class Verdict : std::uint8_t { pass, fail, skipped };

@@ -8,6 +8,7 @@
 
 #include "harness/base/letters.h"
 #include "harness/load/http_body.h"
+#include "harness/load/request_ids.h"
 #include "harness/net/websocket_frames.h"
 
 namespace sluice {
@@ -485,6 +486,7 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
     head.add("Host", endpoint.host_header);
     head.add("User-Agent", kUserAgent);
     head.add("Accept", request->stream ? "text/event-stream" : "application/json");
+    head.add(kRequestIdHeader, kRequestIdPlace);
     head.add("Content-Type", "application/json");
     head.add("Content-Length", std::to_string(body.size()));
   } else if (const auto* socket = std::get_if<WebSocketStep>(&step.step->verb)) {
@@ -517,6 +519,7 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
     head.add("User-Agent", kUserAgent);
     const bool is_sse = std::holds_alternative<SseStep>(step.step->verb);
     head.add("Accept", is_sse ? "text/event-stream" : "*/*");
+    if (is_sse) head.add(kRequestIdHeader, kRequestIdPlace);
     if (!is_sse && http.compression.value_or(target.compression)) head.add("Accept-Encoding", "gzip, deflate");
     if (!http.content_type.empty()) head.add("Content-Type", http.content_type);
     if (http.compress) head.add("Content-Encoding", "gzip");
@@ -528,7 +531,7 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
   return true;
 }
 
-std::string get_request(const Plan& plan, const Endpoint& target, std::string_view path) {
+std::string target_request(const Plan& plan, const Endpoint& target, std::string_view path) {
   std::string out;
   HeadWriter head(out, "GET", target.path + std::string(path));
   head.add_all(plan.target.headers, NothingInScope{});

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "harness/base/result.h"
@@ -60,6 +61,9 @@ struct Program {
   bool sockets = false;             // some step is a websocket: its connection stands beside those that are kept
 };
 
+/// Of every request to a model, and of sse: steps: kRequestIdPlace (request_ids.h), unless the scenario sets it itself.
+inline constexpr std::string_view kRequestIdHeader = "x-request-id";
+
 /// Fails when a URL cannot be read or a host cannot be found. `plan` must outlive the program.
 Result<Program> make_program(const Plan& plan, const TallyLayout& layout, const Endpoint& target, std::string model);
 
@@ -75,8 +79,8 @@ bool render_request(const Program& program, const StepProgram& step, const Scope
 void render_messages(const ChatStep& chat, const Scope& scope, bool with_system, std::string& out);
 void append_message(std::string_view role, std::string_view content, std::string& out);
 
-/// GET of a path on the target, as the plan's headers have it.
-std::string get_request(const Plan& plan, const Endpoint& target, std::string_view path);
+/// A GET of the target's own, "/v1/models" for one, with the headers that the scenario gives it.
+std::string target_request(const Plan& plan, const Endpoint& target, std::string_view path);
 
 TlsOptions tls_options(const Target& target);
 

@@ -22,9 +22,9 @@
 #include "harness/base/limits.h"
 #include "harness/base/open_files.h"
 #include "harness/load/arrival_pool.h"
-#include "harness/load/preflight.h"
 #include "harness/load/program.h"
 #include "harness/load/schedule.h"
+#include "harness/load/target_client.h"
 #include "harness/load/vu.h"
 #include "harness/scenario/timeline.h"
 #include "harness/verdict/judge.h"
@@ -94,7 +94,7 @@ class Shard {
  public:
   Shard(const Plan& plan, const Program& program, const RunOptions& options, std::shared_ptr<const TallyLayout> layout,
         std::shared_ptr<TlsContext> tls, const std::atomic<RunControl::State>& order, SharedState& shared, bool stamps,
-        Instant origin, std::uint32_t thread, std::uint32_t threads)
+        Instant origin, std::uint64_t run, std::uint32_t thread, std::uint32_t threads)
       : plan_(plan),
         order_(order),
         tally_(layout, origin + layout->measured_from().count()),
@@ -109,7 +109,9 @@ class Shard {
                  .on_record = options.on_record,
                  .setup = options.variables,
                  .samples = options.samples != nullptr ? &options.samples->sink(thread) : nullptr,
-                 .ledger = &shared.ledger},
+                 .ledger = &shared.ledger,
+                 .tracer = options.tracer,
+                 .ids = RequestIds(run, thread)},
                 thread,
                 threads,
                 origin,
@@ -234,7 +236,9 @@ std::string first_model(const std::string& body) {
 }  // namespace
 
 Result<std::string> learn_model(const Plan& plan, const Endpoint& target, const std::shared_ptr<TlsContext>& tls) {
-  const RequestRecord record = ask_target(plan, target, tls, "/v1/models");
+  TargetClient client(plan, target, tls);
+  const RequestRecord& record =
+      client.get("/v1/models", std::min<Nanoseconds>(plan.target.request_timeout, std::chrono::seconds(10)));
   constexpr std::string_view kWayOut = "name one in target.model or in the steps";
   const std::string where = fmt::format("{}{}/v1/models", target.host_header, target.path);
   if (record.outcome == Outcome::http_error) {  // it is there: what it makes of the load is a measurement
@@ -372,9 +376,10 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
                                                             kLeadTime + layout->measured_from());
   SharedState shared(plan.scenarios.size());
   std::vector<std::unique_ptr<Shard>> shards;
+  const std::uint64_t run_number = RequestIds::random_run();
   for (std::uint32_t k = 0; k < threads; ++k) {
-    shards.push_back(
-        std::make_unique<Shard>(plan, *program, options, layout, *tls, order, shared, stamps, origin, k, threads));
+    shards.push_back(std::make_unique<Shard>(plan, *program, options, layout, *tls, order, shared, stamps, origin,
+                                             run_number, k, threads));
   }
   std::size_t next = 0;
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {

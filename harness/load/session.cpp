@@ -16,6 +16,7 @@
 #include "harness/content/code_text.h"
 #include "harness/content/python_syntax.h"
 #include "harness/load/data_rows.h"
+#include "harness/net/header_text.h"
 
 namespace sluice {
 namespace {
@@ -349,7 +350,23 @@ void Session::fail_iteration(std::string message) { failure_ = message.empty() ?
 
 /// The bytes of a request; none when its address cannot be, which ends the iteration.
 std::string_view Session::render(const StepProgram& step) {
-  if (step.is_static) return step.bytes;
+  const bool has_id = step.answer != ExchangeRequest::Answer::plain;
+  if (step.is_static && !has_id) return step.bytes;
+  if (!step.is_static || request_of_ != &step) {
+    request_of_ = step.is_static ? &step : nullptr;
+    if (step.is_static) {
+      request_ = step.bytes;
+    } else if (!render_varying(step)) {
+      return {};
+    }
+    request_id_ = has_id ? find_header(request_, kRequestIdHeader).value : std::string_view();
+    own_id_ = request_id_ == kRequestIdPlace;
+  }
+  if (own_id_) around_.ids.next(request_.data() + (request_id_.data() - request_.data()));
+  return request_;
+}
+
+bool Session::render_varying(const StepProgram& step) {
   const FlowScope scope(*this);
   const auto* chat = std::get_if<ChatStep>(&step.step->verb);
   const bool talks = chat != nullptr && !chat->conversation.empty();
@@ -362,9 +379,9 @@ std::string_view Session::render(const StepProgram& step) {
     render_messages(*chat, scope, begins, messages_);
     if (messages_.size() == after_comma) messages_.resize(before);  // system messages only: they stand there already
   }
-  if (render_request(around_.program, step, scope, request_, body_, talks ? &messages_ : nullptr)) return request_;
+  if (render_request(around_.program, step, scope, request_, body_, talks ? &messages_ : nullptr)) return true;
   fail_iteration(fmt::format("'{}': its address is neither a path nor one on its server", step.step->name));
-  return {};
+  return false;
 }
 
 void Session::render(const Template& pattern, std::string& out) {
@@ -404,6 +421,8 @@ Task<> Session::run_request(const StepProgram& step) {
   if (step.hashes_request) request_hash_ = text_hash(bytes.substr(std::min(bytes.find("\r\n\r\n"), bytes.size())));
   request.bytes = browser_.dressed(bytes, step.endpoint);
   clear(record_);
+  if (step.answer != ExchangeRequest::Answer::plain)
+    record_.request_id.assign(request_id_.substr(0, limits::stream_id_bytes_kept));
   start_clock();
   co_await exchange(step.endpoint, request);
   if (Browser::concerns(exchange_.headers(), record_)) co_await browse(step, request, bytes);
@@ -414,6 +433,7 @@ Task<> Session::run_request(const StepProgram& step) {
 void Session::tally(const StepProgram& step) {
   const bool counted = around_.tally.add(record_, step.id);
   if (around_.samples != nullptr && counted) around_.samples->add(record_, step.id);
+  if (around_.tracer != nullptr && counted) around_.tracer->add(record_, step.id);
   if (around_.on_record) around_.on_record(record_);
 }
 

@@ -13,6 +13,7 @@
 #include "harness/load/answer_ledger.h"
 #include "harness/load/browser.h"
 #include "harness/load/program.h"
+#include "harness/load/request_ids.h"
 #include "harness/load/variables.h"
 #include "harness/metrics/tally.h"
 #include "harness/net/connection.h"
@@ -22,6 +23,7 @@
 #include "harness/net/kernel_clock.h"
 #include "harness/net/task.h"
 #include "harness/net/websocket.h"
+#include "harness/output/request_trace.h"
 #include "harness/output/sample_sink.h"
 #include "harness/scenario/trace.h"
 
@@ -40,8 +42,10 @@ struct SessionSurroundings {
   const FlowVariables* setup = nullptr;                 // what setup has found, for all; null: nothing
   FoundServers found_servers = {};                      // by redirects
   JsonFinder json = {};
-  SampleSink* samples = nullptr;                         // this thread's; null: samples are not kept
-  AnswerLedger* ledger = nullptr;                        // of the run
+  SampleSink* samples = nullptr;    // this thread's; null: samples are not kept
+  AnswerLedger* ledger = nullptr;   // of the run
+  RequestTracer* tracer = nullptr;  // the run's; null: requests are not traced
+  RequestIds ids = RequestIds();
   std::vector<std::unique_ptr<Http2Client>> http2 = {};  // by endpoint, of all VUs; made when first needed
 };
 
@@ -82,6 +86,7 @@ class Session {
   Task<> run_websocket(const StepProgram& step);
   Value of_trace(const TraceReplay& replay, std::string_view field);
   std::string_view render(const StepProgram& step);
+  bool render_varying(const StepProgram& step);
   void render(const Template& pattern, std::string& out);
   void start_clock();
   void tally(const StepProgram& step);
@@ -116,7 +121,10 @@ class Session {
   Exchange exchange_;
   std::vector<std::unique_ptr<Connection>> connections_;  // by endpoint; made when first needed
   RequestRecord record_;
-  std::string request_, body_, messages_;  // of requests that vary
+  std::string request_, body_, messages_;    // of requests that vary, or have a name of their own
+  const StepProgram* request_of_ = nullptr;  // the static step that request_ is of; null: it is of none
+  std::string_view request_id_;              // in request_; empty: it has none
+  bool own_id_ = false;                      // not the scenario's: another one each time
   Browser browser_;
   std::unique_ptr<WebSocketSession> web_socket_;                 // made when first needed
   std::vector<std::unique_ptr<Connection>> socket_connections_;  // by endpoint; likewise

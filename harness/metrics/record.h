@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/base/server_times.h"
 #include "harness/base/stream_rule.h"
 #include "harness/base/time.h"
 
@@ -100,6 +101,9 @@ struct RequestRecord {
   std::string finish_reason;      // empty: none
   std::vector<Finding> findings;  // a rule at most once, unless both noted and not
   std::string id;                 // the stream's `id`: joins it with an engine's emission log
+
+  std::string request_id;  // the header x-request-id that was sent: joins it with a server's log; empty: none was
+  ServerTimes server;      // from the answer's last word on it: its events, else its header Server-Timing
 
   // from `usage`; -1: not reported
   std::int64_t prompt_tokens = -1, output_tokens = -1, cached_tokens = -1;

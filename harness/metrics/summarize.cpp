@@ -17,6 +17,7 @@
 #include "harness/scenario/trace.h"
 
 namespace sluice {
+
 namespace {
 
 constexpr std::size_t kFailuresShown = 20;
@@ -278,6 +279,7 @@ bool stamped_by_events(Metric metric) {
     case Metric::ttft:
     case Metric::ttft_sched:
     case Metric::ttfa:
+    case Metric::ttft_network:
     case Metric::icl:
     case Metric::itl:
     case Metric::tpot:
@@ -290,13 +292,18 @@ bool stamped_by_events(Metric metric) {
   }
 }
 
-/// Of a server: not the harness's own lags, and nothing that contains a pause of the scenario's.
+/// Of a server: not the harness's own lags, not what a server says itself, and nothing that contains a pause of the
+/// scenario's.
 bool is_latency(Metric metric) {
   switch (metric) {
     case Metric::client_lag:
     case Metric::loop_lag:
     case Metric::sched_lag:
     case Metric::send_lag:
+    case Metric::ttft_client:
+    case Metric::ttft_queue:
+    case Metric::ttft_prefill:
+    case Metric::ttft_output:
     case Metric::iteration_duration:
     case Metric::group_duration:
       return false;
@@ -401,6 +408,34 @@ reports::Instrument instrument(const Plan& plan, const Tally& tally, const RunFa
   result.reason = client_limit(plan, tally, facts);
   if (!result.reason.empty()) result.reason += cause_of_limit(tally, facts);
   result.verdict = result.reason.empty() ? "trusted" : "client-limited";
+  return result;
+}
+
+// ---- the time to the first content --------------------------------------------------------------------------------
+
+std::optional<reports::TtftSplitResult> ttft_split_result(const Tally& tally) {
+  const Tally::TtftSplitCount& split = tally.ttft_split();
+  reports::TtftSplitResult result{.requests = split.ttft.count(), .exceeded = split.exceeded};
+  if (result.requests == 0) return std::nullopt;
+  for (std::size_t i = 0; i < split.requests.size(); ++i)
+    if (split.requests[i] > 0) result.sources.emplace_back(source_name(static_cast<ServerTimes::Source>(i)));
+  for (const double percentile : {50.0, 95.0})
+    if (result.requests < samples_needed(percentile)) result.unsure.push_back(percentile);
+  const auto part = [&](std::string_view name, const Histogram& histogram) -> reports::TtftPart {
+    return {.name = std::string(name),
+            .mean_ms = histogram.sum() / static_cast<double>(result.requests) / 1e6,
+            .p50_ms = histogram.quantile(0.5) / 1e6,
+            .p95_ms = histogram.quantile(0.95) / 1e6};
+  };
+  constexpr std::pair<std::string_view, Metric> kParts[] = {{"client", Metric::ttft_client},
+                                                            {"network", Metric::ttft_network},
+                                                            {"queue", Metric::ttft_queue},
+                                                            {"prefill", Metric::ttft_prefill},
+                                                            {"output", Metric::ttft_output}};
+  for (const auto& [name, metric] : kParts)
+    if (const Histogram& histogram = tally.figure(metric).histogram; histogram.count() > 0)
+      result.parts.push_back(part(name, histogram));
+  result.whole = part("ttft", split.ttft);
   return result;
 }
 
@@ -819,6 +854,7 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.engine = engine_result(facts);
   for (const Metric metric : {Metric::ttft, Metric::icl, Metric::http_req_duration, Metric::stream_chunks})
     if (auto histogram = histogram_result(tally, metric)) summary.histograms.push_back(std::move(*histogram));
+  summary.ttft_split = ttft_split_result(tally);
   summary.instrument = instrument(plan, tally, facts);
   summary.vllm_compat = vllm_compat(tally);
   return summary;

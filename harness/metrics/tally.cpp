@@ -8,6 +8,7 @@
 #include "harness/base/check.h"
 #include "harness/base/limits.h"
 #include "harness/base/stream_rule.h"
+#include "harness/metrics/ttft_split.h"
 
 namespace sluice {
 namespace {
@@ -283,11 +284,8 @@ void Tally::add_http(const Context& context) {
   add_time(context, Metric::sched_lag, r.scheduled_at, r.started_at);
   add_time(context, Metric::send_lag, r.scheduled_at, r.sent_at);
   if (happened(r.sent_at)) {
-    // Connecting is the network's time, not the harness's: it must not make a run look client-limited. Over HTTP/2
-    // others wait for the same connection, and the server's flow control says when a body may go.
-    const bool connects = r.new_connection || r.http2;
-    const Instant connecting = connects ? between(r.started_at, r.send_began_at).value_or(0) : 0;
-    const Instant own = (r.http2 ? r.send_began_at : r.sent_at) - r.scheduled_at - connecting - r.paced.count();
+    // Connecting is the network's time, not the harness's: it must not make a run look client-limited.
+    const Instant own = r.started_at - r.scheduled_at + own_sending_time(r);
     trust_.own_send_lag.add(static_cast<std::uint64_t>(std::max<Instant>(own, 0)));
   }
 
@@ -355,6 +353,7 @@ void Tally::add_stream(const Context& context) {
     add_time(context, Metric::ttft, r.started_at, first_content(r));
     add_time(context, Metric::ttft_sched, r.scheduled_at, first_content(r));
     add_time(context, Metric::ttfa, r.started_at, r.first_answer_at);
+    add_ttft_split(context);
     if (!r.content.empty()) add_content(context);
     if (r.reads > 0) add_trend(context, Metric::events_per_read, std::llround(r.events * kThousandths / r.reads));
   }
@@ -388,6 +387,23 @@ void Tally::add_stream(const Context& context) {
     fluidity.add(event.received_at, deltas ? event.tokens : per_chunk.value_or(1));
   add_trend(context, Metric::fluidity, std::llround(fluidity.share() * 100 * kThousandths));
   if (r.judged) chunks_[context.scenario].add(r);
+}
+
+void Tally::add_ttft_split(const Context& context) {
+  const RequestRecord& r = context.record;
+  const auto split = split_ttft(r);
+  if (!split) return;
+  const auto said = [&](Metric metric, Nanoseconds time) {
+    if (time.count() >= 0) add_trend(context, metric, time.count());
+  };
+  said(Metric::ttft_client, split->client);
+  said(Metric::ttft_network, split->network);
+  said(Metric::ttft_queue, split->queue);
+  said(Metric::ttft_prefill, split->prefill);
+  said(Metric::ttft_output, split->output);
+  ++ttft_split_.requests[static_cast<std::size_t>(r.server.source)];
+  if (split->exceeded) ++ttft_split_.exceeded;
+  ttft_split_.ttft.add(static_cast<std::uint64_t>(between(r.started_at, first_content(r)).value_or(0)));
 }
 
 void Tally::add_content(const Context& context) {
@@ -797,6 +813,10 @@ void Tally::merge(const Tally& other) {
   vllm_.tpot.merge(other.vllm_.tpot);
   vllm_.itl.merge(other.vllm_.itl);
   vllm_.e2el.merge(other.vllm_.e2el);
+  for (std::size_t i = 0; i < ttft_split_.requests.size(); ++i)
+    ttft_split_.requests[i] += other.ttft_split_.requests[i];
+  ttft_split_.exceeded += other.ttft_split_.exceeded;
+  ttft_split_.ttft.merge(other.ttft_split_.ttft);
   series_.merge(other.series_);
 }
 
@@ -814,6 +834,7 @@ void Tally::copy_figures(const Tally& other) {
   vus_ = other.vus_;
   trust_ = other.trust_;
   vllm_ = other.vllm_;
+  ttft_split_ = other.ttft_split_;
   if (layout_->judges_gaps_early()) series_ = other.series_;
 }
 

@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "harness/base/server_times.h"
 #include "harness/base/system_sample.h"
 #include "harness/base/time.h"
 #include "harness/metrics/chunk_figures.h"
@@ -155,12 +156,18 @@ class Tally {
   struct Trust {
     std::uint64_t events = 0, events_kernel_stamped = 0, gaps = 0, gaps_coalesced = 0;
     std::uint64_t backlogs = 0;  // streams whose receive buffer was half full
-    Histogram own_send_lag;  // send_lag without the time the network took to connect, ns
+    Histogram own_send_lag;      // send_lag without the time the network took to connect, ns
   };
   /// What `vllm bench serve` measures, by its own definitions, ns.
   struct VllmFigures {
     std::uint64_t completed = 0, failed = 0, prompt_tokens = 0, output_tokens = 0;
     Histogram ttft, tpot, itl, e2el;
+  };
+  /// Requests whose server has said where the time to their first content went.
+  struct TtftSplitCount {
+    std::array<std::uint64_t, ServerTimes::kSources> requests = {};  // by who says it
+    std::uint64_t exceeded = 0;  // of them: the server's times are longer than what was measured
+    Histogram ttft;              // of all of them, ns
   };
   const std::vector<ScenarioCount>& scenarios() const { return scenarios_; }
   const std::vector<StepCount>& steps() const { return steps_; }
@@ -173,6 +180,7 @@ class Tally {
   const Vus& vus() const { return vus_; }
   const Trust& trust() const { return trust_; }
   const VllmFigures& vllm() const { return vllm_; }
+  const TtftSplitCount& ttft_split() const { return ttft_split_; }
   const Series& series() const { return series_; }
 
  private:
@@ -196,6 +204,7 @@ class Tally {
   void add_http(const Context& context);
   void add_tokens(const Context& context);
   void add_stream(const Context& context);
+  void add_ttft_split(const Context& context);
   void add_content(const Context& context);
   void add_findings(const Context& context);
   void add_vllm(const Context& context);
@@ -220,6 +229,7 @@ class Tally {
   Vus vus_;
   Trust trust_;
   VllmFigures vllm_;
+  TtftSplitCount ttft_split_;
   Series series_;
   std::vector<std::uint64_t> gaps_;  // scratch: the gaps of the stream being added
 };

@@ -8,6 +8,7 @@
 
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
+#include "harness/stream/server_timing.h"
 
 namespace sluice {
 
@@ -60,6 +61,8 @@ void AnswerReader::header(std::string_view name, std::string_view value, http::f
   } else if (field == http::field::set_cookie && request_.keep_cookies &&
              headers_.set_cookies.size() < limits::set_cookies_kept) {
     headers_.set_cookies.emplace_back(value);
+  } else if (field == http::field::unknown && boost::beast::iequals(name, "server-timing")) {
+    take_server_timing(value, record_->server);
   }
   if (request_.keep_headers && record_->headers.size() < limits::headers_kept)
     record_->headers.emplace_back(name, value);
@@ -125,6 +128,7 @@ void AnswerReader::take_event(const SseEvent& raw) {
     if (event.usage.completion_tokens >= 0) r.output_tokens = event.usage.completion_tokens;
     if (event.usage.cached_tokens >= 0) r.cached_tokens = event.usage.cached_tokens;
   }
+  if (event.times.source != ServerTimes::Source::none) r.server = event.times;
   if (!event.finish_reason.empty()) {
     if (r.finish_seen_at == kNever) r.finish_seen_at = received_at_;
     if (r.finish_reason.empty()) r.finish_reason.assign(event.finish_reason.substr(0, limits::stream_id_bytes_kept));
@@ -222,6 +226,7 @@ void AnswerReader::take_whole() {
   r.id.assign(event.id.substr(0, limits::stream_id_bytes_kept));
   r.finish_reason.assign(event.finish_reason.substr(0, limits::stream_id_bytes_kept));
   if (request_.keep_text) r.text.assign(event.text);
+  if (event.times.source != ServerTimes::Source::none) r.server = event.times;
   if (event.has_usage) {
     r.prompt_tokens = event.usage.prompt_tokens;
     r.output_tokens = event.usage.completion_tokens;

@@ -337,6 +337,7 @@ void clear(RequestRecord& record) {
   std::vector<Finding> findings = std::move(record.findings);
   std::vector<std::pair<std::string, std::string>> headers = std::move(record.headers);
   std::string error = std::move(record.error), finish = std::move(record.finish_reason), id = std::move(record.id);
+  std::string request_id = std::move(record.request_id);
   std::string text = std::move(record.text), body = std::move(record.body);
   record = RequestRecord{};
   const auto reuse = [](auto& to, auto& from) {
@@ -349,6 +350,7 @@ void clear(RequestRecord& record) {
   reuse(record.error, error);
   reuse(record.finish_reason, finish);
   reuse(record.id, id);
+  reuse(record.request_id, request_id);
   reuse(record.text, text);
   reuse(record.body, body);
 }

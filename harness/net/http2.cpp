@@ -63,7 +63,10 @@ class RequestFields {
     const auto bytes = [](std::string_view text) {  // nghttp2 does not write to them
       return reinterpret_cast<std::uint8_t*>(const_cast<char*>(text.data()));
     };
-    fields_.push_back({bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
+    // What no other request has would only push what they share out of the compressor's table.
+    const bool unique = name == "x-request-id";
+    fields_.push_back({bytes(name), bytes(value), name.size(), value.size(),
+                       static_cast<std::uint8_t>(unique ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE)});
   }
 
   std::vector<nghttp2_nv> fields_;

@@ -105,6 +105,14 @@ void add_stream(const RequestView& view, bool interrupted, bool failed, Nanoseco
     list.between(Metric::ttft, r.started_at, first);
     list.between(Metric::ttft_sched, r.scheduled_at, first);
     list.between(Metric::ttfa, r.started_at, r.first_answer_at);
+    const auto part = [&](Metric metric, Nanoseconds time) {
+      if (time.count() >= 0) list.duration(metric, time.count());
+    };
+    part(Metric::ttft_client, r.ttft_client);
+    part(Metric::ttft_network, r.ttft_network);
+    part(Metric::ttft_queue, r.ttft_queue);
+    part(Metric::ttft_prefill, r.ttft_prefill);
+    part(Metric::ttft_output, r.ttft_output);
     if (!content.empty()) add_gaps(content, list);
     for (const ContentStamp& stamp : content) list.value_at(Metric::chunk_size, stamp.characters, stamp.at);
     if (r.reads > 0) list.value(Metric::events_per_read, static_cast<double>(r.events) / r.reads);

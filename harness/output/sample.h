@@ -42,6 +42,7 @@ struct Request {
       first_body_at, first_event_at, first_answer_at, done_at, ended_at;
   std::uint64_t bytes_sent, bytes_received;
   std::int64_t prompt_tokens, output_tokens, cached_tokens;
+  Nanoseconds ttft_client, ttft_network, ttft_queue, ttft_prefill, ttft_output;  // -1: none
   std::uint32_t status, events, reads, content, findings, error_bytes, id_bytes;
 };
 /// Followed by the error's text.

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "harness/base/limits.h"
+#include "harness/metrics/ttft_split.h"
 #include "harness/output/sample.h"
 
 namespace sluice {
@@ -56,6 +57,13 @@ void SampleSink::add(const RequestRecord& record, StepId step) {
   r.prompt_tokens = record.prompt_tokens;
   r.output_tokens = record.output_tokens;
   r.cached_tokens = record.cached_tokens;
+  const Nanoseconds none(-1);
+  const TtftSplit split = split_ttft(record).value_or(TtftSplit{.client = none, .network = none});
+  r.ttft_client = split.client;
+  r.ttft_network = split.network;
+  r.ttft_queue = split.queue;
+  r.ttft_prefill = split.prefill;
+  r.ttft_output = split.output;
   r.status = record.status;
   r.http2 = record.http2;
   r.events = record.events;

@@ -50,6 +50,48 @@ class Joined {
   std::string_view only_;
 };
 
+/// The value's time in milliseconds; -1 when it is none.
+Nanoseconds time_of(const element& value) {
+  double ms = -1;
+  return value.get(ms) == simdjson::SUCCESS ? server_time(ms) : Nanoseconds(-1);
+}
+
+/// vLLM's names; sluice-engine has more of them.
+void take_metrics(const element& value, ChatEvent& event) {
+  object metrics;
+  if (value.get(metrics) != simdjson::SUCCESS) return;
+  ServerTimes times;
+  Nanoseconds first_token(-1);
+  bool is_engine = false;
+  for (const auto& [name, time] : metrics) {
+    if (name == "queue_time_ms") {
+      times.queue = time_of(time);
+    } else if (name == "time_to_first_token_ms") {
+      first_token = time_of(time);
+    } else if (name == "prefill_time_ms") {
+      times.prefill = time_of(time);
+      is_engine = true;
+    } else if (name == "output_time_ms") {
+      times.output = time_of(time);
+      is_engine = true;
+    }
+  }
+  // vLLM computes the prompt in what is left of its time to the first token.
+  if (!is_engine && times.queue.count() >= 0 && first_token >= times.queue) times.prefill = first_token - times.queue;
+  if (times.queue.count() < 0 && times.prefill.count() < 0) return;
+  times.source = is_engine ? ServerTimes::Source::engine : ServerTimes::Source::vllm;
+  event.times = times;
+}
+
+/// llama.cpp's.
+void take_timings(const element& value, ChatEvent& event) {
+  object timings;
+  element prompt;
+  if (value.get(timings) != simdjson::SUCCESS || timings.at_key("prompt_ms").get(prompt) != simdjson::SUCCESS) return;
+  const Nanoseconds prefill = time_of(prompt);
+  if (prefill.count() >= 0) event.times = {.source = ServerTimes::Source::llama_cpp, .prefill = prefill};
+}
+
 /// By OpenAI's names or by those of the APIs with named events.
 ChatUsage usage_of(const object& usage) {
   ChatUsage found;
@@ -368,6 +410,10 @@ ChatEvent ChatEventParser::parse(std::string_view data, StreamApi api) {
       event.created = count_of(value);
     } else if (name == "usage") {
       take_usage(value, event);
+    } else if (name == "metrics") {
+      take_metrics(value, event);
+    } else if (name == "timings") {
+      take_timings(value, event);
     } else if (name == "error") {
       if (value.is_null()) continue;
       error_member = true;

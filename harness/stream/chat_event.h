@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "harness/base/dialect.h"
+#include "harness/base/server_times.h"
 
 namespace sluice {
 
@@ -43,6 +44,7 @@ struct ChatEvent {
   std::int64_t index = 0;              // of a named event: which content block, or which part of the output
   ChatUsage usage;
   bool has_usage = false;
+  ServerTimes times;                  // of `metrics` (vLLM's, sluice-engine's) or `timings` (llama.cpp's)
   bool has_role = false;              // a delta names a non-empty role
   bool has_delta = false;             // at least one choice with a delta, a message or a text
   bool empty_finish = false;          // finish_reason is ""

@@ -122,6 +122,72 @@ Streams.answer = (Streams.chunk('"role":"assistant","content":""') + Streams.chu
                   Streams.chunk("", '"stop"') + b"data: [DONE]\n\n")
 
 
+class TellingEngine(http.server.BaseHTTPRequestHandler):
+    """A stream whose engine says where its time went: in its usage, and as a timeline by the request's x-request-id."""
+
+    protocol_version = "HTTP/1.1"
+    timelines = {}
+
+    def write_chunk(self, data, event):
+        before = time.monotonic_ns()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+        self.timeline["writes"].append({"before_ns": before, "after_ns": time.monotonic_ns(), "bytes": len(data), "event": event})
+
+    def do_POST(self):
+        received = time.monotonic_ns()
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.timeline = {"id": self.headers["x-request-id"], "clock": "CLOCK_MONOTONIC", "received_ns": received, "writes": [], "steps": []}
+        queued = time.monotonic_ns()
+        time.sleep(0.002)  # waits
+        began = time.monotonic_ns()
+        time.sleep(0.02)  # computes
+        ended = time.monotonic_ns()
+        self.timeline["steps"].append({"start_ns": began, "end_ns": ended, "kind": "prefill", "rows": 3})
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.write_chunk(Streams.chunk('"role":"assistant","content":""'), "role")
+        first = time.monotonic_ns()
+        for text in "ab":
+            self.write_chunk(Streams.chunk(f'"content":"{text}"'), "content")
+            step = time.monotonic_ns()
+            time.sleep(0.005)
+            self.timeline["steps"].append({"start_ns": step, "end_ns": time.monotonic_ns(), "kind": "decode", "rows": 1})
+        metrics = {"queue_time_ms": (began - received) / 1e6, "prefill_time_ms": (ended - began) / 1e6,
+                   "output_time_ms": (first - ended) / 1e6, "server_ttft_ms": (first - received) / 1e6}
+        usage = {"id": "c-1", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": [],
+                 "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, "metrics": metrics}
+        self.write_chunk(Streams.chunk("", '"stop"') + b"data: " + json.dumps(usage).encode() + b"\n\ndata: [DONE]\n\n", "finish")
+        self.wfile.write(b"0\r\n\r\n")
+        self.timeline.update(queued_ns=queued, prefill_start_ns=began, prefill_end_ns=ended, first_token_ns=ended, finished_ns=time.monotonic_ns(),
+                             prompt_tokens=3, cached_tokens=0, completion_tokens=2, finish_reason="stop", steps_dropped=0, writes_dropped=0)
+        TellingEngine.timelines[f"/v1/requests/{self.timeline['id']}/timeline"] = self.timeline
+
+    def do_GET(self):
+        timeline = TellingEngine.timelines.get(self.path)
+        body = json.dumps(dict(timeline or {}, now_ns=time.monotonic_ns())).encode()
+        self.send_response(200 if timeline else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def slices(trace):
+    """(pid, tid) -> slices of that row, in the order of their beginnings, each with its end."""
+    rows = {}
+    for event in trace["traceEvents"]:
+        if event["ph"] == "X":
+            rows.setdefault((event["pid"], event["tid"]), []).append(dict(event, end=event["ts"] + event["dur"]))
+    for row in rows.values():
+        row.sort(key=lambda event: (event["ts"], -event["dur"]))
+    return rows
+
+
 class EndToEnd(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="sluice-e2e-")
@@ -402,6 +468,78 @@ thresholds:
         self.assertEqual(k6["metrics"]["checks"]["thresholds"], {"rate == 100%": False}, "true would mean failed")
         self.assertIn("status == 200", k6["root_group"]["checks"])
 
+    def check_nesting(self, trace):
+        for row in slices(trace).values():
+            around = []
+            for event in row:
+                while around and around[-1]["end"] <= event["ts"] + 1e-6:
+                    around.pop()
+                if around:
+                    self.assertLessEqual(event["end"], around[-1]["end"] + 1e-6, (event, around[-1]))
+                around.append(event)
+
+    def test_a_trace_shows_client_and_engine_on_one_clock(self):
+        port = self.serve(TellingEngine)
+        trace_file = self.out.parent / "trace.json"
+        done = run("run", self.write_scenario("""
+name: traced
+target: {url: "http://127.0.0.1:%d"}
+scenarios:
+  ask: {executor: per-vu-iterations, vus: 2, iterations: 5, flow: [{chat: {prompt: a, model: m}}]}
+thresholds:
+  ttft_prefill: min >= 20ms
+  ttft_queue: min >= 2ms
+  ttft_network: max < 1s
+""" % port), "--out-dir", str(self.out), "--out", f"trace={trace_file}")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn(str(trace_file), done.stdout)
+        trace = json.loads(trace_file.read_text())
+        about = trace["otherData"]
+        self.assertEqual((about["requests"], about["requests_left_out"], about["requests_with_engine"]), (10, 0, 10), about)
+        self.assertIn("the same for client and engine", about["clock"])
+        self.assertNotIn("no_engine", about)
+        self.check_nesting(trace)
+        requests = {}
+        for (process, _), row in slices(trace).items():
+            for event in row:
+                if "request_id" in event.get("args", {}):
+                    requests.setdefault(event["args"]["request_id"], {})[process] = event
+        self.assertEqual(len(requests), 10)
+        for client, engine in ((both[1], both[2]) for both in requests.values()):
+            self.assertLess(client["ts"], engine["ts"], "one clock: it is sent before it is received")
+            self.assertLess(engine["ts"], client["end"])
+        names = {event["name"] for row in slices(trace).values() for event in row}
+        self.assertLessEqual({"connect", "send", "wait", "receive", "parse", "queue", "prefill", "decode", "prefill step", "decode step", "write"}, names)
+        split = self.summary()["ttft_split"]
+        self.assertEqual((split["requests"], split["sources"]), (10, ["engine"]))
+        self.assertEqual([part["name"] for part in split["parts"]], ["client", "network", "queue", "prefill", "output"])
+        if split["exceeded"] == 0:
+            self.assertAlmostEqual(sum(part["mean_ms"] for part in split["parts"]), split["whole"]["mean_ms"], places=3)
+        self.assertIn("by engine, of 10 streams", done.stdout)
+        self.assertIn("Where the time to the first token went", (self.out / "report.html").read_text())
+
+    def test_a_trace_of_a_server_that_tells_nothing_has_the_clients_side(self):
+        port = self.serve_streams()
+        trace_file = self.out.parent / "trace.json.gz"
+        scenario = self.write_scenario("""
+name: silent
+target: {url: "http://127.0.0.1:%d"}
+scenarios:
+  ask: {executor: per-vu-iterations, vus: 1, iterations: 3, flow: [{chat: {prompt: a, model: m}}]}
+""" % port)
+        done = run("run", scenario, "--out-dir", str(self.out), "--out", f"trace={trace_file}")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("the trace: the engine tells nothing of 3 of 3: it answered 501 to GET /v1/requests/", done.stdout)
+        trace = json.loads(gzip.open(trace_file, "rt").read())
+        self.assertIn("it answered 501", trace["otherData"]["no_engine"])
+        self.assertEqual({process for process, _ in slices(trace)}, {1})
+        self.check_nesting(trace)
+        self.assertNotIn("ttft_split", self.summary())
+        for wrong, said in (("trace=", "names no file"), ("trace=/nowhere/t.json", "/nowhere/t.json")):
+            done = run("run", scenario, "--out-dir", str(self.out), "--out", wrong)
+            self.assertEqual(done.returncode, 104, done.stdout)
+            self.assertIn(said, done.stdout)
+
     def test_samples_on_stdout_are_alone_there(self):
         done = subprocess.run([SLUICE, "run", "scenarios/data.yaml", "--out", "csv=-", "-q", "--out-dir", str(self.out), "--time-scale", "0.5"],
                               cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
@@ -529,7 +667,10 @@ scenarios:
         self.assertEqual(self.summary()["findings"][0]["severity"], "note")
 
     def serve_streams(self):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Streams)
+        return self.serve(Streams)
+
+    def serve(self, handler):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(lambda: (server.shutdown(), server.server_close()))
         return server.server_address[1]

@@ -236,6 +236,16 @@ Summary sample_summary() {
   }
   s.histograms = {histogram("ttft", 24.1, 0.69, 1890), histogram("icl", 3.4, 0.82, 133'871),
                   histogram("http_req_duration", 290, 0.46, 2312)};
+  s.ttft_split = TtftSplitResult{.requests = 1'884,
+                                 .exceeded = 2,
+                                 .sources = {"engine"},
+                                 .whole = {"ttft", 30.64, 24.1, 74.9},
+                                 .parts = {{"client", 0.052, 0.047, 0.091},
+                                           {"network", 0.41, 0.22, 0.97},
+                                           {"queue", 6.12, 0.31, 41.2},
+                                           {"prefill", 23.94, 22.8, 31.6},
+                                           {"output", 0.118, 0.1, 0.21}},
+                                 .unsure = {}};
   s.instrument = {.events = 138'700,
                   .events_kernel_stamped = 138'611,
                   .gaps = 133'871,
@@ -334,6 +344,12 @@ Summary small_summary() {
                         .duration_p50_ms = 4.2,
                         .duration_p95_ms = 5,
                         .duration_p99_ms = 5.1});
+  s.ttft_split =
+      TtftSplitResult{.requests = 6,
+                      .sources = {"llama.cpp timings", "Server-Timing"},
+                      .whole = {"ttft", 2.4, 2.3, 3.1},
+                      .parts = {{"client", 0.1, 0.1, 0.2}, {"network", 0.3, 0.3, 0.4}, {"prefill", 2, 2, 2.6}},
+                      .unsure = {50, 95}};
   s.instrument.verdict = "trusted";
   s.stability = StabilityResult{.window_s = 10,
                                 .windows = 3,

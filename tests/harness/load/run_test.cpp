@@ -135,6 +135,59 @@ TEST(Run, DrivesStreamsAndCountsThem) {
           R"({"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true}})"));
 }
 
+/// The value of the header x-request-id; empty when there is none, "(twice)" when there are two.
+std::string request_id(const std::string& request) {
+  constexpr std::string_view kName = "\r\nx-request-id: ";
+  const std::size_t at = request.find(kName);
+  if (at == std::string::npos) return {};
+  if (request.find(kName, at + 1) != std::string::npos) return "(twice)";
+  const std::size_t from = at + kName.size();
+  return request.substr(from, request.find("\r\n", from) - from);
+}
+
+TEST(Run, GivesEachRequestToAModelAnIdOfItsOwn) {
+  ScriptedServer server({repeated(kStream, 1000)});
+  for (const bool varies : {false, true}) {
+    const std::size_t before = server.requests().size();
+    Plan plan = plan_of(server.url(), {chat_step(varies ? "${iteration}" : "hi"), chat_step("then")},
+                        PerVuIterations{4, 5, 10s});
+    plan.threads = 2;
+    std::mutex mutex;
+    std::set<std::string> recorded;
+    RunOptions options;
+    options.on_record = [&](const RequestRecord& record) {
+      const std::lock_guard lock(mutex);
+      recorded.insert(record.request_id);
+    };
+    ran(plan, options);
+    std::set<std::string> sent;
+    const std::vector<std::string> requests = server.requests();
+    for (std::size_t i = before; i < requests.size(); ++i) sent.insert(request_id(requests[i]));
+    EXPECT_EQ(sent.size(), 40u) << "all differ";
+    EXPECT_EQ(sent, recorded);
+    const std::string& one = *sent.begin();
+    EXPECT_EQ(one.size(), 32u);
+    EXPECT_EQ(one.find_first_not_of("0123456789abcdef"), std::string::npos) << one;
+  }
+}
+
+TEST(Run, LeavesAnIdThatTheScenarioSets) {
+  ScriptedServer server({repeated(kStream, 10)});
+  Plan plan = plan_of(server.url(), {chat_step("hi"), http_step("/x")}, PerVuIterations{1, 1, 10s});
+  std::vector<std::string> recorded;
+  RunOptions options;
+  options.on_record = [&](const RequestRecord& record) { recorded.push_back(record.request_id); };
+  ran(plan, options);
+  plan.target.headers.emplace_back("x-request-id", Template("mine"));
+  ran(plan, options);
+  const std::vector<std::string> requests = server.requests();
+  ASSERT_EQ(requests.size(), 4u);
+  EXPECT_EQ(request_id(requests[1]), "") << "a plain request has none of ours";
+  EXPECT_EQ(request_id(requests[2]), "mine");
+  EXPECT_EQ(request_id(requests[3]), "mine");
+  EXPECT_EQ(recorded[2], "mine");
+}
+
 TEST(Run, GivesTheSameCountsOnAnyNumberOfThreads) {
   // Each VU fits in one iteration of its own: the sums can only be those of the schedule.
   for (const std::uint32_t threads : {1U, 2U, 3U}) {

@@ -1,0 +1,1 @@
+sluice_fuzzer(engine_timeline SOURCES engine_timeline_fuzz.cpp LIBRARIES sluice_output)
