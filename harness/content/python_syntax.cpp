@@ -40,11 +40,8 @@ class Parser {
   const PythonTokens& tokens() const { return tokens_; }
 
  private:
-  enum class Level {
-    operand,
-    expression,
-    named
-  };  // how much an item of a list may be: `a|b`, `a if b else c`, `a := b`
+  /// How much an item of a list may be: `a | b`, `a if b else c`, `a := b`.
+  enum class Level : std::uint8_t { operand, expression, named };
 
   /// A look ahead: at its end all is as it was. A fault met meanwhile is met again.
   class Ahead {
@@ -63,6 +60,7 @@ class Parser {
     PythonToken token_;
   };
 
+  /// One more level of recursion.
   class Deeper {
    public:
     explicit Deeper(Parser& parser) : parser_(parser) {
@@ -137,7 +135,8 @@ class Parser {
 
   void statement() {
     if (is(Kind::indent)) return fail_here("unexpected indentation");
-    if (is(Kind::name)) return named_statement();
+    if (is("match") && line_ends_with_colon()) return match_statement();
+    if (is(Kind::name)) return simple_statements();
     if (accept("if")) return if_statement();
     if (accept("while")) {
       named_expression();
@@ -272,12 +271,6 @@ class Parser {
     fail_here(fmt::format("expected 'def' or 'class', not {}", found()));
   }
 
-  /// One that begins with a name; `match` and `type` are names, too.
-  void named_statement() {
-    if (is("match") && line_ends_with_colon()) return match_statement();
-    simple_statements();
-  }
-
   void simple_statements() {
     do {
       simple_statement();
@@ -386,7 +379,8 @@ class Parser {
 
   // ---- match
 
-  /// Of the line that begins with the current token. No statement but a compound one ends so.
+  /// Of the line that begins with the current token. `match` is a name, too, but no statement that begins with a name
+  /// ends so.
   bool line_ends_with_colon() {
     const Ahead ahead(*this);
     bool colon = false;

@@ -33,6 +33,12 @@ LAXER = [
     ("unknown Unicode character name", "we have no list of names"),
     ("Exceeds the limit", "of a decimal integer's digits, which sys.set_int_max_str_digits sets"),
 ]
+# Type parameters and aliases, for which this Python has no message of its own.
+NEW_IN_312 = re.compile(r"\b(def|class)\s+\w+\s*\[|\btype\s+\w+\s*[\[=]")
+
+
+def is_laxer_on_purpose(text, ours, python):
+    return ours == "ok" and (any(said in python for said, _ in LAXER) or NEW_IN_312.search(text))
 
 
 def python_verdict(text):
@@ -125,7 +131,7 @@ def main():
     for (name, text), ours in zip(texts, our_verdicts(options.check, [text for _, text in texts])):
         python = python_verdict(text)
         accepted += python == "ok"
-        if (ours == "ok") == (python == "ok") or (ours == "ok" and any(said in python for said, _ in LAXER)):
+        if (ours == "ok") == (python == "ok") or is_laxer_on_purpose(text, ours, python):
             continue
         wrong += 1
         print(f"{name}: ours: {ours}; Python: {python}\n{text[:1000] if name == 'broken' else ''}")
