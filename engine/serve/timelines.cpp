@@ -51,13 +51,13 @@ RequestMetrics metrics_of(const ServedRequest& request) {
   const TimelineMarks marks = request.engine->marks();
   const std::int64_t admitted = ns_of(marks.admitted), first = ns_of(marks.first_token), last = ns_of(marks.last_token);
   RequestMetrics out;
-  out.time_to_first_token_ns = between(request.received_ns, first);
+  out.time_to_first_token_ns = between(admitted, first);
   out.generation_time_ns = between(first, last);
   out.queue_time_ns = between(request.received_ns, admitted);
   if (marks.drawn > 1) out.mean_itl_ns = (last - first) / (marks.drawn - 1);
-  if (last > first) {
+  if (last > admitted && admitted != 0) {
     out.tokens_per_second =
-        static_cast<double>(marks.usage.completion_tokens) * 1e9 / static_cast<double>(last - first);
+        static_cast<double>(marks.usage.completion_tokens) * 1e9 / static_cast<double>(last - admitted);
   }
   out.prefill_time_ns = between(admitted, first);
   out.output_time_ns = between(first, request.first_content_ns);

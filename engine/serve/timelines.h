@@ -46,7 +46,7 @@ struct RequestMetrics {
   std::optional<std::int64_t> generation_time_ns;      // first to last token
   std::optional<std::int64_t> queue_time_ns;           // received to admitted to a slot
   std::optional<std::int64_t> mean_itl_ns;
-  std::optional<double> tokens_per_second;      // completion tokens by the generation time, as vLLM has it
+  std::optional<double> tokens_per_second;      // completion tokens by the time from admission to the last
   std::optional<std::int64_t> prefill_time_ns;  // admitted to first token drawn
   std::optional<std::int64_t> output_time_ns;   // first token drawn to first_content_ns
   std::optional<std::int64_t> server_ttft_ns;   // received to first_content_ns: queue, prefill and output together

@@ -76,8 +76,8 @@ void take_metrics(const element& value, ChatEvent& event) {
       is_engine = true;
     }
   }
-  // vLLM computes the prompt in what is left of its time to the first token.
-  if (!is_engine && times.queue.count() >= 0 && first_token >= times.queue) times.prefill = first_token - times.queue;
+  // vLLM counts its time to the first token from when it took the request up, after the queue.
+  if (!is_engine) times.prefill = first_token;
   if (times.queue.count() < 0 && times.prefill.count() < 0) return;
   times.source = is_engine ? ServerTimes::Source::engine : ServerTimes::Source::vllm;
   event.times = times;

@@ -43,8 +43,8 @@ TEST(RequestMetrics, AddUpToTheServersTimeToTheFirstToken) {
   std::string out;
   append_metrics(out, metrics_of(*request));
   EXPECT_EQ(out,
-            R"({"time_to_first_token_ms":1.000,"generation_time_ms":10.000,"queue_time_ms":0.250,"mean_itl_ms":5.000,)"
-            R"("tokens_per_second":300.000,"prefill_time_ms":0.750,"output_time_ms":0.001,"server_ttft_ms":1.001,)"
+            R"({"time_to_first_token_ms":0.750,"generation_time_ms":10.000,"queue_time_ms":0.250,"mean_itl_ms":5.000,)"
+            R"("tokens_per_second":279.070,"prefill_time_ms":0.750,"output_time_ms":0.001,"server_ttft_ms":1.001,)"
             R"("chunks":2,"pieces":3})");
 }
 
