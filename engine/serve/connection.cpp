@@ -696,14 +696,8 @@ std::optional<Refusal> Connection::submit(const std::shared_ptr<Exchange>& excha
   if (asked.stream) exchange->served->writes.reserve(std::min(steps, limits::timeline_writes_max));
   for (std::uint32_t choice = 0; choice < asked.choices; ++choice) {
     asked.sampling.choice = choice;
-    Request request{.prompt = prepared.prompt,
-                    .sampling = asked.sampling,
-                    .tokens_max = asked.tokens_max,
-                    .stop = asked.stop,
-                    .stop_tokens = asked.stop_tokens,
-                    .ignore_eos = asked.ignore_eos,
-                    .logprobs = asked.logprobs,
-                    .timeline = choice == 0 ? exchange->served->engine : nullptr};
+    Request request = engine_request(prepared);
+    if (choice == 0) request.timeline = exchange->served->engine;
     const auto id = engine.submit(std::move(request), [outbox = service_.outbox, exchange, choice](Chunk&& chunk) {
       outbox->stage(exchange, choice, std::move(chunk));
     });
