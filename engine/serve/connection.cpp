@@ -647,7 +647,7 @@ asio::awaitable<void> Connection::generate(HttpRequest& request, Api api) {
           answer_body(exchange->head, exchange->choices, exchange->usage, exchange->tokenizer, metrics));
 }
 
-/// What is written from here on is the exchange's no more, but for the rest of its answer.
+/// Its chunks are not rendered any more; what has been may still have to be written.
 void Connection::leave(Exchange& exchange) {
   service_.hold_until(exchange, Clock::time_point::max());
   exchange.connection = nullptr;
