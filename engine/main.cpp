@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +31,7 @@
 #include "engine/model/config.h"
 #include "engine/model/shapes.h"
 #include "engine/model/weights.h"
+#include "engine/serve/request_bench.h"
 #include "engine/serve/server.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
@@ -244,7 +247,8 @@ Result<std::unique_ptr<Executor>> make_computing(const Options& options, const s
   return make_cpu(options, folder, config);
 }
 
-Result<ServedModel> load(const Options& options, Server& server, const Log& log, Loaded& into) {
+/// `engine_options`: with the hooks of whoever drives the engine.
+Result<ServedModel> load(const Options& options, EngineOptions engine_options, const Log& log, Loaded& into) {
   const auto began = Clock::now();
   const bool scripted = options.backend == "scripted";
   std::optional<fs::path> folder;
@@ -286,10 +290,6 @@ Result<ServedModel> load(const Options& options, Server& server, const Log& log,
     into.chat.chat_template.emplace(std::move(*parsed));
   }
 
-  EngineOptions engine_options;
-  engine_options.queued_max = options.queue;
-  engine_options.flush = server.flush_hook();
-  engine_options.failed = server.failed_hook();
   if (config) engine_options.end_tokens = config->eos;
   auto executor = scripted
                       ? make_scripted(options, *into.tokenizer, config ? &*config : nullptr, engine_options.end_tokens)
@@ -377,9 +377,13 @@ int serve(Options options) {
              server.port());
 
   Loaded loaded;
+  EngineOptions engine_options;
+  engine_options.queued_max = options.queue;
+  engine_options.flush = server.flush_hook();
+  engine_options.failed = server.failed_hook();
   std::atomic<bool> loading{true};
   std::jthread loader([&] {
-    auto model = load(options, server, log, loaded);
+    auto model = load(options, engine_options, log, loaded);
     if (model) {
       server.publish(std::move(*model));
     } else {
@@ -393,6 +397,40 @@ int serve(Options options) {
   if (loading) std::_Exit(code);
   loader.join();
   return code;
+}
+
+struct RequestBenchOptions {
+  fs::path requests;
+  unsigned concurrency = 1;
+  bool json = false;
+  fs::path json_file;  // empty: the standard output, instead of the text
+};
+
+int bench_requests(const Options& options, const RequestBenchOptions& bench) {
+  const Log log(level_of(options.log_level));
+  const auto say_error = [&](const Error& error) {
+    log(Level::error, error.message);
+    return 1;
+  };
+  constexpr std::size_t kFileBytesMax = 256u << 20;
+  const auto text = read_file(bench.requests, kFileBytesMax);
+  if (!text) return say_error(text.error());
+  Loaded loaded;
+  EngineOptions engine_options;
+  engine_options.queued_max = std::numeric_limits<std::uint32_t>::max();  // the threads are few
+  const auto model = load(options, std::move(engine_options), log, loaded);
+  if (!model) return say_error(model.error());
+  const auto requests = read_bench_requests(*text, bench.requests.string(), model->text);
+  if (!requests) return say_error(requests.error());
+  const RequestFigures figures = run_requests(model->text, *model->engine, *requests, bench.concurrency);
+  const std::string json = json_of(figures);
+  fmt::print("{}", bench.json && bench.json_file.empty() ? json : text_of(figures));
+  if (!bench.json_file.empty()) {
+    std::ofstream file(bench.json_file);
+    file << json;
+    if (!file.flush()) return say_error(fail(fmt::format("cannot write {}", bench.json_file.string())));
+  }
+  return figures.errors == 0 ? 0 : 1;
 }
 
 int bench_cuda(const BenchOptions& options, CudaBenchOptions cuda) {
@@ -467,8 +505,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   std::string bench_model, bench_backend = "cpu";
   bench->add_option("--model", bench_model, "a folder or a name under models/ instead of a shape");
-  bench->add_option("--backend", bench_backend, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
+  bench->add_option("--backend", bench_backend, "cpu or cuda; with --requests scripted, too")
+      ->check(CLI::IsMember({"cpu", "cuda", "scripted"}))
       ->capture_default_str();
   bench->add_flag("--random-weights", bench_options.random_weights, "with --model: take only its config.json");
   bench->add_flag("--serve", bench_serve, "serve the shape over HTTP instead of measuring it here");
@@ -489,15 +527,28 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   bench->add_option("--seconds", bench_options.seconds, "of one measurement, about")->capture_default_str();
   bench->add_option("--repeats", bench_options.repeats, "cpu: measurements of each row")->capture_default_str();
-  bench->add_option("--json", bench_options.json, "write the figures there too");
+  auto* bench_json = bench->add_option("--json", bench_options.json, "write the figures there too")->expected(0, 1);
+  RequestBenchOptions request_bench;
+  auto* requests = bench->add_option("--requests", request_bench.requests,
+                                     "measure these: JSON lines, each the body of a chat or completion request");
+  bench->add_option("--concurrency", request_bench.concurrency, "with --requests: so many at a time")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
 
   CLI11_PARSE(app, argc, argv);
   if (!*bench) return serve(std::move(options));
-  if (bench_serve) {
+  if (bench_serve || *requests) {
     options.backend = bench_backend;
-    if (bench_model.empty()) options.shape = bench_options.shape;
+    if (bench_model.empty() && bench_backend != "scripted") options.shape = bench_options.shape;
     options.model = bench_model;
-    return serve(std::move(options));
+    if (bench_serve) return serve(std::move(options));
+    request_bench.json = bench_json->count() > 0;
+    request_bench.json_file = bench_options.json;
+    return bench_requests(options, request_bench);
+  }
+  if (bench_backend == "scripted" || (bench_json->count() > 0 && bench_options.json.empty())) {
+    fmt::print(stderr, "sluice-engine: bench: --backend scripted, and --json without a file, are for --requests\n");
+    return 1;
   }
   if (!bench_model.empty()) {
     const auto folder = find_model(bench_model);

@@ -665,7 +665,7 @@ asio::awaitable<void> Connection::generate(HttpRequest& request, Api api) {
           answer_body(exchange->head, exchange->choices, exchange->usage, exchange->tokenizer, metrics));
 }
 
-/// What is written from here on is the exchange's no more, but for the rest of its answer.
+/// Its chunks are not rendered any more; what has been may still have to be written.
 void Connection::leave(Exchange& exchange) {
   service_.hold_until(exchange, Clock::time_point::max());
   exchange.connection = nullptr;
@@ -714,14 +714,8 @@ std::optional<Refusal> Connection::submit(const std::shared_ptr<Exchange>& excha
   if (asked.stream) exchange->served->writes.reserve(std::min(steps, limits::timeline_writes_max));
   for (std::uint32_t choice = 0; choice < asked.choices; ++choice) {
     asked.sampling.choice = choice;
-    Request request{.prompt = prepared.prompt,
-                    .sampling = asked.sampling,
-                    .tokens_max = asked.tokens_max,
-                    .stop = asked.stop,
-                    .stop_tokens = asked.stop_tokens,
-                    .ignore_eos = asked.ignore_eos,
-                    .logprobs = asked.logprobs,
-                    .timeline = choice == 0 ? exchange->served->engine : nullptr};
+    Request request = engine_request(prepared);
+    if (choice == 0) request.timeline = exchange->served->engine;
     const auto id = engine.submit(std::move(request), [outbox = service_.outbox, exchange, choice](Chunk&& chunk) {
       outbox->stage(exchange, choice, std::move(chunk));
     });

@@ -23,6 +23,18 @@ boost::system::result<std::vector<TokenId>, ApiError> encode_prompt(const ModelT
 
 }  // namespace
 
+Request engine_request(const Prepared& prepared) {
+  const ApiRequest& asked = prepared.request;
+  return {.prompt = prepared.prompt,
+          .sampling = asked.sampling,
+          .tokens_max = asked.tokens_max,
+          .stop = asked.stop,
+          .stop_tokens = asked.stop_tokens,
+          .ignore_eos = asked.ignore_eos,
+          .logprobs = asked.logprobs,
+          .timeline = nullptr};
+}
+
 boost::system::result<Prepared, ApiError> prepare(const ModelText& model, std::string_view body, Api api) {
   auto request = parse_api_request(body, api);
   if (!request) return request.error();

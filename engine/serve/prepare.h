@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/engine.h"
 #include "engine/serve/api.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
@@ -29,6 +30,9 @@ struct Prepared {
   ApiRequest request;
   std::vector<TokenId> prompt;  // not empty, every id below vocab_size
 };
+
+/// What the engine is asked for one choice, which request.sampling.choice names.
+Request engine_request(const Prepared& prepared);
 
 boost::system::result<Prepared, ApiError> prepare(const ModelText& model, std::string_view body, Api api);
 

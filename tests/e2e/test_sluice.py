@@ -614,6 +614,14 @@ scenarios:
         self.assertEqual([(threshold["expression"], threshold["actual"]) for threshold in judged], [("count == 0 (fail_on: warning)", 0)])
         return summary
 
+    def test_a_chunk_policy_sends_70_percent_fewer_chunks_and_the_same_text(self):
+        done = run("run", "scenarios/chunking.yaml", "-e", "ITERATIONS=3", "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("text == plain", done.stdout)
+        # Without the policy it is seen.
+        done = run("run", "scenarios/chunking.yaml", "-e", "ITERATIONS=1", "-e", "MIN_CHARS=1", "--out-dir", str(self.out))
+        self.assertEqual(done.returncode, 99, done.stdout)
+
     def test_conformance_of_the_engine_at_one_stream(self):
         self.check_conformance()
         done = run("run", self.write_scenario("""
@@ -748,7 +756,7 @@ scenarios:
             self.assertNotIn("s3cret", done.stdout)
 
     def test_every_scenario_file_is_run_here(self):
-        named = {"conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
+        named = {"chunking.yaml", "conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_calibrate_measures_its_own_error_and_reports_name_it(self):

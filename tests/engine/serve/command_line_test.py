@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -85,6 +86,8 @@ class CommandLine(unittest.TestCase):
             (["--backend", "scripted", "--script", "speed=1"], "unknown key 'speed'"),
             (["--model", "x", "--script", "gap=1ms"], "--script only means something with --backend scripted"),
             (["--backend", "scripted", "--chunking", "min_chars=9,max_chars=8"], "chunking: min_chars is 9 and max_chars 8"),
+            (["bench", "--json"], "--json without a file"),
+            (["bench", "--requests", "/no/such/file", "--backend", "scripted"], "/no/such/file"),
             (["--backend", "scripted", "--host", "nowhere"], "cannot listen on nowhere"),
             (["--backend", "scripted", "--emit-log", "/no/such/folder/log"], "/no/such/folder/log: cannot create"),
         ):
@@ -115,6 +118,28 @@ class CommandLine(unittest.TestCase):
         self.assertIn(b'sluice_engine_info{backend="cpu"', engine.get("/metrics")[1])
         engine.process.send_signal(signal.SIGTERM)
         self.assertEqual(engine.end(), 0)
+
+    def test_bench_measures_the_requests_of_a_file(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            for number in range(6):
+                file.write(json.dumps({"messages": [{"role": "user", "content": f"number {number}"}], "max_tokens": 5}) + "\n")
+            file.flush()
+            command = [ENGINE, "--script", "ttft=5ms,gap=1ms", "--log-level", "error", "bench", "--backend", "scripted",
+                       "--requests", file.name]
+            hashes = set()
+            for concurrency in "1", "4":
+                done = subprocess.run([*command, "--concurrency", concurrency, "--json"], capture_output=True, text=True, timeout=60)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                figures = json.loads(done.stdout)
+                self.assertEqual((figures["layer"], figures["requests"], figures["errors"]), ("service", 6, 0))
+                self.assertEqual(figures["output_tokens"], 30)
+                for name, least in ("ttft_ms", 5), ("tpot_ms", 0.1), ("e2e_ms", 9):
+                    self.assertGreaterEqual(figures[name]["p95"], figures[name]["p50"])
+                    self.assertGreaterEqual(figures[name]["p50"], least)
+                hashes.add(figures["text_hash"])
+            self.assertEqual(len(hashes), 1)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            self.assertIn("6 requests, 1 at a time", done.stdout)
 
     def test_sigterm_lets_a_stream_finish(self):
         engine = Running("--script", "gap=20ms,tokens=10")
