@@ -28,6 +28,7 @@
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
 #include "harness/output/k6_summary.h"
+#include "harness/output/record_writer.h"
 #include "harness/output/samples.h"
 #include "harness/verdict/judge.h"
 #include "harness/verdict/stability.h"
@@ -164,10 +165,28 @@ bool writes_to_stdout(const RunCommandOptions& options) {
   return std::any_of(options.out.begin(), options.out.end(), [](const auto& file) { return file.ends_with("=-"); });
 }
 
+constexpr std::string_view kRecord = "record=";
+
+/// None where no recording is asked for.
+Result<std::unique_ptr<RecordWriter>> open_recording(const Plan& plan, const RunCommandOptions& options) {
+  std::optional<std::string> path;
+  for (const std::string& text : options.out) {
+    if (!text.starts_with(kRecord)) continue;
+    if (path) return fail("record= stands twice: one file takes every stream");
+    path = text.substr(kRecord.size());
+    if (path->empty()) return fail("record=: names no file: write record=FILE");
+  }
+  if (!path) return {boost::system::in_place_value, nullptr};
+  RecordWriter::Options recording;
+  recording.by = "sluice " SLUICE_VERSION;
+  return RecordWriter::open(*path, std::max<std::size_t>(plan.threads, 1), recording);
+}
+
 /// None where no samples are asked for.
 Result<std::unique_ptr<SampleWriter>> open_samples(const Plan& plan, const RunCommandOptions& options) {
   std::vector<SampleFile> files;
   for (const std::string& text : options.out) {
+    if (text.starts_with(kRecord)) continue;
     auto file = SampleFile::parse(text);
     if (!file) return file.error();
     files.push_back(std::move(*file));
@@ -211,9 +230,11 @@ int run_command(const RunCommandOptions& options) {
   if (!folder) return complain(folder.error().message), kExitInvalid;
 
   if (find_max_of(*plan) != nullptr && !options.out.empty())
-    return complain("--out: a find-max run keeps no samples: run the load that it finds"), kExitInvalid;
+    return complain("--out: a find-max run keeps no samples and no streams: run the load that it finds"), kExitInvalid;
   auto samples = open_samples(*plan, options);
   if (!samples) return complain(samples.error().message), kExitInvalid;
+  auto recording = open_recording(*plan, options);
+  if (!recording) return complain("--out: " + recording.error().message), kExitInvalid;
 
   RunControl control;
   const Interrupts interrupts(control, [] {
@@ -233,6 +254,7 @@ int run_command(const RunCommandOptions& options) {
   RunOptions run_options;
   run_options.target_url = target->url;
   run_options.samples = samples->get();
+  run_options.recording = recording->get();
   if (plan->target.engine) run_options.cores = parse_cores(plan->target.engine->harness_cores).value();
   std::atomic<std::uint32_t> vus_now{0};
   auto control_server = serve_control(*plan, options, control, vus_now);
@@ -304,6 +326,8 @@ int run_command(const RunCommandOptions& options) {
     result->facts.samples = sample_counts.samples;
     result->facts.samples_dropped = sample_counts.dropped;
   }
+  RecordCounts recorded;
+  if (*recording) recorded = (*recording)->finish();
   auto summary = summarize(driven->plan, result->tally, result->facts);
   conclude(summary, judge(driven->plan, result->tally, result->facts, judging(options)), result->facts.end,
            result->aborted_by, options.require_trusted);
@@ -336,6 +360,9 @@ int run_command(const RunCommandOptions& options) {
   if (sample_counts.dropped > 0)
     complain(fmt::format("samples dropped: {} of {}; they came faster than they could be written",
                          sample_counts.dropped, sample_counts.samples));
+  if (recorded.missing > 0 || !recorded.problem.empty())
+    complain(fmt::format("{} of {} streams are not in the recording{}{}", recorded.missing,
+                         recorded.missing + recorded.streams, recorded.problem.empty() ? "" : ": ", recorded.problem));
   if (death) complain(fmt::format("the engine {} in mid-run; the end of its log:\n{}", *death, log));
   return written ? summary.exit_code : kExitInternal;
 }

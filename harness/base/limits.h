@@ -87,6 +87,14 @@ inline constexpr std::uint64_t ws_messages_max = 10'000'000;    // that one step
 inline constexpr std::size_t sample_ring_bytes = 8u << 20;  // of one load thread: 0.4 s of 100,000 requests a second
 inline constexpr std::size_t sample_error_bytes_max = 200;  // of an error's text
 
+// ---- recordings
+// ----------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t recording_ring_bytes = 16u << 20;  // of one load thread: what comes while a disk is slow
+inline constexpr std::size_t recording_bytes_max = 1u << 30;    // of a file, which readers hold in memory
+inline constexpr std::size_t recording_line_bytes_max = 64u << 20;  // a piece is one read or one chunk
+inline constexpr std::size_t recording_streams_max = 1'000'000;
+inline constexpr std::size_t recorded_headers_bytes_max = 4096;  // of one answer
+
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------
 inline constexpr std::size_t engine_log_bytes_kept = 64u << 10;  // the tail that is shown when it fails

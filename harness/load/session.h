@@ -40,6 +40,7 @@ struct SessionSurroundings {
   FoundServers found_servers = {};                      // by redirects
   JsonFinder json = {};
   SampleSink* samples = nullptr;                         // this thread's; null: samples are not kept
+  RecordSink* recorder = nullptr;                        // likewise, of streams
   std::vector<std::unique_ptr<Http2Client>> http2 = {};  // by endpoint, of all VUs; made when first needed
 };
 
