@@ -37,6 +37,8 @@ struct ServerOptions {
   bool handle_signals = false;                     // SIGTERM, SIGINT
   std::string emit_log;                            // path; empty: none
   std::uint64_t emit_log_records = 1u << 20;
+  std::string replay;                           // path of a recording that is served instead of a model; empty: none
+  double replay_speed = 1;                      // above 0
   std::function<void(const std::string&)> log;  // a line for people; never a prompt. May be empty
 };
 
