@@ -301,6 +301,9 @@ void print_text(const Judged& judged, const Wanted& wanted, const std::vector<Fi
 
 /// A recording of many streams: a line each, and how many are clean.
 int check_recording(const CheckStreamOptions& options, const Wanted& wanted, const Recording& recording) {
+  if (recording.streams.empty())
+    return fmt::print(stderr, "sluice: {}: holds no stream that was recorded to its end\n", shown_source(options)),
+           kExitInvalid;
   json::array streams;
   std::uint64_t clean = 0, failed = 0;
   for (const TimedStream& recorded : recording.streams) {

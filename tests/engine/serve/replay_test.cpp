@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -235,8 +236,8 @@ TEST(Replay, AfterATimeOutNothingFollowsUntilTheClientLeaves) {
   }
 }
 
-/// The worst distance in ms of any piece from its recorded time, over `streams` replays at a time.
-double worst_ms(int streams, double speed) {
+/// How far in ms nine of ten pieces leave from their recorded times at most, over `streams` replays at a time.
+double error_ms(int streams, double speed) {
   constexpr int kPieces = 40, kGap = 5000;
   std::string recording = kHeader + begins(1, kChat, "\"status\":200,\"head_us\":1000");
   for (int i = 0; i < kPieces; ++i) recording += piece(1, 10'000 + i * kGap, "data: a\\n\\n");
@@ -249,27 +250,28 @@ double worst_ms(int streams, double speed) {
   }
   for (auto& client : clients) EXPECT_TRUE(client->reply().whole);
   std::map<std::string, std::int64_t> first;  // of each replay
-  double worst = 0;
+  std::vector<double> errors;
   const auto records = replaying.log();
   EXPECT_EQ(records.size(), static_cast<std::size_t>(streams) * kPieces);
   for (const EmitRecord& record : records) {
     if (record.event == 0) first[record.id] = record.before_ns;
     const double due = static_cast<double>(record.event) * kGap * 1000 / speed;
-    worst = std::max(worst, std::abs(static_cast<double>(record.before_ns - first[record.id]) - due) / 1e6);
+    errors.push_back(std::abs(static_cast<double>(record.before_ns - first[record.id]) - due) / 1e6);
   }
   EXPECT_EQ(first.size(), static_cast<std::size_t>(streams));
-  return worst;
+  std::ranges::sort(errors);
+  return errors.empty() ? 1e9 : errors[errors.size() * 9 / 10];
 }
 
 TEST(Replay, PiecesLeaveAtTheirTimes) {
-  // A machine that is busy with other things may wake us late: the best of a few tries is ours.
+  // A machine that is busy with other things wakes us late now and then: the best of a few tries is ours.
   const auto best = [](int streams, double speed) {
     double least = 1e9;
-    for (int attempt = 0; attempt < 5 && least > 1; ++attempt) least = std::min(least, worst_ms(streams, speed));
+    for (int attempt = 0; attempt < 10 && least > 1; ++attempt) least = std::min(least, error_ms(streams, speed));
     return least;
   };
   EXPECT_LT(best(1, 1), 1.0);
-  EXPECT_LT(best(20, 2), 2.0);
+  EXPECT_LT(best(20, 2), 1.0);
 }
 
 TEST(Replay, ARecordingThatCannotBeReadIsSaidBeforeAnythingIsServed) {
