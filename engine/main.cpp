@@ -346,7 +346,10 @@ int serve(Options options) {
     options.shape = options.model.substr(std::string_view(kShapePrefix).size());
     options.model.clear();
   }
-  if (options.model.empty() && options.shape.empty() && options.backend != "scripted") {
+  const bool replays = !options.server.replay.empty();
+  if (replays && (!options.model.empty() || !options.shape.empty() || options.backend != "auto"))
+    return say_error(fail("--replay needs no model: leave out --model, --shape and --backend"));
+  if (!replays && options.model.empty() && options.shape.empty() && options.backend != "scripted") {
     return say_error(
         fail("--model is missing: give a folder or a name such as tiny-coder (only --shape and --backend scripted do "
              "without)"));
@@ -376,6 +379,7 @@ int serve(Options options) {
   fmt::print(stderr, "sluice-engine: listening on {}{}{}:{}\n", v6 ? "[" : "", options.server.host, v6 ? "]" : "",
              server.port());
 
+  if (replays) return server.run();
   Loaded loaded;
   EngineOptions engine_options;
   engine_options.queued_max = options.queue;
@@ -481,6 +485,10 @@ int main(int argc, char** argv) {
       "with --backend scripted: ttft=50ms,gap=10ms,tokens=100,distribution=fixed|lognormal,sigma=0.3,seed=1,text=...");
   app.add_option("--chunking", options.chunking,
                  "of streams whose request has no 'chunking': min_chars=20,max_chars=80,max_delay=200ms");
+  app.add_option("--replay", options.server.replay, "a recording (sluice record) to serve instead of a model");
+  app.add_option("--replay-speed", options.server.replay_speed, "how many times as fast as it was recorded")
+      ->check(CLI::Range(1e-3, 1e3))
+      ->capture_default_str();
   app.add_option("--emit-log", options.server.emit_log, "file for the true instant of each event");
   app.add_option("--emit-log-records", options.server.emit_log_records, "records it keeps")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 28))

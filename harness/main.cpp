@@ -51,9 +51,10 @@ int run_main(int argc, char** argv) {
   add_scenario_options(*run_app, run.scenario, variables);
   run_app->add_option("-o,--out-dir", run.out_dir, "where the reports go (default: out/<name>-<time>)");
   run_app
-      ->add_option("--out", run.out,
-                   "ndjson=FILE or csv=FILE: every sample, as k6 writes them; trace=FILE: the first requests, for "
-                   "ui.perfetto.dev; - is stdout; may stand more than once")
+      ->add_option(
+          "--out", run.out,
+          "ndjson=FILE or csv=FILE: every sample, as k6 writes them; record=FILE: every stream, byte for byte; "
+          "trace=FILE: the first requests, for ui.perfetto.dev; - is stdout; may stand more than once")
       ->allow_extra_args(false);
   run_app
       ->add_option("--inconclusive", run.inconclusive,
@@ -116,10 +117,10 @@ int run_main(int argc, char** argv) {
   auto* validate_app = app.add_subcommand("validate", "read a scenario and name every problem");
   add_scenario_options(*validate_app, validate, variables);
   CheckStreamOptions check;
-  auto* check_app =
-      app.add_subcommand("check-stream", "judge one recorded stream, or that of one request, by the rules");
+  auto* check_app = app.add_subcommand("check-stream", "judge recorded streams, or that of one request, by the rules");
   check_app
-      ->add_option("SOURCE", check.source, "a file (the stream's bytes, or a whole HTTP answer), - for stdin, or a URL")
+      ->add_option("SOURCE", check.source,
+                   "a file (the stream's bytes, a whole HTTP answer, or a recording), - for stdin, or a URL")
       ->required();
   check_app->add_option("--dialect", check.dialect,
                         "openai (default), vllm, llamacpp, sglang, anthropic, responses, raw");
@@ -137,6 +138,25 @@ int run_main(int argc, char** argv) {
   check_app->add_option("--timeout", check.timeout, "of the request; default 60s");
   check_app->add_flag("--insecure", check.insecure, "do not verify the server's certificate");
   check_app->add_flag("--json", check.json, "print JSON");
+
+  RecordOptions record;
+  auto* record_app = app.add_subcommand("record", "keep a server's streams with their times, to judge or replay them");
+  record_app->add_option("URL", record.url, "of the request, or of the server")->required();
+  record_app->add_option("--file", record.file, "where the recording goes; - is stdout")->required();
+  record_app->add_option("--count", record.count, "streams")->check(CLI::Range(1, 1'000'000))->capture_default_str();
+  record_app->add_option("--concurrency", record.concurrency, "of them at a time")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  record_app->add_option("--api", record.api, "chat, completions, messages or responses (default: the URL's)");
+  record_app->add_option("--model", record.model, "of the request (default: the server's first)");
+  record_app->add_option("--prompt", record.prompt, "of the request");
+  record_app->add_option("--max-tokens", record.max_tokens, "of the request; default 200")
+      ->check(CLI::Range(1, 1'000'000));
+  record_app->add_option("--header", record.headers, "'Name: value' of the request; may stand more than once")
+      ->allow_extra_args(false);
+  record_app->add_option("--timeout", record.timeout, "of each request; default 60s");
+  record_app->add_flag("--insecure", record.insecure, "do not verify the server's certificate");
+  record_app->add_flag("--with-request", record.with_request, "keep the request's body too");
 
   auto* metrics_app = app.add_subcommand("metrics", "list every metric with its definition");
   auto* schema_app = app.add_subcommand("schema", "print the JSON Schema of scenario files, for editors");
@@ -160,6 +180,7 @@ int run_main(int argc, char** argv) {
   if (*calibrate_app) return calibrate_command(calibrate);
   if (*validate_app) return validate_command(validate);
   if (*check_app) return check_stream_command(check);
+  if (*record_app) return record_command(record);
   if (*metrics_app) return metrics_command();
   if (*schema_app) return schema_command();
   if (*version_app) return version_command();

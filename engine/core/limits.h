@@ -17,9 +17,12 @@ inline constexpr std::size_t stop_string_bytes_max = 1024;
 inline constexpr std::size_t logit_bias_max = 1024;
 inline constexpr std::size_t top_logprobs_max = 20;  // OpenAI's own bound
 inline constexpr std::size_t messages_max = 4096;
-inline constexpr std::size_t timeline_steps_max = 4096;          // of one request; the rest is counted
-inline constexpr std::size_t timeline_writes_max = 4096;         // likewise
-inline constexpr std::size_t timelines_finished_max = 4096;      // requests whose timelines stay, the last to finish
-inline constexpr std::size_t timelines_bytes_max = 64ull << 20;  // of those together: 300 tokens each fill it
+inline constexpr std::size_t timeline_steps_max = 4096;             // of one request; the rest is counted
+inline constexpr std::size_t timeline_writes_max = 4096;            // likewise
+inline constexpr std::size_t timelines_finished_max = 4096;         // requests whose timelines stay, the last to finish
+inline constexpr std::size_t timelines_bytes_max = 64ull << 20;     // of those together: 300 tokens each fill it
+inline constexpr std::size_t recording_bytes_max = 1u << 30;        // of a file, held in memory while it is replayed
+inline constexpr std::size_t recording_line_bytes_max = 64u << 20;  // a piece is one read or one chunk
+inline constexpr std::size_t recording_streams_max = 1'000'000;
 
 }  // namespace sluice::engine::limits

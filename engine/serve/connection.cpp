@@ -205,8 +205,10 @@ asio::awaitable<bool> Connection::serve_one() {
   if (complete) {
     enter(Phase::working);
     std::optional<Api> generation;
-    route(request, generation);
+    const RecordedStream* replayed = nullptr;
+    route(request, generation, replayed);
     if (generation) co_await generate(request, *generation);
+    if (replayed != nullptr) co_await replay(request, *replayed);
   }
   co_await written();
   end_served();
@@ -491,7 +493,7 @@ void Connection::respond_error(const HttpRequest& request, const ApiError& error
 // ---- what is asked for
 // -------------------------------------------------------------------------------------------------
 
-void Connection::route(const HttpRequest& request, std::optional<Api>& generation) {
+void Connection::route(const HttpRequest& request, std::optional<Api>& generation, const RecordedStream*& replayed) {
   if (request.method == http::verb::options && request.target == "*") {
     return respond(request, 204, {}, {}, "Allow: GET, HEAD, POST, OPTIONS\r\n");
   }
@@ -499,6 +501,7 @@ void Connection::route(const HttpRequest& request, std::optional<Api>& generatio
   if (!path) {
     return respond_error(request, {.message = "the request target is not a path", .param = {}, .code = "bad_target"});
   }
+  if (service_.replay && route_replay(request, *path, replayed)) return;
   constexpr std::string_view kModels = "/v1/models/", kRequests = "/v1/requests/", kTimeline = "/timeline";
   const bool completions = *path == "/v1/completions", chat = *path == "/v1/chat/completions";
   const bool one_model = path->starts_with(kModels);
@@ -912,6 +915,126 @@ void Connection::break_off() {
   error_code ignored;
   if (break_off_ == BreakOff::reset) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
   abort();
+}
+
+// ---- replays
+// -----------------------------------------------------------------------------------------------------------
+
+/// False: it is for who answers without a recording.
+bool Connection::route_replay(const HttpRequest& request, const std::string& path, const RecordedStream*& replayed) {
+  Replay& replay = *service_.replay;
+  const auto name = http::to_string(request.method);
+  replayed = replay.next({name.data(), name.size()}, path);
+  if (replayed != nullptr) return true;
+  if (request.method == http::verb::options) return false;
+  if (const auto method = replay.method_of(path); !method.empty()) {
+    respond_error(request, {.status = 405,
+                            .message = fmt::format("'{}' was recorded with {}", path.substr(0, 100), method),
+                            .param = {},
+                            .code = "method_not_allowed"});
+    return true;
+  }
+  if (path == "/health" || path == "/metrics") return false;
+  const bool reads = request.method == http::verb::get || request.method == http::verb::head;
+  if (path == "/ready" && reads && !service_.draining) {
+    respond(request, 200, kJson, "{\"status\":\"ready\"}");
+    return true;
+  }
+  if (path == "/v1/models" && reads) {
+    std::string list;
+    for (const auto& model : replay.models()) {
+      list += list.empty() ? "{\"id\":\"" : ",{\"id\":\"";
+      append_escaped(list, model);
+      list += "\",\"object\":\"model\",\"created\":0,\"owned_by\":\"sluice\"}";
+    }
+    respond(request, 200, kJson, "{\"object\":\"list\",\"data\":[" + list + "]}");
+    return true;
+  }
+  if (path == "/ready") return false;
+  respond_error(request, {.status = 404,
+                          .message = fmt::format("there is no stream of '{}' in the recording", path.substr(0, 100)),
+                          .param = {},
+                          .code = "not_found"});
+  return true;
+}
+
+asio::awaitable<void> Connection::replay(const HttpRequest& request, const RecordedStream& stream) {
+  chunked_ = !request.http_1_0;
+  if (!chunked_) close_after_ = true;  // its end is the connection's
+  streaming_ = true;
+  marks_id_ = fmt::format("replay-{}", service_.replay->count());
+  played_.emplace(Played{.stream = ReplayedStream(stream), .request = &request, .began = Clock::now()});
+  service_.playout.add(played_->began + service_.replay->after(stream.head_us), weak_from_this());
+  while (played_ && !gone_ && !at_end_) {
+    if (inbox_.size() < kReadAheadMax) start_read();
+    co_await notified();
+  }
+  streaming_ = false;
+  if (!played_) co_return;
+  played_.reset();  // the client has left
+  abort();
+}
+
+std::optional<Clock::time_point> Connection::play() {
+  while (played_ && !gone_) {
+    const auto due = played_->began + service_.replay->after(played_->stream.due_us());
+    if (due > Clock::now()) return due;
+    bool more = true;
+    switch (played_->stream.step()) {
+      case ReplayedStream::Step::head:
+        play_head();
+        break;
+      case ReplayedStream::Step::piece:
+        play_piece();
+        break;
+      case ReplayedStream::Step::end:
+        more = play_end();
+        break;
+    }
+    if (played_) played_->stream.advance();
+    flush();
+    if (!more) break;
+  }
+  return std::nullopt;
+}
+
+void Connection::play_head() {
+  const RecordedStream& stream = played_->stream.stream();
+  append_status(*played_->request, stream.status);
+  for (const auto& [name, value] : stream.headers) fmt::format_to(std::back_inserter(out_), "{}: {}\r\n", name, value);
+  out_ += chunked_ ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n";
+}
+
+void Connection::play_piece() {
+  if (chunked_) {
+    append_chunk(out_, played_->stream.piece());
+  } else {
+    out_ += played_->stream.piece();
+  }
+  if (service_.emit_log)
+    marks_.push_back({.end = out_.size(), .event = played_->stream.piece_index(), .content = EmitRecord::kNoContent});
+}
+
+/// False: nothing follows, not even the end of the request.
+bool Connection::play_end() {
+  switch (played_->stream.stream().end) {
+    case RecordedStream::End::timeout:  // the client had waited in vain
+      return false;
+    case RecordedStream::End::complete:
+      if (chunked_) out_ += "0\r\n\r\n";
+      break;
+    case RecordedStream::End::reset:
+      break_off_ = BreakOff::reset;
+      break;
+    case RecordedStream::End::closed:
+    case RecordedStream::End::cut:
+    case RecordedStream::End::malformed:
+      break_off_ = BreakOff::close;
+      break;
+  }
+  played_.reset();
+  notify();
+  return true;
 }
 
 }  // namespace sluice::engine

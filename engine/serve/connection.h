@@ -27,6 +27,8 @@
 #include "engine/serve/fault.h"
 #include "engine/serve/frames.h"
 #include "engine/serve/metrics_text.h"
+#include "engine/serve/playout.h"
+#include "engine/serve/replay.h"
 #include "engine/serve/server.h"
 #include "engine/serve/timelines.h"
 
@@ -96,6 +98,8 @@ struct Service {
   boost::asio::thread_pool workers{1};  // prepares long prompts
   std::optional<ServedModel> model;     // empty until published
   std::optional<EmitLog> emit_log;
+  std::optional<Replay> replay;  // instead of a model
+  Playout playout{io};
   std::shared_ptr<Outbox> outbox = std::make_shared<Outbox>();
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
   ServerStats stats;
@@ -139,6 +143,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Sends what a chunk policy may hold no longer.
   void release_held(Exchange& exchange, Clock::time_point now);
   void flush();
+  /// Sends what is due of the stream that is replayed, and says when the next piece is.
+  std::optional<Clock::time_point> play();
 
  private:
   struct HttpRequest;
@@ -150,6 +156,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::awaitable<bool> serve_one();
   boost::asio::awaitable<bool> read_request(HttpRequest& request);
   boost::asio::awaitable<bool> more_bytes();
+  boost::asio::awaitable<void> replay(const HttpRequest& request, const RecordedStream& stream);
   boost::asio::awaitable<void> generate(HttpRequest& request, Api api);
   boost::asio::awaitable<void> prepare_beside(const std::string& body, Api api,
                                               std::optional<boost::system::result<Prepared, ApiError>>& out);
@@ -161,7 +168,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void take_request(Parser& parser, HttpRequest& request);
   void refuse_bytes(const HttpRequest& request, const boost::system::error_code& error);
   void refuse_bytes(const HttpRequest& request, unsigned status, std::string message, std::string code);
-  void route(const HttpRequest& request, std::optional<Api>& generation);
+  void route(const HttpRequest& request, std::optional<Api>& generation, const RecordedStream*& replayed);
+  bool route_replay(const HttpRequest& request, const std::string& path, const RecordedStream*& replayed);
   void respond(const HttpRequest& request, unsigned status, std::string_view content_type, std::string_view body,
                std::string_view more_headers = {});
   void respond_error(const HttpRequest& request, const ApiError& error, std::string_view more_headers = {});
@@ -182,6 +190,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void hold(std::chrono::nanoseconds time);
   boost::asio::awaitable<void> held();
   void break_off();
+  void play_head();
+  void play_piece();
+  bool play_end();
   std::optional<Refusal> submit(const std::shared_ptr<Exchange>& exchange, Prepared&& prepared);
 
   void forget_sent();
@@ -220,6 +231,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string marks_id_;
   std::optional<boost::asio::steady_timer> hold_;  // a fault: what is rendered waits for its end
   enum class BreakOff : std::uint8_t { no, close, reset } break_off_ = BreakOff::no;  // a fault: once all is sent
+  struct Played {
+    ReplayedStream stream;
+    const HttpRequest* request;
+    Clock::time_point began;
+  };
+  std::optional<Played> played_;
   bool waiting_writable_ = false;
   bool chunked_ = false;  // the stream at hand uses chunked encoding
   bool streaming_ = false;

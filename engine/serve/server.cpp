@@ -171,6 +171,17 @@ Result<std::unique_ptr<Server>> Server::bind(ServerOptions options) {
     if (!log) return log.error();
     impl->service.emit_log.emplace(std::move(*log));
   }
+  if (!chosen.replay.empty()) {
+    auto recording = load_recording(chosen.replay);
+    if (!recording) return recording.error();
+    if (chosen.log)
+      chosen.log(fmt::format(
+          "replaying {} streams of {}{}", recording->streams.size(), chosen.replay,
+          recording->unfinished == 0
+              ? ""
+              : fmt::format("; {} that were not recorded to their end are left out", recording->unfinished)));
+    impl->service.replay.emplace(std::move(*recording), chosen.replay_speed);
+  }
   if (const auto error = impl->listen()) {
     return fail(fmt::format("cannot listen on {}:{}: {}", chosen.host, chosen.port, error.message()));
   }

@@ -39,6 +39,8 @@ struct ServerOptions {
   std::string emit_log;                            // path; empty: none
   std::uint64_t emit_log_records = 1u << 20;
   ChunkPolicy chunking;                         // of streams whose request says nothing
+  std::string replay;                           // path of a recording that is served instead of a model; empty: none
+  double replay_speed = 1;                      // above 0
   std::function<void(const std::string&)> log;  // a line for people; never a prompt. May be empty
 };
 

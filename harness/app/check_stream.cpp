@@ -1,4 +1,4 @@
-// One stream, recorded or asked for, by the rules of docs/streams.md.
+// Streams, recorded or asked for, by the rules of docs/streams.md.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,16 +14,16 @@
 #include <vector>
 
 #include "harness/app/commands.h"
+#include "harness/app/stream_request.h"
 #include "harness/base/dialect.h"
 #include "harness/base/duration.h"
-#include "harness/base/letters.h"
+#include "harness/base/limits.h"
 #include "harness/base/nearest.h"
-#include "harness/cohost/probe.h"
-#include "harness/load/program.h"
 #include "harness/load/run.h"
 #include "harness/net/recorded_answer.h"
 #include "harness/scenario/data_reader.h"
 #include "harness/stream/recorded_stream.h"
+#include "harness/stream/recording.h"
 #include "harness/verdict/judge.h"
 #include "reports/format.h"
 
@@ -33,28 +33,13 @@ namespace {
 
 namespace json = boost::json;
 
-struct ApiInfo {
-  StreamApi api;
-  std::string_view name, path;  // of its requests
-};
-constexpr ApiInfo kApis[] = {{StreamApi::chat, "chat", "/chat/completions"},
-                             {StreamApi::completions, "completions", "/completions"},
-                             {StreamApi::messages, "messages", "/messages"},
-                             {StreamApi::responses, "responses", "/responses"},
-                             {StreamApi::raw, "raw", ""}};
-
-constexpr std::size_t kSecretBytes = 4;  // what is shorter is no secret, and stands everywhere
-
-std::string_view name_of(StreamApi api) { return kApis[static_cast<std::size_t>(api)].name; }
-
 /// What the options say, read.
 struct Wanted {
   Dialect dialect = Dialect::openai;
   std::optional<StreamApi> api;
   std::optional<Severity> fail_on;
   RuleSet noted;
-  std::vector<std::pair<std::string, Template>> headers;
-  std::vector<std::string> secrets;  // values of headers
+  RequestHeaders headers;
   Nanoseconds timeout{};
 };
 
@@ -71,14 +56,8 @@ Result<Wanted> read_options(const CheckStreamOptions& options) {
   wanted.noted = known_deviations(*dialect);
   wanted.api = api_of(*dialect);
   if (!options.api.empty()) {
-    std::vector<std::string_view> names;
-    std::optional<StreamApi> named;
-    for (const ApiInfo& api : kApis) {
-      if (api.api == StreamApi::raw) continue;  // a dialect, not an API
-      names.push_back(api.name);
-      if (api.name == options.api) named = api.api;
-    }
-    if (!named) return unknown("--api", options.api, names);
+    const auto named = stream_api_named(options.api);
+    if (!named) return unknown("--api", options.api, kStreamApiNames);
     if (wanted.api && wanted.api != named)
       return fail(fmt::format("--api {}: the dialect {} has another one", options.api, options.dialect));
     wanted.api = named;
@@ -95,28 +74,14 @@ Result<Wanted> read_options(const CheckStreamOptions& options) {
     if (!rule) return unknown("--allow", name, names);
     wanted.noted.set(static_cast<std::size_t>(*rule));
   }
-  for (const std::string& header : options.headers) {
-    const std::size_t colon = header.find(':');
-    // What is wrong may be a secret: it is not shown.
-    if (colon == 0 || colon == std::string::npos || header.find_first_of("\r\n") != std::string::npos)
-      return fail("--header: write 'Name: value'");
-    std::string value = header.substr(colon + 1);
-    value.erase(0, value.find_first_not_of(' '));
-    wanted.headers.emplace_back(header.substr(0, colon), Template(value));
-    for (std::size_t at = 0; at < value.size();) {  // "Bearer x": x alone as well
-      const std::size_t end = std::min(value.find(' ', at), value.size());
-      if (end - at >= kSecretBytes && !same_letters(value.substr(at, end - at), "bearer"))
-        wanted.secrets.push_back(value.substr(at, end - at));
-      at = end + 1;
-    }
-  }
+  auto headers = read_headers(options.headers);
+  if (!headers) return headers.error();
+  wanted.headers = std::move(*headers);
   const auto timeout = parse_duration(options.timeout);
   if (!timeout) return fail(fmt::format("--timeout: {}", timeout.error().message));
   wanted.timeout = *timeout;
   return {boost::system::in_place_value, std::move(wanted)};
 }
-
-bool is_url(std::string_view source) { return source.starts_with("http://") || source.starts_with("https://"); }
 
 /// A judged stream, with the code to end with where it could not be judged.
 struct Judged {
@@ -135,27 +100,32 @@ Judged unjudged(int exit_code, std::string problem) {
   return judged;
 }
 
+constexpr std::size_t kSourceBytesMax = limits::recording_bytes_max;
+static_assert(kSourceBytesMax >= kRecordedBytesMax);
+
 Result<std::string> read_source(const std::string& source) {
-  if (source != "-") return read_whole_file(source, kRecordedBytesMax);
+  if (source != "-") return read_whole_file(source, kSourceBytesMax);
   std::string bytes;
   std::vector<char> block(std::size_t{64} << 10);
   while (const std::size_t size = std::fread(block.data(), 1, block.size(), stdin)) {
     bytes.append(block.data(), size);
-    if (bytes.size() > kRecordedBytesMax)
-      return fail(fmt::format("standard input is longer than {} bytes", kRecordedBytesMax));
+    if (bytes.size() > kSourceBytesMax)
+      return fail(fmt::format("standard input is longer than {} bytes", kSourceBytesMax));
   }
   return {boost::system::in_place_value, std::move(bytes)};
 }
 
-Judged judge_recorded(const CheckStreamOptions& options, const Wanted& wanted) {
-  const auto bytes = read_source(options.source);
-  if (!bytes)
-    return unjudged(kExitInvalid, fmt::format("{}: {}; a URL begins with http:// or https://", options.source,
-                                              bytes.error().message));
-  const auto recording = read_recording(*bytes);
+std::string shown_source(const CheckStreamOptions& options) {
+  return options.source == "-" ? "standard input" : options.source;
+}
+
+Judged judge_recorded(const CheckStreamOptions& options, const Wanted& wanted, std::string_view bytes) {
+  if (bytes.size() > kRecordedBytesMax)
+    return unjudged(kExitInvalid, fmt::format("{}: a stream of more than {} bytes", options.source, kRecordedBytesMax));
+  const auto recording = read_recording(bytes);
   if (!recording) return unjudged(kExitInvalid, fmt::format("{}: {}", options.source, recording.error().message));
   Judged judged;
-  judged.source = options.source == "-" ? "standard input" : options.source;
+  judged.source = shown_source(options);
   judged.api = wanted.api.value_or(StreamApi::chat);
   judged.record = answer_of(*recording, judged.api, wanted.noted);
   if (!judged.record.judged) return unjudged(kExitInvalid, fmt::format("{}: holds no answer to judge", judged.source));
@@ -164,115 +134,31 @@ Judged judge_recorded(const CheckStreamOptions& options, const Wanted& wanted) {
 
 // ---- one request --------------------------------------------------------------------------------------------------
 
-std::string body_of(StreamApi api, const CheckStreamOptions& options, const std::string& model) {
-  json::object body{{"model", model}, {"stream", true}};
-  const json::array messages{json::object{{"role", "user"}, {"content", options.prompt}}};
-  switch (api) {
-    case StreamApi::chat:
-    case StreamApi::raw:
-      body["messages"] = messages;
-      body["max_tokens"] = options.max_tokens;
-      body["stream_options"] = json::object{{"include_usage", true}};
-      break;
-    case StreamApi::completions:
-      body["prompt"] = options.prompt;
-      body["max_tokens"] = options.max_tokens;
-      body["stream_options"] = json::object{{"include_usage", true}};
-      break;
-    case StreamApi::messages:
-      body["messages"] = messages;
-      body["max_tokens"] = options.max_tokens;
-      break;
-    case StreamApi::responses:
-      body["input"] = options.prompt;
-      body["max_output_tokens"] = options.max_tokens;
-      break;
-  }
-  return json::serialize(body);
-}
-
-/// The API whose path the URL ends with.
-std::optional<StreamApi> api_of_path(std::string_view path) {
-  for (const ApiInfo& api : kApis)
-    if (!api.path.empty() && path.ends_with(api.path)) return api.api;
-  return std::nullopt;
-}
-
 Judged judge_live(const CheckStreamOptions& options, const Wanted& wanted) {
-  const auto url = parse_url(options.source);
-  if (!url) return unjudged(kExitInvalid, url.error().message);
-  std::string path = url->target;
-  const std::size_t mark = std::min(path.find('?'), path.size());
-  const std::string query = path.substr(mark);
-  path.resize(mark);
-  while (path.ends_with('/')) path.pop_back();
-  const auto asked = api_of_path(path);
-  if (asked && wanted.api && *wanted.api != StreamApi::raw && *wanted.api != *asked)
-    return unjudged(kExitInvalid, fmt::format("{}: is the path of {}, and {} are wanted: leave one of them out",
-                                              options.source, name_of(*asked), name_of(*wanted.api)));
+  PlannedRequest planned = plan_request({.url = options.source,
+                                         .api = wanted.api,
+                                         .model = options.model,
+                                         .prompt = options.prompt,
+                                         .max_tokens = options.max_tokens,
+                                         .headers = wanted.headers.headers,
+                                         .timeout = wanted.timeout,
+                                         .insecure = options.insecure});
+  if (!planned.problem.empty()) return unjudged(planned.exit_code, planned.problem);
   Judged judged;
   judged.live = true;
-  judged.api = wanted.api.value_or(asked.value_or(StreamApi::chat));
-  std::string base = path;
-  if (asked) base.resize(base.size() - kApis[static_cast<std::size_t>(*asked)].path.size());
-  if (base.ends_with("/v1")) base.resize(base.size() - 3);
-  if (!asked) {
-    const StreamApi form = judged.api == StreamApi::raw ? StreamApi::chat : judged.api;
-    path = base + "/v1" + std::string(kApis[static_cast<std::size_t>(form)].path);
-  }
-  path += query;
-  const std::string server = fmt::format("{}://{}", url->endpoint.tls ? "https" : "http", url->endpoint.host_header);
-  judged.source = server + path;
-  if (const auto reached = can_connect(url->endpoint.host, url->endpoint.port,
-                                       std::min<Nanoseconds>(wanted.timeout, std::chrono::seconds(10)));
-      !reached)
-    return unjudged(kExitUnreachable, fmt::format("{} cannot be reached: {}", server, reached.error().message));
-
-  Plan plan;
-  plan.name = "check-stream";
-  plan.target.url = server;
-  plan.target.headers = wanted.headers;
-  plan.target.request_timeout = wanted.timeout;
-  plan.target.tls_verify = !options.insecure;
-  std::string model = options.model;
-  if (model.empty()) {
-    auto endpoint = parse_endpoint(server + base);
-    if (!endpoint) return unjudged(kExitInvalid, endpoint.error().message);
-    if (const auto resolved = resolve(*endpoint); !resolved)
-      return unjudged(kExitUnreachable, resolved.error().message);
-    auto tls = TlsContext::make(tls_options(plan.target));
-    if (!tls) return unjudged(kExitInternal, tls.error().message);
-    auto learnt = learn_model(plan, *endpoint, *tls);
-    if (!learnt)
-      return unjudged(kExitInvalid,
-                      fmt::format("{}{}/v1/models does not say which model there is: give --model", server, base));
-    model = std::move(*learnt);
-  }
-
-  SseStep sse;
-  sse.api = judged.api;
-  sse.request.method = "POST";
-  sse.request.url = Template(path);
-  sse.request.body = Template(body_of(judged.api, options, model));
-  sse.request.content_type = "application/json";
-  if (judged.api == StreamApi::messages) sse.request.headers.emplace_back("anthropic-version", Template("2023-06-01"));
-  ScenarioPlan scenario;
-  scenario.name = "stream";
-  scenario.shape =
-      PerVuIterations{.vus = 1, .iterations = 1, .max_duration = wanted.timeout + std::chrono::seconds(10)};
+  judged.api = planned.api;
+  judged.source = planned.source;
+  ScenarioPlan& scenario = planned.plan.scenarios.front();
   scenario.conformance.dialect = wanted.dialect;
   scenario.conformance.allow = wanted.noted;
-  scenario.flow.push_back(
-      Step{.name = "stream", .verb = std::move(sse), .checks = {}, .tags = {}, .timeout = {}, .place = {}});
-  plan.scenarios.push_back(std::move(scenario));
 
   RunOptions run_options;
   run_options.on_record = [&judged](const RequestRecord& record) { judged.record = record; };
   RunControl control;
-  const auto driven = run(plan, run_options, control, {});
+  const auto driven = run(planned.plan, run_options, control, {});
   if (!driven) return unjudged(kExitUnreachable, driven.error().message);
   if (judged.record.outcome == Outcome::connect_failed)
-    return unjudged(kExitUnreachable, fmt::format("{} cannot be reached: {}", server, judged.record.error));
+    return unjudged(kExitUnreachable, fmt::format("{} cannot be reached: {}", judged.source, judged.record.error));
   if (!judged.record.judged)
     return unjudged(kExitUnreachable, fmt::format("{} gave no answer: {}", judged.source, judged.record.error));
   return judged;
@@ -332,7 +218,8 @@ std::uint64_t count_at_or_above(const std::vector<Finding>& findings, const std:
   }));
 }
 
-void print_json(const Judged& judged, const Wanted& wanted, const std::vector<Finding>& findings, int exit_code) {
+/// `stream` and `findings`.
+json::object json_of(const Judged& judged, const Wanted& wanted, const std::vector<Finding>& findings) {
   const RequestRecord& r = judged.record;
   const Figures figures = figures_of(judged);
   json::array list;
@@ -341,14 +228,14 @@ void print_json(const Judged& judged, const Wanted& wanted, const std::vector<Fi
                                 {"severity", severity_of(finding)},
                                 {"count", finding.count},
                                 {"offset", finding.offset},
-                                {"bytes", masked(finding.bytes, wanted.secrets)}});
-  json::object stream{{"id", masked(r.id, wanted.secrets)},
+                                {"bytes", masked(finding.bytes, wanted.headers.secrets)}});
+  json::object stream{{"id", masked(r.id, wanted.headers.secrets)},
                       {"status", r.status},
                       {"events", r.events},
                       {"chunks", r.content.size()},
                       {"characters", figures.characters},
                       {"bytes", r.bytes_received},
-                      {"finish_reason", masked(r.finish_reason, wanted.secrets)}};
+                      {"finish_reason", masked(r.finish_reason, wanted.headers.secrets)}};
   const auto add = [&stream](std::string_view name, const auto& value) {
     if (value) stream[name] = *value;
   };
@@ -362,10 +249,16 @@ void print_json(const Judged& judged, const Wanted& wanted, const std::vector<Fi
   add("gap_p50_ms", figures.gap_p50_ms);
   add("gap_max_ms", figures.gap_max_ms);
   add("duration_ms", figures.duration_ms);
-  const json::object all{{"source", judged.source},    {"dialect", sluice::name_of(wanted.dialect)},
-                         {"api", name_of(judged.api)}, {"verdict", exit_code == kExitPassed ? "pass" : "fail"},
-                         {"exit_code", exit_code},     {"stream", std::move(stream)},
-                         {"findings", std::move(list)}};
+  return {{"stream", std::move(stream)}, {"findings", std::move(list)}};
+}
+
+void print_json(const Judged& judged, const Wanted& wanted, const std::vector<Finding>& findings, int exit_code) {
+  json::object all{{"source", judged.source},
+                   {"dialect", sluice::name_of(wanted.dialect)},
+                   {"api", name_of(judged.api)},
+                   {"verdict", exit_code == kExitPassed ? "pass" : "fail"},
+                   {"exit_code", exit_code}};
+  for (auto& member : json_of(judged, wanted, findings)) all[member.key()] = std::move(member.value());
   fmt::print("{}\n", json::serialize(all));
 }
 
@@ -377,16 +270,16 @@ void print_text(const Judged& judged, const Wanted& wanted, const std::vector<Fi
   for (const Finding& finding : findings) {
     fmt::print("  {:<8} {:<26} {:>6} x  first at byte {}\n", severity_of(finding), info(finding.rule).name,
                finding.count, finding.offset);
-    if (!finding.bytes.empty()) fmt::print("           {}\n", masked(finding.bytes, wanted.secrets));
+    if (!finding.bytes.empty()) fmt::print("           {}\n", masked(finding.bytes, wanted.headers.secrets));
   }
   if (!findings.empty()) fmt::print("\n");
   const auto figure = [](std::string_view name, const std::string& value) { fmt::print("  {:<16} {}\n", name, value); };
-  if (!r.id.empty()) figure("stream", masked(r.id, wanted.secrets));
+  if (!r.id.empty()) figure("stream", masked(r.id, wanted.headers.secrets));
   figure("HTTP status", std::to_string(r.status));
   figure("events", reports::format_count(r.events));
   figure("content events", reports::format_count(r.content.size()));
   figure("characters", reports::format_count(figures.characters));
-  figure("finish reason", r.finish_reason.empty() ? "none" : masked(r.finish_reason, wanted.secrets));
+  figure("finish reason", r.finish_reason.empty() ? "none" : masked(r.finish_reason, wanted.headers.secrets));
   std::string usage = "none";
   if (r.output_tokens >= 0 || r.prompt_tokens >= 0) {
     const auto count = [](std::int64_t tokens) { return tokens < 0 ? std::string("?") : std::to_string(tokens); };
@@ -399,11 +292,63 @@ void print_text(const Judged& judged, const Wanted& wanted, const std::vector<Fi
     figure("gaps", fmt::format("median {}, longest {}", reports::format_ms(*figures.gap_p50_ms),
                                reports::format_ms(*figures.gap_max_ms)));
   if (figures.duration_ms) figure("duration", reports::format_ms(*figures.duration_ms));
-  if (!r.error.empty()) figure("ended", masked(r.error, wanted.secrets));
+  if (!r.error.empty()) figure("ended", masked(r.error, wanted.headers.secrets));
   const auto counted = std::count_if(findings.begin(), findings.end(), [](const Finding& f) { return !f.noted; });
   std::string verdict = counted == 0 ? "clean" : fmt::format("{} rule{} broken", counted, counted == 1 ? "" : "s");
   if (failing > 0) verdict += fmt::format(", {} of severity {} or graver", failing, sluice::name_of(*wanted.fail_on));
   fmt::print("\n{}\n", verdict);
+}
+
+/// A recording of many streams: a line each, and how many are clean.
+int check_recording(const CheckStreamOptions& options, const Wanted& wanted, const Recording& recording) {
+  if (recording.streams.empty())
+    return fmt::print(stderr, "sluice: {}: holds no stream that was recorded to its end\n", shown_source(options)),
+           kExitInvalid;
+  json::array streams;
+  std::uint64_t clean = 0, failed = 0;
+  for (const TimedStream& recorded : recording.streams) {
+    Judged judged;
+    judged.live = true;
+    judged.api = wanted.api.value_or(api_of_path(recorded.path).value_or(StreamApi::chat));
+    judged.record = answer_of(recorded, judged.api, wanted.noted);
+    const std::vector<Finding> findings = by_gravity(judged.record.findings);
+    if (count_at_or_above(findings, wanted.fail_on) > 0) ++failed;
+    std::string said;
+    for (const Finding& finding : findings)
+      if (!finding.noted) said += (said.empty() ? "" : ", ") + std::string(info(finding.rule).name);
+    if (said.empty()) ++clean;
+    if (options.json) {
+      json::object entry{{"number", recorded.number},
+                         {"path", recorded.path},
+                         {"api", name_of(judged.api)},
+                         {"end", name_of(recorded.end)}};
+      for (auto& member : json_of(judged, wanted, findings)) entry[member.key()] = std::move(member.value());
+      streams.push_back(std::move(entry));
+    } else {
+      const Figures figures = figures_of(judged);
+      fmt::print("{:>6}  {}  {}  {:<8}  {:>6} chunks  TTFT {:<10}  {}\n", recorded.number, recorded.path,
+                 judged.record.status, name_of(recorded.end), judged.record.content.size(),
+                 figures.ttft_ms ? reports::format_ms(*figures.ttft_ms) : "none", said.empty() ? "clean" : said);
+    }
+  }
+  const int exit_code = failed == 0 ? kExitPassed : kExitFailed;
+  if (options.json) {
+    const json::object all{{"source", shown_source(options)},
+                           {"dialect", sluice::name_of(wanted.dialect)},
+                           {"verdict", exit_code == kExitPassed ? "pass" : "fail"},
+                           {"exit_code", exit_code},
+                           {"unfinished", recording.unfinished},
+                           {"streams", std::move(streams)}};
+    fmt::print("{}\n", json::serialize(all));
+    return exit_code;
+  }
+  std::string verdict = fmt::format("{} streams: {} clean", recording.streams.size(), clean);
+  if (wanted.fail_on)
+    verdict += fmt::format(", {} with findings of severity {} or graver", failed, sluice::name_of(*wanted.fail_on));
+  if (recording.unfinished > 0)
+    verdict += fmt::format("; {} not recorded to the end, and left out", recording.unfinished);
+  fmt::print("\n{}\n", verdict);
+  return exit_code;
 }
 
 }  // namespace
@@ -411,9 +356,24 @@ void print_text(const Judged& judged, const Wanted& wanted, const std::vector<Fi
 int check_stream_command(const CheckStreamOptions& options) {
   const auto wanted = read_options(options);
   if (!wanted) return fmt::print(stderr, "sluice: {}\n", wanted.error().message), kExitInvalid;
-  const Judged judged = is_url(options.source) ? judge_live(options, *wanted) : judge_recorded(options, *wanted);
+  std::optional<std::string> bytes;
+  if (!is_url(options.source)) {
+    auto read = read_source(options.source);
+    if (!read)
+      return fmt::print(stderr, "sluice: {}: {}; a URL begins with http:// or https://\n", options.source,
+                        read.error().message),
+             kExitInvalid;
+    bytes = std::move(*read);
+    if (is_recording(*bytes)) {
+      const auto recording = read_recording_file(*bytes);
+      if (!recording)
+        return fmt::print(stderr, "sluice: {}: {}\n", options.source, recording.error().message), kExitInvalid;
+      return check_recording(options, *wanted, *recording);
+    }
+  }
+  const Judged judged = bytes ? judge_recorded(options, *wanted, *bytes) : judge_live(options, *wanted);
   if (!judged.problem.empty()) {
-    fmt::print(stderr, "sluice: {}\n", masked(judged.problem, wanted->secrets));
+    fmt::print(stderr, "sluice: {}\n", masked(judged.problem, wanted->headers.secrets));
     return judged.exit_code;
   }
   const std::vector<Finding> findings = by_gravity(judged.record.findings);

@@ -29,7 +29,7 @@ struct RunCommandOptions {
   std::string out_dir;  // empty: out/<name>-<UTC time>
   std::string control;  // address of the control API; empty: 127.0.0.1:6565 where the scenario needs one
   bool control_remote = false;
-  std::vector<std::string> out;       // ndjson=FILE, csv=FILE: where each sample goes; trace=FILE
+  std::vector<std::string> out;       // ndjson=FILE, csv=FILE: each sample; record=FILE: each stream; trace=FILE
   std::string summary_export;         // a file with the summary in k6's words; empty: none
   std::string inconclusive = "pass";  // what becomes of such thresholds: pass, fail, value
   bool require_trusted = false;       // a run that the client limited fails
@@ -58,7 +58,7 @@ struct CalibrateOptions {
 };
 
 struct CheckStreamOptions {
-  std::string source;              // a file, "-" for standard input, or a URL
+  std::string source;              // a file (a recording too), "-" for standard input, or a URL
   std::string dialect = "openai";  // names as in a scenario
   std::string api;  // chat, completions, messages, responses; empty: the URL's or the dialect's, else chat
   std::string fail_on = "error";   // a severity, or none
@@ -72,11 +72,27 @@ struct CheckStreamOptions {
   bool json = false;
 };
 
+struct RecordOptions {
+  std::string url;
+  std::string file;  // "-": standard output
+  std::string api;   // as in CheckStreamOptions, and so on
+  std::string model;
+  std::string prompt = "Count from one to twenty in words.";
+  std::uint32_t max_tokens = 200;
+  std::vector<std::string> headers;
+  std::string timeout = "60s";
+  bool insecure = false;
+  std::uint64_t count = 1;        // streams
+  std::uint32_t concurrency = 1;  // at a time
+  bool with_request = false;      // the request's body too
+};
+
 int run_command(const RunCommandOptions& options);
 int suite_command(const SuiteOptions& options);
 int calibrate_command(const CalibrateOptions& options);
 int validate_command(const ScenarioOptions& options);
 int check_stream_command(const CheckStreamOptions& options);
+int record_command(const RecordOptions& options);
 int metrics_command();
 int schema_command();
 int version_command();

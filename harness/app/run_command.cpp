@@ -33,6 +33,7 @@
 #include "harness/output/byte_file.h"
 #include "harness/output/chrome_trace.h"
 #include "harness/output/k6_summary.h"
+#include "harness/output/record_writer.h"
 #include "harness/output/samples.h"
 #include "harness/verdict/judge.h"
 #include "harness/verdict/stability.h"
@@ -169,11 +170,28 @@ bool write_trace(ByteFile& file, const RequestTrace& trace, const Plan& plan) {
   return written;
 }
 
+constexpr std::string_view kRecordFormat = "record=";
+
+/// None where no recording is asked for.
+Result<std::unique_ptr<RecordWriter>> open_recording(const Plan& plan, const RunCommandOptions& options) {
+  std::optional<std::string> path;
+  for (const std::string& text : options.out) {
+    if (!text.starts_with(kRecordFormat)) continue;
+    if (path) return fail("record= stands twice: one file takes every stream");
+    path = text.substr(kRecordFormat.size());
+    if (path->empty()) return fail("record=: names no file: write record=FILE");
+  }
+  if (!path) return {boost::system::in_place_value, nullptr};
+  RecordWriter::Options recording;
+  recording.by = "sluice " SLUICE_VERSION;
+  return RecordWriter::open(*path, std::max<std::size_t>(plan.threads, 1), recording);
+}
+
 /// None where no samples are asked for.
 Result<std::unique_ptr<SampleWriter>> open_samples(const Plan& plan, const RunCommandOptions& options) {
   std::vector<SampleFile> files;
   for (const std::string& text : options.out) {
-    if (text.starts_with(kTraceFormat)) continue;
+    if (text.starts_with(kTraceFormat) || text.starts_with(kRecordFormat)) continue;
     auto file = SampleFile::parse(text);
     if (!file) return file.error();
     files.push_back(std::move(*file));
@@ -255,11 +273,13 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
     return RunEnding{exit_code, std::nullopt, why};
   };
   if (find_max_of(plan) != nullptr && !options.out.empty())
-    return gives_up(kExitInvalid, "--out: a find-max run keeps no samples: run the load that it finds");
+    return gives_up(kExitInvalid, "--out: a find-max run keeps no samples and no streams: run the load that it finds");
   auto trace_file = open_trace(options);
   if (!trace_file) return gives_up(kExitInvalid, trace_file.error().message);
   auto samples = open_samples(plan, options);
   if (!samples) return gives_up(kExitInvalid, samples.error().message);
+  auto recording = open_recording(plan, options);
+  if (!recording) return gives_up(kExitInvalid, "--out: " + recording.error().message);
 
   RunControl control;
   const Interrupts interrupts(control, [] {
@@ -287,6 +307,7 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
   RunOptions run_options;
   run_options.target_url = target->url;
   run_options.samples = samples->get();
+  run_options.recording = recording->get();
   if (plan.target.engine) run_options.cores = parse_cores(plan.target.engine->harness_cores).value();
   std::atomic<std::uint32_t> vus_now{0};
   auto control_server = serve_control(plan, options, control, vus_now);
@@ -365,6 +386,8 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
     result->facts.samples = sample_counts.samples;
     result->facts.samples_dropped = sample_counts.dropped;
   }
+  RecordCounts recorded;
+  if (*recording) recorded = (*recording)->finish();
   auto summary = summarize(driven->plan, result->tally, result->facts);
   summary.simulated = simulated;
   conclude(summary, judge(driven->plan, result->tally, result->facts, judging(options)), result->facts.end,
@@ -399,6 +422,9 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
   if (sample_counts.dropped > 0)
     complain(fmt::format("samples dropped: {} of {}; they came faster than they could be written",
                          sample_counts.dropped, sample_counts.samples));
+  if (recorded.missing > 0 || !recorded.problem.empty())
+    complain(fmt::format("{} of {} streams are not in the recording{}{}", recorded.missing,
+                         recorded.missing + recorded.streams, recorded.problem.empty() ? "" : ": ", recorded.problem));
   if (death) complain(fmt::format("the engine {} in mid-run; the end of its log:\n{}", *death, log));
   if (!written) return {kExitInternal, std::move(summary), "its reports could not be written"};
   const int exit_code = summary.exit_code;

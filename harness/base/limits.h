@@ -107,6 +107,14 @@ inline constexpr std::size_t trace_requests_max = 1'000;       // more than anyb
 inline constexpr std::size_t trace_marks_max = 1'000;          // events, steps, writes of one request: of each so many
 inline constexpr std::chrono::seconds timelines_time_max{10};  // to ask a server for those of all traced requests
 
+// ---- recordings
+// ----------------------------------------------------------------------------------------------------------
+inline constexpr std::size_t recording_ring_bytes = 16u << 20;  // of one load thread: what comes while a disk is slow
+inline constexpr std::size_t recording_bytes_max = 1u << 30;    // of a file, which readers hold in memory
+inline constexpr std::size_t recording_line_bytes_max = 64u << 20;  // a piece is one read or one chunk
+inline constexpr std::size_t recording_streams_max = 1'000'000;
+inline constexpr std::size_t recorded_headers_bytes_max = 4096;  // of one answer
+
 // ---- the co-hosted engine
 // ---------------------------------------------------------------------------------------------
 inline constexpr std::size_t engine_log_bytes_kept = 64u << 10;  // the tail that is shown when it fails

@@ -109,6 +109,7 @@ class Shard {
                  .on_record = options.on_record,
                  .setup = options.variables,
                  .samples = options.samples != nullptr ? &options.samples->sink(thread) : nullptr,
+                 .recorder = options.recording != nullptr ? &options.recording->sink(thread) : nullptr,
                  .ledger = &shared.ledger,
                  .tracer = options.tracer,
                  .ids = RequestIds(run, thread)},

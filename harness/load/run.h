@@ -22,6 +22,7 @@
 #include "harness/load/variables.h"
 #include "harness/metrics/summarize.h"
 #include "harness/metrics/tally.h"
+#include "harness/output/record_writer.h"
 #include "harness/output/request_trace.h"
 #include "harness/output/samples.h"
 #include "harness/scenario/plan.h"
@@ -37,7 +38,8 @@ struct RunOptions {
       on_record;                             // sees each finished request, called by the load threads; may be empty
   const FlowVariables* variables = nullptr;  // what setup has captured, for every session; null: nothing
   RequestTracer* tracer = nullptr;           // sees each finished request of the measured window; null: none
-  SampleWriter* samples = nullptr;  // gets every sample; has a sink for each load thread and one more; null: none
+  SampleWriter* samples = nullptr;    // gets every sample; has a sink for each load thread and one more; null: none
+  RecordWriter* recording = nullptr;  // gets every stream; has a sink for each load thread; null: none
 };
 
 /// Stops a run from outside. Any thread may call; a signal handler may too.

@@ -415,6 +415,7 @@ Task<> Session::run_request(const StepProgram& step) {
   }
   request.keep_location = step.redirects > 0;
   request.keep_cookies = browser_.keeps_cookies();
+  request.recorder = around_.recorder;
   const std::string_view bytes = render(step);
   if (failure_.empty()) give_out_nonce(step);
   if (!failure_.empty()) co_return;

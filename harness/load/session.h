@@ -43,6 +43,7 @@ struct SessionSurroundings {
   FoundServers found_servers = {};                      // by redirects
   JsonFinder json = {};
   SampleSink* samples = nullptr;    // this thread's; null: samples are not kept
+  RecordSink* recorder = nullptr;   // likewise, of streams
   AnswerLedger* ledger = nullptr;   // of the run
   RequestTracer* tracer = nullptr;  // the run's; null: requests are not traced
   RequestIds ids = RequestIds();

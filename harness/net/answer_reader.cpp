@@ -8,6 +8,7 @@
 
 #include "harness/base/duration.h"
 #include "harness/base/limits.h"
+#include "harness/output/record_sink.h"
 #include "harness/stream/server_timing.h"
 
 namespace sluice {
@@ -30,6 +31,8 @@ void AnswerReader::begin(const ExchangeRequest& request, RequestRecord& record, 
   received_at_ = kNever;
   cut_ = Outcome::ok;
   why_.clear();
+  closed_ = false;
+  recorded_ = 0;
   deadline_ = record.started_at + request.timeout.count();
   const Instant abandoned_at =
       request.abandon_after.count() > 0 ? record.started_at + request.abandon_after.count() : kNever;
@@ -43,6 +46,7 @@ void AnswerReader::begin_again() {
   headers_.location.clear();
   headers_.content_encoding.clear();
   headers_.set_cookies.clear();
+  recorded_headers_.clear();
   tokens_so_far_ = 0;
   informational_ = false;
   if (record_->stream) {
@@ -64,6 +68,9 @@ void AnswerReader::header(std::string_view name, std::string_view value, http::f
   } else if (field == http::field::unknown && boost::beast::iequals(name, "server-timing")) {
     take_server_timing(value, record_->server);
   }
+  if (request_.recorder != nullptr && RecordSink::keeps(name) &&
+      recorded_headers_.size() + name.size() + value.size() < limits::recorded_headers_bytes_max)
+    recorded_headers_.append(name).append(": ").append(value).append("\n");
   if (request_.keep_headers && record_->headers.size() < limits::headers_kept)
     record_->headers.emplace_back(name, value);
 }
@@ -72,11 +79,54 @@ void AnswerReader::headers_end() {
   informational_ = record_->status >= 100 && record_->status <= 199;
   if (request_.answer == ExchangeRequest::Answer::stream && !informational_)
     rules_.header(record_->status, content_type_);
+  if (informational_) recorded_headers_.clear();
+  if (request_.recorder != nullptr && is_stream() && !informational_) record_head();
+}
+
+void AnswerReader::record_head() {
+  recorded_from_ = record_->sent_at != kNever ? record_->sent_at : received_at_;
+  recorded_after_ = Nanoseconds(std::max<Instant>(received_at_ - recorded_from_, 0));
+  recorded_ = request_.recorder->begin({.request = request_.bytes,
+                                        .status = record_->status,
+                                        .content_type = content_type_,
+                                        .headers = recorded_headers_,
+                                        .sent_at = recorded_from_,
+                                        .head_at = recorded_from_ + recorded_after_.count()});
+}
+
+void AnswerReader::record_end() {
+  RecordedEnd how = RecordedEnd::complete;
+  switch (cut_) {
+    case Outcome::reset:
+    case Outcome::connect_failed:
+      how = closed_ ? RecordedEnd::closed : RecordedEnd::reset;
+      break;
+    case Outcome::timed_out:
+      how = RecordedEnd::timeout;
+      break;
+    case Outcome::malformed:
+      how = RecordedEnd::malformed;
+      break;
+    case Outcome::interrupted:
+    case Outcome::stream_invalid:  // an event that was too large to go on
+      how = RecordedEnd::cut;
+      break;
+    case Outcome::ok:
+    case Outcome::http_error:
+    case Outcome::flow_failed:
+      break;
+  }
+  request_.recorder->end(recorded_, std::max(recorded_after_, Nanoseconds(record_->ended_at - recorded_from_)), how);
+  recorded_ = 0;
 }
 
 void AnswerReader::body(std::string_view bytes) {
   RequestRecord& r = *record_;
   if (r.first_body_at == kNever) r.first_body_at = received_at_;
+  if (recorded_ != 0) {
+    recorded_after_ = std::max(recorded_after_, Nanoseconds(received_at_ - recorded_from_));
+    if (!request_.recorder->add(recorded_, recorded_after_, bytes)) recorded_ = 0;
+  }
   if (streaming()) {
     sse_.push(bytes);
     while (const auto event = sse_.next()) {
@@ -248,8 +298,9 @@ void AnswerReader::judge_events() {
   }
 }
 
-void AnswerReader::cut(Outcome broken, std::string why) {
+void AnswerReader::cut(Outcome broken, std::string why, bool closed) {
   cut_ = broken;
+  closed_ = closed;
   why_ = std::move(why);
 }
 
@@ -277,6 +328,7 @@ void AnswerReader::judge() {
   r.ended_at = cut_ == Outcome::ok && received_at_ != kNever ? received_at_ : now();
   r.outcome = cut_;
   r.error = std::move(why_);
+  if (recorded_ != 0) record_end();
   const bool answered = r.status != 0 && !informational_;
   if (request_.answer == ExchangeRequest::Answer::stream && answered) {
     const Nanoseconds silence(received_at_ != kNever ? r.ended_at - received_at_ : 0);

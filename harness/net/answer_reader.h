@@ -21,6 +21,8 @@
 
 namespace sluice {
 
+class RecordSink;
+
 struct ExchangeRequest {
   enum class Answer : std::uint8_t {
     plain,   // any body
@@ -41,6 +43,7 @@ struct ExchangeRequest {
   std::uint64_t abandon_events = 0;  // a stream is dropped after so many events; 0: it is not
   Nanoseconds abandon_after{};       // and at this time, from record.started_at; 0: it is not
   bool keep_location = false, keep_cookies = false;  // in AnswerHeaders
+  RecordSink* recorder = nullptr;                    // a stream's bytes are left there; null: they are not kept
 };
 
 /// Headers of the last answer that say what comes next.
@@ -82,8 +85,8 @@ class AnswerReader {
     return is_abandoned() || overflowed() || (request_.answer == ExchangeRequest::Answer::events && record_->saw_done);
   }
 
-  /// The exchange ends here, before the answer has.
-  void cut(Outcome broken, std::string why);
+  /// The exchange ends here, before the answer has. `closed`: the server closed the connection in order.
+  void cut(Outcome broken, std::string why, bool closed = false);
   /// Likewise, because a wait has ended as `wake` says.
   void give_up(Wake wake);
   /// Likewise, because of enough().
@@ -105,6 +108,8 @@ class AnswerReader {
   void take_whole();
   void listen_for_silence(Instant previous_at, Instant at);
   void judge_events();
+  void record_head();
+  void record_end();
   void abandon();
   bool is_abandoned() const { return request_.abandon_events > 0 && record_->events >= request_.abandon_events; }
   bool is_stream() const {
@@ -128,6 +133,12 @@ class AnswerReader {
 
   Outcome cut_ = Outcome::ok;
   std::string why_;
+  bool closed_ = false;
+
+  std::uint64_t recorded_ = 0;     // the stream's number in the recording; 0: it is not recorded
+  std::string recorded_headers_;   // "name: value\n"
+  Instant recorded_from_ = 0;      // t_sent
+  Nanoseconds recorded_after_{0};  // since then, of the last piece
 
   // of the read being parsed
   Instant received_at_ = kNever;  // the kernel's stamp where it holds, else user space's

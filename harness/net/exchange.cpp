@@ -245,7 +245,8 @@ Task<> Exchange::run(Waiter& waiter, Connection& connection, ExchangeRequest req
         }
         answer.cut(Outcome::reset,
                    std::string(got.io == Io::end ? "closed by the server " : "connection reset ") +
-                       (record.first_byte_at == kNever ? "before an answer" : "in the middle of an answer"));
+                       (record.first_byte_at == kNever ? "before an answer" : "in the middle of an answer"),
+                   got.io == Io::end);
         break;
       }
       // The bytes lie in a buffer that others read into next: they are taken now, as of when they have come.

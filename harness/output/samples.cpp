@@ -52,7 +52,7 @@ Result<SampleFile> SampleFile::parse(const std::string& text) {
   } else if (format == "json") {
     return fail(fmt::format("--out {}: this format is called ndjson: write ndjson={}", text, file.path));
   } else if (format != "ndjson") {
-    return fail(fmt::format("--out {}: write ndjson=FILE, csv=FILE or trace=FILE", text));
+    return fail(fmt::format("--out {}: write ndjson=FILE, csv=FILE, record=FILE or trace=FILE", text));
   }
   if (file.path.empty()) return fail(fmt::format("--out {}: names no file: write {}=FILE", text, format));
   return {boost::system::in_place_value, std::move(file)};

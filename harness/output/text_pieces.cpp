@@ -47,6 +47,15 @@ void append_json_string(std::string_view text, std::string& out) {
   out += '"';
 }
 
+bool is_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t bytes = code_point_bytes(text, i);
+    if (bytes == 0) return false;
+    i += bytes;
+  }
+  return true;
+}
+
 void append_csv_cell(std::string_view text, std::string& out) {
   if (text.find_first_of(",\"\r\n") == std::string_view::npos && !text.starts_with(' ')) {
     out += text;

@@ -755,8 +755,96 @@ scenarios:
             self.assertIn("********", done.stdout)
             self.assertNotIn("s3cret", done.stdout)
 
+    def test_faults_are_each_found_and_counted_by_cause(self):
+        summary, _ = self.check_scenario("faults.yaml", time_scale=1)
+        self.assertEqual([check for check in summary["checks"] if check["fails"]], [])
+
+    def start_engine(self, *options):
+        engine = subprocess.Popen([str(pathlib.Path(SLUICE).parent / "sluice-engine"), "--port", "0", *options], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (engine.kill(), engine.stderr.close(), engine.wait()))
+        return "http://" + next(line.split()[-1] for line in engine.stderr if "listening on" in line)
+
+    @staticmethod
+    def recorded(path):
+        """The pieces of each stream, in order, and how it ended."""
+        streams = {}
+        for line in map(json.loads, path.read_text().splitlines()[1:]):
+            stream = streams.setdefault(line["stream"], {"pieces": [], "times": [], "end": None})
+            if "end" in line:
+                stream["end"] = line["end"]
+            elif "us" in line:
+                stream["pieces"].append(line["text"].encode() if "text" in line else base64.b64decode(line["base64"]))
+                stream["times"].append(line["us"])
+            else:
+                stream["path"], stream["status"] = line["path"], line["status"]
+        return streams
+
+    def test_a_recording_is_judged_replayed_and_run_against(self):
+        folder = self.out.parent
+        first, second, of_run = folder / "first.jsonl", folder / "second.jsonl", folder / "run.jsonl"
+        url = self.start_engine("--backend", "scripted", "--script", "ttft=30ms,gap=10ms")
+        done = run("record", url, "--file", str(first), "--count", "3", "--max-tokens", "12", "--header", "Authorization: Bearer s3cret-of-mine")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("3 of 3 streams", done.stdout)
+        self.assertNotIn("s3cret", first.read_text())
+        streams = self.recorded(first)
+        self.assertEqual([(stream["path"], stream["status"], stream["end"]) for stream in streams.values()], [("/v1/chat/completions", 200, "complete")] * 3)
+        for stream in streams.values():
+            self.assertEqual(len(stream["pieces"]), 16, "role, twelve tokens, finish, usage, [DONE]")
+            self.assertTrue(stream["pieces"][-1].endswith(b"data: [DONE]\n\n"))
+            self.assertGreater(stream["times"][12] - stream["times"][1], 30_000, "110 ms, but for a busy machine")
+        done = run("check-stream", str(first))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("3 streams: 3 clean", done.stdout)
+
+        replay = self.start_engine("--replay", str(first))
+        done = run("record", replay, "--file", str(second), "--count", "3")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        again = self.recorded(second)
+        self.assertEqual([stream["pieces"] for stream in again.values()], [stream["pieces"] for stream in streams.values()])
+        for stream, recorded in zip(again.values(), streams.values()):
+            late = sorted(abs(a - b) for a, b in zip(stream["times"], recorded["times"]))
+            self.assertLess(late[len(late) // 2], 30_000, "on a busy machine; how well it is kept is measured in replay_test.cpp")
+        scenario = """
+name: replayed
+target: {url: "%s"}
+scenarios:
+  ask: {executor: per-vu-iterations, vus: 2, iterations: 3, flow: [{chat: {prompt: a, max_tokens: 12}, check: [status == 200, chunks == 12, finish_reason == length]}]}
+thresholds: {checks: rate == 1, stream_failed: rate == 0}
+"""
+        done = run("run", self.write_scenario(scenario % replay), "--out-dir", str(self.out), "--out", f"record={of_run}")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(len(self.recorded(of_run)), 6)
+        for stream in self.recorded(of_run).values():
+            self.assertIn(stream["pieces"], [recorded["pieces"] for recorded in streams.values()])
+
+    def test_what_is_wrong_in_a_stream_is_wrong_in_its_replay(self):
+        first, second = self.out.parent / "first.jsonl", self.out.parent / "second.jsonl"
+        faults = ["reset@5", "close@5", "truncated@5", "malformed@5", "half-codepoint@5", "error-event@5", "no-done", "no-finish", "crosstalk@5", "http-503", "stall@5:10s"]
+        flow = "{chat: {prompt: a, max_tokens: 12}, abandon: {after_events: 3}}, " + ", ".join("{chat: {prompt: a, max_tokens: 12, body: {sluice_fault: '%s'}}}" % fault for fault in faults)
+        scenario = """
+name: faults
+target: {url: "%s", request_timeout: 1s}
+scenarios:
+  ask: {executor: per-vu-iterations, flow: [%s]}
+"""
+        found = []
+        source = self.start_engine("--backend", "scripted", "--script", "ttft=20ms,gap=5ms")
+        for file in (first, second):
+            done = run("run", self.write_scenario(scenario % (source, flow)), "--out-dir", str(self.out), "--out", f"record={file}")
+            self.assertEqual(done.returncode, 0, done.stdout)
+            done = run("check-stream", str(file), "--json")
+            self.assertEqual(done.returncode, 99, done.stdout)
+            found.append([(stream["end"], stream["stream"]["status"], [(finding["rule"], finding["offset"]) for finding in stream["findings"]])
+                          for stream in json.loads(done.stdout)["streams"]])
+            source = self.start_engine("--replay", str(first))
+        self.assertEqual([end for end, _, _ in found[0]], ["cut", "reset", "closed", "closed"] + ["complete"] * 7 + ["timeout"])
+        self.assertEqual(found[0], found[1])
+        pieces = [[stream["pieces"] for stream in self.recorded(file).values()] for file in (first, second)]
+        self.assertEqual(pieces[0], pieces[1])
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"chunking.yaml", "conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
+        named = {"chunking.yaml", "conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "faults.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_calibrate_measures_its_own_error_and_reports_name_it(self):

@@ -1,3 +1,4 @@
 sluice_fuzzer(api_request SOURCES api_request_fuzz.cpp LIBRARIES sluice_engine_api)
 sluice_fuzzer(http_target SOURCES http_target_fuzz.cpp LIBRARIES sluice_engine_api)
 sluice_fuzzer(stop_matcher SOURCES stop_matcher_fuzz.cpp LIBRARIES sluice_engine)
+sluice_fuzzer(replay_recording SOURCES replay_recording_fuzz.cpp LIBRARIES sluice_engine_api)

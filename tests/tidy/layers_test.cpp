@@ -27,8 +27,9 @@ const Edges kAllowed = {
     // The tally is laid out by the plan's steps and thresholds, and counts findings by the rules' names.
     {"harness/metrics", {"harness/base", "harness/scenario", "harness/stream", "reports"}},
     {"harness/verdict", {"harness/base", "harness/scenario", "harness/metrics", "reports"}},
-    {"harness/net", {"harness/base", "harness/stream", "harness/metrics"}},
     {"harness/output", {"harness/base", "harness/metrics", "reports"}},
+    // Only who reads an answer sees its bytes: it leaves them in the sink of a recording.
+    {"harness/net", {"harness/base", "harness/stream", "harness/metrics", "harness/output"}},
     {"harness/cohost", {"harness/base", "harness/scenario"}},
     {"harness/load",
      {"harness/base", "harness/scenario", "harness/stream", "harness/content", "harness/net", "harness/metrics",
