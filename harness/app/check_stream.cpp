@@ -21,6 +21,7 @@
 #include "harness/cohost/probe.h"
 #include "harness/load/program.h"
 #include "harness/load/run.h"
+#include "harness/metrics/buffering.h"
 #include "harness/net/recorded_answer.h"
 #include "harness/scenario/data_reader.h"
 #include "harness/stream/recorded_stream.h"
@@ -305,6 +306,7 @@ std::string masked(std::string text, const std::vector<std::string>& secrets) {
 struct Figures {
   std::uint64_t characters = 0;
   std::optional<double> ttft_ms, gap_p50_ms, gap_max_ms, duration_ms;
+  std::optional<BufferingVerdict> buffering;  // none: its times are not known, or it was not whole
 };
 
 Figures figures_of(const Judged& judged) {
@@ -315,6 +317,11 @@ Figures figures_of(const Judged& judged) {
   const auto ms = [](Instant from, Instant to) { return static_cast<double>(to - from) / 1e6; };
   figures.duration_ms = ms(r.started_at, r.ended_at);
   if (r.content.empty()) return figures;
+  if (r.outcome == Outcome::ok) {
+    ChunkFigures chunks;
+    chunks.add(r);
+    figures.buffering = judge_buffering(chunks, 1);
+  }
   figures.ttft_ms = ms(r.started_at, r.content.front().received_at);
   std::vector<double> gaps;
   for (std::size_t i = 1; i < r.content.size(); ++i)
@@ -362,6 +369,7 @@ void print_json(const Judged& judged, const Wanted& wanted, const std::vector<Fi
   add("gap_p50_ms", figures.gap_p50_ms);
   add("gap_max_ms", figures.gap_max_ms);
   add("duration_ms", figures.duration_ms);
+  if (figures.buffering) stream["buffering"] = name_of(figures.buffering->verdict);
   const json::object all{{"source", judged.source},    {"dialect", sluice::name_of(wanted.dialect)},
                          {"api", name_of(judged.api)}, {"verdict", exit_code == kExitPassed ? "pass" : "fail"},
                          {"exit_code", exit_code},     {"stream", std::move(stream)},
@@ -398,6 +406,8 @@ void print_text(const Judged& judged, const Wanted& wanted, const std::vector<Fi
   if (figures.gap_p50_ms)
     figure("gaps", fmt::format("median {}, longest {}", reports::format_ms(*figures.gap_p50_ms),
                                reports::format_ms(*figures.gap_max_ms)));
+  if (figures.buffering)
+    figure("buffering", fmt::format("{}: {}", name_of(figures.buffering->verdict), figures.buffering->evidence));
   if (figures.duration_ms) figure("duration", reports::format_ms(*figures.duration_ms));
   if (!r.error.empty()) figure("ended", masked(r.error, wanted.secrets));
   const auto counted = std::count_if(findings.begin(), findings.end(), [](const Finding& f) { return !f.noted; });

@@ -7,7 +7,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t kStreamsNeeded = 3;
 constexpr double kMost = 0.5;             // of streams, or of events
 constexpr double kMergedTokens = 1.5;     // an event; a token now and then that shares one is no merging
 constexpr double kMergedCharacters = 20;  // likewise, where nobody counts tokens: some five of them
@@ -32,10 +31,10 @@ std::string bytes_text(double bytes) {
   return bytes >= 1000 ? fmt::format("{:.1f} kB", bytes / 1000) : fmt::format("{:.0f} bytes", bytes);
 }
 
-BufferingVerdict of_too_few(const ChunkFigures& f) {
+BufferingVerdict of_too_few(const ChunkFigures& f, std::uint64_t needed) {
   if (f.streams + f.left_out == 0) return {Buffering::unknown, "no stream was whole"};
-  std::string why = fmt::format("{} whole stream{} of 8 tokens and more: {} are needed", f.streams,
-                                f.streams == 1 ? "" : "s", kStreamsNeeded);
+  std::string why = fmt::format("{} whole stream{} of 8 tokens and more: {} {} needed", f.streams,
+                                f.streams == 1 ? "" : "s", needed, needed == 1 ? "is" : "are");
   if (f.left_out > 0) why += fmt::format("; {} too short, or of several choices", f.left_out);
   return {Buffering::unknown, std::move(why)};
 }
@@ -118,8 +117,8 @@ std::string_view name_of(Layer layer) {
   return "";
 }
 
-BufferingVerdict judge_buffering(const ChunkFigures& f) {
-  if (f.streams < kStreamsNeeded) return of_too_few(f);
+BufferingVerdict judge_buffering(const ChunkFigures& f, std::uint64_t streams_needed) {
+  if (f.streams < streams_needed) return of_too_few(f, streams_needed);
   if (ratio(f.at_once, f.streams) >= kMost) return of_whole_answers(f);
   if (ratio(f.burst_chunks, f.chunks) >= kMost) return of_bursts(f);
   if (ratio(f.burst_chunks + f.unsure_chunks, f.chunks) >= kMost)
