@@ -122,6 +122,8 @@ class HoldingProxy:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # one side has gone
+        finally:
+            source.close()
 
 
 class Streams(http.server.BaseHTTPRequestHandler):
@@ -665,7 +667,7 @@ scenarios:
             self.assertLess(via["gap_p50_ms"], direct["gap_p50_ms"])
             self.assertIn(said, " ".join(done.stdout.split()))
             self.assertIn(said, (self.out / "report.html").read_text())
-            done = run("check-stream", f"http://127.0.0.1:{proxy.port}", "--json")
+            done = run("check-stream", f"http://127.0.0.1:{proxy.port}", "--model", "scripted", "--json")
             self.assertEqual(json.loads(done.stdout)["stream"]["buffering"], verdict, done.stdout)
 
     def test_every_scenario_file_is_run_here(self):
