@@ -236,13 +236,14 @@ std::vector<SearchTrial> by_load(const SearchResult& search) {
 }
 
 std::vector<WaysRow> ways_rows(const Summary& summary) {
-  if (!summary.comparison) return {};
+  if (!summary.buffering || !summary.buffering->comparison) return {};
+  const BufferingReport& report = *summary.buffering;
   const auto of = [&](const std::string& name) -> const BufferingResult* {
-    for (const BufferingResult& result : summary.buffering)
+    for (const BufferingResult& result : report.scenarios)
       if (result.scenario == name) return &result;
     return nullptr;
   };
-  const BufferingResult *direct = of(summary.comparison->direct), *via = of(summary.comparison->via);
+  const BufferingResult *direct = of(report.comparison->direct), *via = of(report.comparison->via);
   std::vector<WaysRow> rows;
   const auto add = [&](std::string name, auto cell) {
     WaysRow row{.name = std::move(name), .direct = {}, .via = {}};

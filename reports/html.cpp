@@ -634,9 +634,10 @@ std::string buffering_mark(std::string_view verdict) {
   return fmt::format("<span class=\"mark {}\">{}</span>", tone, escaped(verdict));
 }
 
+/// REQUIRES: summary.buffering.
 std::string comparison(const Summary& summary) {
-  if (!summary.comparison) return "";
-  const ComparisonResult& ways = *summary.comparison;
+  if (!summary.buffering->comparison) return "";
+  const ComparisonResult& ways = *summary.buffering->comparison;
   std::string out = fmt::format(
       "<p><strong>{}</strong></p>\n<table class=\"ways\"><caption>The same, asked in two ways</caption><thead><tr><th "
       "scope=\"col\">Figure</th><th scope=\"col\" class=\"number\">Direct<span class=\"selector\">{}</span></th><th "
@@ -650,14 +651,14 @@ std::string comparison(const Summary& summary) {
 }
 
 std::string buffering(const Summary& summary) {
-  if (summary.buffering.empty()) return "";
+  if (!summary.buffering) return "";
   std::string out =
       "<section aria-labelledby=\"buffering\">\n<h2 id=\"buffering\">Buffering</h2>\n<table class=\"stack\"><caption>"
       "Whether something merges the pieces of answers or holds them back</caption><thead><tr><th "
       "scope=\"col\">Scenario</th><th scope=\"col\">Verdict</th><th scope=\"col\">Why</th><th scope=\"col\" "
       "class=\"number\">Streams</th><th scope=\"col\" class=\"number\">Chunks a stream</th><th scope=\"col\" "
       "class=\"number\">Tokens a chunk</th><th scope=\"col\" class=\"number\">In bursts</th></tr></thead><tbody>\n";
-  for (const BufferingResult& result : summary.buffering)
+  for (const BufferingResult& result : summary.buffering->scenarios)
     out += fmt::format(
         "<tr><th scope=\"row\" class=\"break\">{}</th><td data-label=\"Verdict\"><span>{}</span></td><td>{}</td><td "
         "class=\"number\" data-label=\"Streams\"><span>{}</span></td><td class=\"number\" data-label=\"Chunks a "

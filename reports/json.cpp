@@ -336,6 +336,12 @@ void describe(Form& form, TtftSplitResult& t) {
 }
 
 template <class Form>
+void describe(Form& form, BufferingReport& b) {
+  form("scenarios", b.scenarios);
+  form("comparison", b.comparison);
+}
+
+template <class Form>
 void describe(Form& form, Summary& s) {
   form("schema_version", s.schema_version);
   form("sluice_version", s.sluice_version);
@@ -363,7 +369,6 @@ void describe(Form& form, Summary& s) {
   form("failures", s.failures);
   form("findings", s.findings);
   form("buffering", s.buffering);
-  form("comparison", s.comparison);
   form("engine", s.engine);
   form("search", s.search);
   form("stability", s.stability);

@@ -236,7 +236,7 @@ struct BufferingResult {
   bool operator==(const BufferingResult&) const = default;
 };
 
-/// The same asked in two ways: their figures stand in `buffering`.
+/// The same asked in two ways, whose figures stand beside it.
 struct ComparisonResult {
   std::string direct = {}, via = {};  // scenarios
   std::string layer = {};             // that holds back: nobody, server, between, unclear
@@ -261,6 +261,12 @@ struct TtftSplitResult {
   std::vector<TtftPart> parts = {};  // those that any request has
   std::vector<double> unsure = {};   // 50, 95: of too few requests; shown in brackets
   bool operator==(const TtftSplitResult&) const = default;
+};
+
+struct BufferingReport {
+  std::vector<BufferingResult> scenarios = {};  // those with streams; where they are several and not compared, all too
+  std::optional<ComparisonResult> comparison = {};  // none: nobody asked
+  bool operator==(const BufferingReport&) const = default;
 };
 
 struct Summary {
@@ -288,8 +294,7 @@ struct Summary {
   std::vector<MetricSummary> metrics = {};  // in the catalogue's order; those with samples, and their selections
   std::vector<FailureResult> failures = {};
   std::vector<FindingResult> findings = {};
-  std::vector<BufferingResult> buffering = {};      // of the scenarios with streams; where they are several, of all too
-  std::optional<ComparisonResult> comparison = {};  // none: nobody asked
+  std::optional<BufferingReport> buffering = {};  // none: no stream was judged
   double series_interval_s = 1;
   std::vector<SeriesPoint> series = {};
   std::vector<HistogramResult> histograms = {};

@@ -551,25 +551,26 @@ Ink ink_of_buffering(std::string_view verdict) {
 }
 
 void print_buffering(Page& page, const Summary& summary) {
-  if (summary.buffering.empty()) return;
+  if (!summary.buffering) return;
+  const auto& comparison = summary.buffering->comparison;
   page.heading("BUFFERING");
-  for (const BufferingResult& result : summary.buffering) {
+  for (const BufferingResult& result : summary.buffering->scenarios) {
     page.put("    ").put(result.scenario.empty() ? "all scenarios" : result.scenario, Ink::bold).put(": ");
     page.put(result.verdict, ink_of_buffering(result.verdict)).line();
     put_wrapped(page, result.evidence, 6, Ink::faint);
   }
-  if (!summary.comparison) return;
+  if (!comparison) return;
   constexpr std::size_t kName = 24, kCell = 24;
   page.line().put("    ").put(std::string(kName - 2, ' '));
-  page.put(padded(cut("direct: " + summary.comparison->direct, kCell - 2), kCell), Ink::bold);
-  page.put(cut("via: " + summary.comparison->via, kCell), Ink::bold).line();
+  page.put(padded(cut("direct: " + comparison->direct, kCell - 2), kCell), Ink::bold);
+  page.put(cut("via: " + comparison->via, kCell), Ink::bold).line();
   for (const WaysRow& row : ways_rows(summary)) {
     page.dotted("    ", row.name, kName);
     page.put(padded(row.direct.empty() ? "–" : row.direct, kCell), Ink::accent);
     page.put(row.via.empty() ? "–" : row.via, Ink::accent).line();
   }
   page.line();
-  put_wrapped(page, summary.comparison->sentence, 4, Ink::bold);
+  put_wrapped(page, comparison->sentence, 4, Ink::bold);
 }
 
 void print_instrument(Page& page, const Summary& summary) {

@@ -20,6 +20,7 @@
 #include "harness/base/limits.h"
 #include "harness/base/nearest.h"
 #include "harness/load/run.h"
+#include "harness/metrics/buffering.h"
 #include "harness/net/recorded_answer.h"
 #include "harness/scenario/data_reader.h"
 #include "harness/stream/recorded_stream.h"
@@ -191,6 +192,7 @@ std::string masked(std::string text, const std::vector<std::string>& secrets) {
 struct Figures {
   std::uint64_t characters = 0;
   std::optional<double> ttft_ms, gap_p50_ms, gap_max_ms, duration_ms;
+  std::optional<BufferingVerdict> buffering;  // none: its times are not known, or it was not whole
 };
 
 Figures figures_of(const Judged& judged) {
@@ -201,6 +203,11 @@ Figures figures_of(const Judged& judged) {
   const auto ms = [](Instant from, Instant to) { return static_cast<double>(to - from) / 1e6; };
   figures.duration_ms = ms(r.started_at, r.ended_at);
   if (r.content.empty()) return figures;
+  if (r.outcome == Outcome::ok) {
+    ChunkFigures chunks;
+    chunks.add(r);
+    figures.buffering = judge_buffering(chunks, 1);
+  }
   figures.ttft_ms = ms(r.started_at, r.content.front().received_at);
   std::vector<double> gaps;
   for (std::size_t i = 1; i < r.content.size(); ++i)
@@ -249,6 +256,7 @@ json::object json_of(const Judged& judged, const Wanted& wanted, const std::vect
   add("gap_p50_ms", figures.gap_p50_ms);
   add("gap_max_ms", figures.gap_max_ms);
   add("duration_ms", figures.duration_ms);
+  if (figures.buffering) stream["buffering"] = name_of(figures.buffering->verdict);
   return {{"stream", std::move(stream)}, {"findings", std::move(list)}};
 }
 
@@ -291,6 +299,8 @@ void print_text(const Judged& judged, const Wanted& wanted, const std::vector<Fi
   if (figures.gap_p50_ms)
     figure("gaps", fmt::format("median {}, longest {}", reports::format_ms(*figures.gap_p50_ms),
                                reports::format_ms(*figures.gap_max_ms)));
+  if (figures.buffering)
+    figure("buffering", fmt::format("{}: {}", name_of(figures.buffering->verdict), figures.buffering->evidence));
   if (figures.duration_ms) figure("duration", reports::format_ms(*figures.duration_ms));
   if (!r.error.empty()) figure("ended", masked(r.error, wanted.headers.secrets));
   const auto counted = std::count_if(findings.begin(), findings.end(), [](const Finding& f) { return !f.noted; });

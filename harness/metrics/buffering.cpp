@@ -7,7 +7,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t kStreamsNeeded = 3;
 constexpr double kMost = 0.5;             // of streams, or of events
 constexpr double kMergedTokens = 1.5;     // an event; a token now and then that shares one is no merging
 constexpr double kMergedCharacters = 20;  // likewise, where nobody counts tokens: some five of them
@@ -32,10 +31,10 @@ std::string bytes_text(double bytes) {
   return bytes >= 1000 ? fmt::format("{:.1f} kB", bytes / 1000) : fmt::format("{:.0f} bytes", bytes);
 }
 
-BufferingVerdict of_too_few(const ChunkFigures& f) {
+BufferingVerdict of_too_few(const ChunkFigures& f, std::uint64_t needed) {
   if (f.streams + f.left_out == 0) return {Buffering::unknown, "no stream was whole"};
-  std::string why = fmt::format("{} whole stream{} of 8 tokens and more: {} are needed", f.streams,
-                                f.streams == 1 ? "" : "s", kStreamsNeeded);
+  std::string why = fmt::format("{} whole stream{} of 8 tokens and more: {} {} needed", f.streams,
+                                f.streams == 1 ? "" : "s", needed, needed == 1 ? "is" : "are");
   if (f.left_out > 0) why += fmt::format("; {} too short, or of several choices", f.left_out);
   return {Buffering::unknown, std::move(why)};
 }
@@ -79,11 +78,11 @@ bool is_merged(const ChunkFigures& f) {
                             : ratio(f.characters, f.chunks) >= kMergedCharacters;
 }
 
-/// "37 ms more (41 ms, 78 ms)"; of what is within a tenth of a millisecond: the same.
+/// "37 ms longer"; of what is within a tenth of a millisecond: the same.
 std::string change_text(double direct_ms, double via_ms) {
   const double more = via_ms - direct_ms;
   if (std::abs(more) < 0.1) return "the same";
-  return fmt::format("{} {}", time_text(std::abs(more)), more > 0 ? "more" : "less");
+  return fmt::format("{} {}", time_text(std::abs(more)), more > 0 ? "longer" : "shorter");
 }
 
 }  // namespace
@@ -118,8 +117,8 @@ std::string_view name_of(Layer layer) {
   return "";
 }
 
-BufferingVerdict judge_buffering(const ChunkFigures& f) {
-  if (f.streams < kStreamsNeeded) return of_too_few(f);
+BufferingVerdict judge_buffering(const ChunkFigures& f, std::uint64_t streams_needed) {
+  if (f.streams < streams_needed) return of_too_few(f, streams_needed);
   if (ratio(f.at_once, f.streams) >= kMost) return of_whole_answers(f);
   if (ratio(f.burst_chunks, f.chunks) >= kMost) return of_bursts(f);
   if (ratio(f.burst_chunks + f.unsure_chunks, f.chunks) >= kMost)
@@ -132,29 +131,25 @@ BufferingVerdict judge_buffering(const ChunkFigures& f) {
 
 LayerVerdict compare_ways(const ChunkFigures& direct, const ChunkFigures& via) {
   const Buffering one = judge_buffering(direct).verdict, other = judge_buffering(via).verdict;
-  const std::string ttft = change_text(median_ms(direct.ttft), median_ms(via.ttft));
-  const std::string gap = change_text(median_ms(direct.gap), median_ms(via.gap));
   if (one == Buffering::unknown || other == Buffering::unknown)
     return {Layer::unclear, fmt::format("It cannot be told: the verdict on the {} way is unknown.",
                                         one == Buffering::unknown ? "direct" : "other")};
+  const std::string cost = fmt::format("via it the median TTFT is {}, the median gap {}",
+                                       change_text(median_ms(direct.ttft), median_ms(via.ttft)),
+                                       change_text(median_ms(direct.gap), median_ms(via.gap)));
   if (one == other) {
-    const std::string cost = fmt::format("the way via adds to the median TTFT: {}; to the median gap: {}", ttft, gap);
-    if (one == Buffering::none) return {Layer::nobody, fmt::format("Nothing is held back on either way; {}.", cost)};
-    if (one == Buffering::server_merges)
-      return {Layer::server, fmt::format("The server merges: it does so on the direct way too; {}.", cost)};
-    return {Layer::server,
-            fmt::format("The server holds back ({}): it does so on the direct way too; {}.", name_of(one), cost)};
+    if (one == Buffering::none) return {Layer::nobody, fmt::format("No buffering on either way; {}.", cost)};
+    return {Layer::server, fmt::format("The server {}: it does so on the direct way too; {}.",
+                                       one == Buffering::server_merges ? "merges tokens" : "holds answers back", cost)};
   }
   const bool direct_is_clean = one == Buffering::none || one == Buffering::server_merges;
   if (direct_is_clean && other != Buffering::none) {
     const std::string_view what = other == Buffering::server_merges  ? "merges events"
                                   : other == Buffering::whole_answer ? "keeps the whole answer back"
                                                                      : "buffers";
-    return {Layer::between, fmt::format("What lies between {}: only the way via it shows that; median TTFT: {}; median "
-                                        "gap: {}.",
-                                        what, ttft, gap)};
+    return {Layer::between, fmt::format("The proxy between {}: the direct way does not; {}.", what, cost)};
   }
-  return {Layer::unclear, fmt::format("The direct way is the worse one ({}; via: {}): what lies between does not hold "
+  return {Layer::unclear, fmt::format("The direct way is the worse one ({}; via: {}): the proxy between does not hold "
                                       "back.",
                                       name_of(one), name_of(other))};
 }

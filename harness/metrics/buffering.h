@@ -26,7 +26,9 @@ struct BufferingVerdict {
   std::string evidence;  // for people: the figures that decided; of `unknown`: why
 };
 
-BufferingVerdict judge_buffering(const ChunkFigures& figures);
+/// Fewer streams than are needed tell nothing of a server; of one stream alone, one does.
+inline constexpr std::uint64_t kStreamsNeeded = 3;
+BufferingVerdict judge_buffering(const ChunkFigures& figures, std::uint64_t streams_needed = kStreamsNeeded);
 
 /// Who holds back, when the same was asked in two ways: directly and through something between.
 enum class Layer : std::uint8_t {

@@ -764,22 +764,27 @@ reports::BufferingResult buffering_result(const std::string& scenario, const Chu
   return result;
 }
 
-void add_buffering(const Plan& plan, const Tally& tally, reports::Summary& summary) {
+std::optional<reports::BufferingReport> buffering_report(const Plan& plan, const Tally& tally) {
+  reports::BufferingReport report;
   ChunkFigures all;
   for (std::size_t i = 0; i < plan.scenarios.size(); ++i) {
     const ChunkFigures& figures = tally.chunks()[i];
     if (figures.streams + figures.left_out == 0) continue;
     all.merge(figures);
-    summary.buffering.push_back(buffering_result(plan.scenarios[i].name, figures));
+    report.scenarios.push_back(buffering_result(plan.scenarios[i].name, figures));
   }
-  if (summary.buffering.size() > 1 && !plan.compare) summary.buffering.push_back(buffering_result("", all));
-  if (!plan.compare) return;
-  const auto& [direct, via] = *plan.compare;
-  LayerVerdict verdict = compare_ways(tally.chunks()[direct], tally.chunks()[via]);
-  summary.comparison = reports::ComparisonResult{.direct = plan.scenarios[direct].name,
-                                                 .via = plan.scenarios[via].name,
-                                                 .layer = std::string(name_of(verdict.layer)),
-                                                 .sentence = std::move(verdict.sentence)};
+  if (plan.compare) {
+    const auto& [direct, via] = *plan.compare;
+    LayerVerdict verdict = compare_ways(tally.chunks()[direct], tally.chunks()[via]);
+    report.comparison = reports::ComparisonResult{.direct = plan.scenarios[direct].name,
+                                                  .via = plan.scenarios[via].name,
+                                                  .layer = std::string(name_of(verdict.layer)),
+                                                  .sentence = std::move(verdict.sentence)};
+  } else if (report.scenarios.size() > 1) {
+    report.scenarios.push_back(buffering_result("", all));
+  }
+  if (report.scenarios.empty() && !report.comparison) return std::nullopt;
+  return report;
 }
 
 bool is_secret(std::string_view name) {
@@ -847,7 +852,7 @@ reports::Summary summarize(const Plan& plan, const Tally& tally, const RunFacts&
   summary.metrics = metric_summaries(tally);
   summary.failures = failure_results(tally);
   summary.findings = finding_results(tally);
-  add_buffering(plan, tally, summary);
+  summary.buffering = buffering_report(plan, tally);
   summary.series_interval_s = std::chrono::duration<double>(tally.series().interval()).count();
   summary.series = series_points(tally.series(), tally.window_s());
   if (facts.system) add_system(summary.series, *facts.system, tally);

@@ -185,6 +185,7 @@ constexpr auto kScenario = std::to_array<KeyInfo>({
      "The server of this scenario's paths and models, as the target's url; when empty, the target. What the target's "
      "headers: and auth: hold is not sent to another server."},
     {"headers", "map:text", "Sent to that server with every request of this scenario; they win over the target's."},
+    {"auth", "section:auth", "Makes its Authorization header; none when its values are empty."},
     {"large_chunk_chars", "whole", "As the file's, for this scenario."},
     {"flow", "text|list:section:step", "What each iteration does: the steps, or the name of a flow.", true},
 });

@@ -137,7 +137,7 @@ class Reader {
       target_dialect_ = dialect_named(*dialect);
     plan_.conformance.dialect = target_dialect_.value_or(Dialect::openai);
     if (const auto* headers = section.take("headers")) target.headers = read_headers(*headers, *scalars_, problems_);
-    if (const auto* auth = section.take("auth")) read_auth(*auth);
+    if (const auto* auth = section.take("auth")) read_auth(*auth, target.headers);
     target.model = scalars_->text(section.take("model")).value_or("");
     target.expect_models = read_texts(section.take("expect_models"));
     std::erase(target.expect_models, std::string());  // a variable that is not set
@@ -220,7 +220,7 @@ class Reader {
     return *value;
   }
 
-  void read_auth(const YamlMember& member) {
+  void read_auth(const YamlMember& member, std::vector<std::pair<std::string, Template>>& headers) {
     Section section(member.value, "auth", "auth", problems_);
     if (!section.is_mapping()) return;
     const auto bearer = scalars_->text(section.take("bearer")).value_or("");
@@ -229,14 +229,14 @@ class Reader {
     const auto password = scalars_->text(section.take("password")).value_or("");
     if (user.find(':') != std::string::npos) problems_.add(user_member->value.place, "user: cannot contain ':'");
     const auto named = [](const auto& header) { return same_letters(header.first, "authorization"); };
-    if (std::any_of(plan_.target.headers.begin(), plan_.target.headers.end(), named)) {
+    if (std::any_of(headers.begin(), headers.end(), named)) {
       problems_.add(member.place, "auth: makes the Authorization header, which stands under headers: already");
     }
     if (bearer.empty() && user.empty()) return;
     const auto value = bearer.empty() ? "Basic " + base64(user + ":" + password) : "Bearer " + bearer;
     if (value.find_first_of("\r\n") != std::string::npos)
       return problems_.add(member.place, "auth: a header has no line breaks");
-    plan_.target.headers.emplace_back("Authorization", Template(value));
+    headers.emplace_back("Authorization", Template(value));
   }
 
   // ---- conformance
@@ -330,6 +330,7 @@ class Reader {
       if (!scenario.url.empty()) check_url(*url, scenario.url);
     }
     if (const auto* headers = section.take("headers")) scenario.headers = read_headers(*headers, *scalars_, problems_);
+    if (const auto* auth = section.take("auth")) read_auth(*auth, scenario.headers);
     scenario.cookies = http_->read_cookies(section.take("cookies"), "scenario");
     const auto* http = section.take("http");
     scenario.http2 = http_->read_version(http, "scenario");

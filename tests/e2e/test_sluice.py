@@ -13,6 +13,7 @@ import os
 import pathlib
 import resource
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -87,6 +88,42 @@ class Login(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+class HoldingProxy:
+    """Hands on what a server says once so many bytes of it have come, or its answer has ended. What is asked passes at once."""
+
+    def __init__(self, to, holds):
+        self.to, self.holds = to, holds
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return  # closed
+            server = socket.create_connection(("127.0.0.1", self.to))
+            threading.Thread(target=self.carry, args=(client, server, 1), daemon=True).start()
+            threading.Thread(target=self.carry, args=(server, client, self.holds), daemon=True).start()
+
+    @staticmethod
+    def carry(source, sink, holds):
+        held = b""
+        try:
+            while data := source.recv(65536):
+                held += data
+                if len(held) >= holds or held.endswith(b"\r\n0\r\n\r\n"):
+                    sink.sendall(held)
+                    held = b""
+            sink.sendall(held)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # one side has gone
+        finally:
+            source.close()
 
 
 class Streams(http.server.BaseHTTPRequestHandler):
@@ -843,8 +880,35 @@ scenarios:
         pieces = [[stream["pieces"] for stream in self.recorded(file).values()] for file in (first, second)]
         self.assertEqual(pieces[0], pieces[1])
 
+    def test_buffering_asks_the_engine_in_two_ways_alike(self):
+        summary, output = self.check_scenario("buffering.yaml", "-e", "QUESTIONS=4", time_scale=1)
+        buffering = summary["buffering"]
+        self.assertEqual([(way["scenario"], way["verdict"]) for way in buffering["scenarios"]], [("direct", "none"), ("via", "none")], buffering)
+        self.assertEqual(buffering["comparison"]["layer"], "nobody")
+        self.assertIn("No buffering on either way", output)
+        self.assertEqual(summary["metrics"]["tokens_per_chunk"]["avg"], 1)
+
+    def test_buffering_blames_the_proxy_between(self):
+        engine = subprocess.Popen([str(pathlib.Path(SLUICE).parent / "sluice-engine"), "--backend", "scripted", "--script", "ttft=100ms,gap=25ms,tokens=40", "--port", "0"], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (engine.kill(), engine.stderr.close(), engine.wait()))
+        url = next(line.split()[-1] for line in engine.stderr if "listening on" in line)
+        for holds, verdict, said in ((2048, "proxy buffers", "The proxy between buffers"), (1 << 20, "whole answer at once", "The proxy between keeps the whole answer back")):
+            proxy = HoldingProxy(int(url.rsplit(":", 1)[1]), holds)
+            self.addCleanup(proxy.listener.close)
+            done = run("run", "scenarios/buffering.yaml", "-e", f"BASE_URL=http://{url}", "-e", f"VIA_URL=http://127.0.0.1:{proxy.port}", "-e", "QUESTIONS=3", "--out-dir", str(self.out))
+            self.assertEqual(done.returncode, 0, done.stdout)
+            direct, via = self.summary()["buffering"]["scenarios"]
+            self.assertEqual((direct["verdict"], via["verdict"]), ("none", verdict), done.stdout)
+            self.assertEqual(self.summary()["buffering"]["comparison"]["layer"], "between")
+            self.assertGreater(via["ttft_p50_ms"], direct["ttft_p50_ms"] + 50)
+            self.assertLess(via["gap_p50_ms"], direct["gap_p50_ms"])
+            self.assertIn(said, " ".join(done.stdout.split()))
+            self.assertIn(said, (self.out / "report.html").read_text())
+            done = run("check-stream", f"http://127.0.0.1:{proxy.port}", "--model", "scripted", "--json")
+            self.assertEqual(json.loads(done.stdout)["stream"]["buffering"], verdict, done.stdout)
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"chunking.yaml", "conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "faults.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
+        named = {"buffering.yaml", "chunking.yaml", "conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "faults.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_calibrate_measures_its_own_error_and_reports_name_it(self):

@@ -131,6 +131,8 @@ TEST(Html, TextOfARunIsNeverMarkup) {
   s.engine = EngineResult{
       .model = evil, .backend_wanted = evil, .backend = evil, .device = evil, .gpu = evil, .throttled = {{evil, 1}}};
   s.stability = StabilityResult{.metrics = {{evil, evil, 1, 1}}};
+  for (auto& b : s.buffering->scenarios) b.scenario = b.evidence = evil;
+  s.buffering->comparison = ComparisonResult{.direct = evil, .via = evil, .layer = "unclear", .sentence = evil};
   s.instrument.reason = evil;
   s.instrument.verdict = "client-limited";
   const std::string page = to_html(s), clean = to_html(sample_summary());

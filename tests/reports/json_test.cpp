@@ -39,6 +39,16 @@ TEST(SummaryJson, AFileFromBeforeTheEngineWasSampledReadsAsOneWithoutIt) {
   EXPECT_EQ(back->series[1].gpu_utilization_percent, std::nullopt);
 }
 
+TEST(SummaryJson, AFileFromBeforeBufferingWasJudgedReadsAsOneWithoutIt) {
+  Summary summary = sample_summary();
+  summary.buffering.reset();
+  const std::string text = to_json(summary);
+  EXPECT_EQ(text.find("\"buffering\""), std::string::npos);
+  const auto back = from_json(text);
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(*back, summary);
+}
+
 TEST(SummaryJson, EveryDoubleComesBackToTheLastBit) {
   std::mt19937_64 random(1);
   for (int i = 0; i < 3000; ++i) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "harness/base/stream_rule.h"
+#include "harness/metrics/summarize.h"
 #include "tests/harness/load/allocations.h"
 #include "tests/support/scripted_server.h"
 
@@ -425,6 +426,74 @@ TEST(Run, SendsTheTargetsHeadersToTheTargetOnly) {
   EXPECT_THAT(target.requests().front(), testing::Not(HasSubstr("\nInjected")));
   EXPECT_THAT(other.requests().front(), HasSubstr("GET /z HTTP/1.1\r\n"));
   EXPECT_THAT(other.requests().front(), testing::Not(HasSubstr("s3cret")));
+}
+
+TEST(Run, AScenarioWithAUrlAsksItsOwnServerWithItsOwnHeaders) {
+  ScriptedServer target({repeated(answer("ok"), 100, 5ms)});
+  ScriptedServer other({repeated(kStream, 100, 5ms)});
+  Plan plan = plan_of(target.url(), {chat_step("hi"), http_step("/x"), http_step(target.url() + "/z")},
+                      PerVuIterations{1, 1, 5s});
+  plan.target.headers.emplace_back("Authorization", Template("Bearer s3cret"));
+  plan.scenarios[0].url = other.url() + "/via";
+  plan.scenarios[0].headers.emplace_back("X-Key", Template("of the other"));
+  ran(plan);
+  const auto asked = other.requests();
+  ASSERT_EQ(asked.size(), 2u);
+  EXPECT_THAT(asked[0], HasSubstr("POST /via/v1/chat/completions HTTP/1.1\r\nX-Key: of the other\r\nHost: 127.0.0.1:"));
+  EXPECT_THAT(asked[1], HasSubstr("GET /via/x HTTP/1.1\r\nX-Key: of the other\r\n"));
+  for (const std::string& request : asked) EXPECT_THAT(request, testing::Not(HasSubstr("s3cret")));
+  ASSERT_EQ(target.requests().size(), 1u);
+  EXPECT_THAT(target.requests()[0], HasSubstr("GET /z HTTP/1.1\r\nAuthorization: Bearer s3cret\r\n"));
+  EXPECT_THAT(target.requests()[0], testing::Not(HasSubstr("X-Key")));
+}
+
+TEST(Run, AScenariosHeadersWinOverTheTargetsOnTheSameServer) {
+  ScriptedServer server({repeated(answer("ok"), 100)});
+  Plan plan = plan_of(server.url(), {http_step("/x")}, PerVuIterations{1, 1, 5s});
+  plan.target.headers = {{"Authorization", Template("Bearer all")}, {"X-All", Template("1")}};
+  plan.scenarios[0].headers = {{"authorization", Template("Bearer own")}};
+  plan.scenarios[0].url = server.url() + "/base";
+  ran(plan);
+  EXPECT_THAT(server.requests().front(),
+              HasSubstr("GET /base/x HTTP/1.1\r\nauthorization: Bearer own\r\nX-All: 1\r\nHost: "));
+}
+
+TEST(Run, TellsWhichOfTwoWaysHoldsBack) {
+  std::string burst;
+  Script even, held;
+  for (int turn = 0; turn < 3; ++turn) {
+    even.push_back(await_request());
+    even.push_back(send(stream_head() + chunk(role_event())));
+    held.push_back(await_request());
+    held.push_back(send(stream_head() + chunk(role_event())));
+    for (int i = 0; i < 12; ++i) {
+      const std::string event = chunk(content_event("word"));
+      even.push_back(send(event, 25ms));
+      burst += event;
+      if (i % 6 != 5) continue;
+      held.push_back(send(burst, 150ms));
+      burst.clear();
+    }
+    const std::string end = chunk(finish_event() + usage_event(3, 12) + done_event()) + chunk("");
+    even.push_back(send(end));
+    held.push_back(send(end));
+  }
+  ScriptedServer direct({even}), via({held});
+  Plan plan = plan_of(direct.url(), {chat_step("hi")}, PerVuIterations{1, 3, 30s});
+  plan.scenarios.push_back(plan.scenarios[0]);
+  plan.scenarios[1].name = "via";
+  plan.scenarios[1].url = via.url();
+  plan.compare = ComparePlan{.direct = 0, .via = 1};
+  const reports::Summary summary = summarize(plan, ran(plan).tally, {});
+  ASSERT_TRUE(summary.buffering);
+  const auto& found = summary.buffering->scenarios;
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].verdict, "none") << found[0].evidence;
+  EXPECT_EQ(found[1].verdict, "proxy buffers") << found[1].evidence;
+  EXPECT_EQ(found[1].chunks_per_burst, 6.0);
+  EXPECT_GT(found[1].bytes_per_burst.value_or(0), 600);
+  ASSERT_TRUE(summary.buffering->comparison);
+  EXPECT_EQ(summary.buffering->comparison->layer, "between") << summary.buffering->comparison->sentence;
 }
 
 TEST(Run, AsksTheTargetForItsModelWhenNoneIsNamed) {

@@ -73,6 +73,23 @@ TEST(Tally, AReusedConnectionConnectsInNoTime) {
   EXPECT_DOUBLE_EQ(mean(tally, Metric::http_req_duration), 19.75);
 }
 
+TEST(Tally, AScenariosOwnValuesSayWhatIsALargeChunkAndWhatIsInTime) {
+  const RequestRecord r = stream_record(0, 50, {{50, 8}, {70, 12}, {130, 30}});  // a gap of 20 and one of 60 ms
+  struct Case {
+    std::optional<std::uint32_t> large_chunk_chars;
+    std::optional<double> tpot_ms;
+    double large, fluid_percent;
+  };
+  for (const Case& each : {Case{{}, {}, 1.0 / 3, 100}, Case{12, 40, 2.0 / 3, 100}, Case{31, 30, 0, 200.0 / 3}}) {
+    Plan plan = small_plan();
+    plan.scenarios[0].large_chunk_chars = each.large_chunk_chars;
+    if (each.tpot_ms) plan.scenarios[0].objectives = {{Metric::tpot, *each.tpot_ms}};
+    const Tally tally = tally_of({{r, kChat}}, plan);
+    EXPECT_EQ(tally.aggregate(Metric::buffer_efficiency, Aggregation::rate), each.large);
+    EXPECT_NEAR(mean(tally, Metric::fluidity), each.fluid_percent, 0.001);
+  }
+}
+
 TEST(Tally, CountsEachOutcomeWhereItBelongs) {
   struct Case {
     Outcome outcome;
@@ -159,6 +176,8 @@ TEST(Tally, MeasuresAStreamByTheDefinitions) {
   EXPECT_DOUBLE_EQ(mean(tally, Metric::chunk_size), (3 + 25 + 20 + 1) / 4.0);
   EXPECT_EQ(tally.aggregate(Metric::buffer_efficiency, Aggregation::rate), 0.5);  // 25 and 20 of at least 20
   EXPECT_DOUBLE_EQ(mean(tally, Metric::events_per_read), 1.75);
+  EXPECT_DOUBLE_EQ(mean(tally, Metric::tokens_per_chunk), 2.25);
+  EXPECT_DOUBLE_EQ(mean(tally, Metric::fluidity), 100);
   EXPECT_EQ(tally.aggregate(Metric::burst_gaps, Aggregation::rate), 0);
   EXPECT_DOUBLE_EQ(mean(tally, Metric::client_lag), 0.02);
   EXPECT_EQ(tally.figure(Metric::output_tokens).sum, 9u);

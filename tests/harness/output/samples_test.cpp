@@ -224,7 +224,8 @@ TEST_F(Samples, PointsAddUpToWhatTheTallyCounts) {
     tally.add(record, step);
     sink.add(record, step);
     std::vector<samples::Point> list;
-    samples::points_of(samples::RequestView(sink.ring().front()), layout_->steps()[step].is_stream, list);
+    samples::points_of(samples::RequestView(sink.ring().front()), layout_->steps()[step].is_stream,
+                       layout_->token_time(0), list);
     sink.ring().pop();
     for (const samples::Point& point : list) points[point.metric].push_back(point.value);
   }

@@ -438,6 +438,56 @@ TEST(LoadPlan, RefusesTargetsThatCannotBe) {
   }
 }
 
+/// Two scenarios with lines of their own, and what compares them.
+std::string two_ways(const std::string& direct, const std::string& via, const std::string& compare) {
+  return fmt::format(
+      "name: t\ntarget: {{url: 'http://h', auth: {{bearer: s3cret}}}}\nlarge_chunk_chars: 30\nenv: {{VIA: ''}}\n"
+      "flows: {{ask: [{{chat: {{prompt: a}}}}]}}\nscenarios:\n"
+      "  one: {{executor: constant-vus, duration: 1s, flow: ask{}}}\n"
+      "  two: {{executor: constant-vus, duration: 1s, flow: ask{}}}\ncompare: {}\n",
+      direct, via, compare);
+}
+
+TEST(LoadPlan, ComparesTwoScenariosThatMayAskServersOfTheirOwn) {
+  const Plan plan = plan_of(two_ways("",
+                                     ", url: 'http://proxy:80/base/v1/', headers: {X-Way: via}, auth: {bearer: other}, "
+                                     "large_chunk_chars: 7",
+                                     "{direct: one, via: two}"));
+  ASSERT_EQ(plan.scenarios.size(), 2u);
+  EXPECT_EQ(plan.scenarios[0].url, "");
+  EXPECT_THAT(plan.scenarios[0].headers, IsEmpty());
+  EXPECT_EQ(plan.scenarios[0].large_chunk_chars, std::nullopt);
+  EXPECT_EQ(plan.scenarios[1].url, "http://proxy:80/base") << "/v1 is what steps add";
+  ASSERT_EQ(plan.scenarios[1].headers.size(), 2u);
+  EXPECT_EQ(plan.scenarios[1].headers[1].second.text(), "Bearer other");
+  EXPECT_EQ(plan.scenarios[1].large_chunk_chars, 7u);
+  EXPECT_EQ(plan.large_chunk_chars, 30u);
+  ASSERT_TRUE(plan.compare);
+  EXPECT_EQ(plan.compare->direct, 0u);
+  EXPECT_EQ(plan.compare->via, 1u);
+  EXPECT_EQ(plan_of(two_ways("", ", url: '${VIA}'", "{direct: two, via: one}")).scenarios[1].url, "");
+}
+
+TEST(LoadPlan, RefusesWaysThatCannotBeCompared) {
+  struct Row {
+    const char *via, *compare, *problem;
+  };
+  const Row rows[] = {
+      {"", "{direct: one, via: too}", "s.yaml:9:29: via: no scenario is named 'too'; did you mean 'two'?"},
+      {"", "{direct: one, via: one}", "compare: direct and via name the same scenario"},
+      {"", "{direct: one}", "compare needs via:"},
+      {"", "{direct: one, via: two, third: one}", "unknown key 'third' in compare; it has direct, via"},
+      {"", "one", "compare must be a mapping"},
+      {", url: 'ftp://h'", "{direct: one, via: two}", "url: http:// or https:// with a host"},
+      {", url: 'http://u:p@h'", "{direct: one, via: two}", "url: a user and a password stand under auth:"},
+      {", headers: {Authorization: a}, auth: {bearer: b}", "{direct: one, via: two}",
+       "auth: makes the Authorization header, which stands under headers: already"},
+      {", large_chunk_chars: 0", "{direct: one, via: two}", "large_chunk_chars: 0 is out of bounds: 1 to 1000000"},
+  };
+  for (const Row& row : rows)
+    EXPECT_THAT(problems_of(two_ways("", row.via, row.compare)), HasSubstr(row.problem)) << row.via << row.compare;
+}
+
 TEST(LoadPlan, RefusesConformanceThatCannotBe) {
   struct Row {
     const char *target, *file, *scenario, *problem;
