@@ -131,6 +131,7 @@ TEST(Html, TextOfARunIsNeverMarkup) {
   s.engine = EngineResult{
       .model = evil, .backend_wanted = evil, .backend = evil, .device = evil, .gpu = evil, .throttled = {{evil, 1}}};
   s.stability = StabilityResult{.metrics = {{evil, evil, 1, 1}}};
+  s.ttft_split = TtftSplitResult{.sources = {evil}, .whole = {evil}, .parts = {{evil}}};
   s.instrument.reason = evil;
   s.instrument.verdict = "client-limited";
   const std::string page = to_html(s), clean = to_html(sample_summary());
@@ -169,6 +170,14 @@ TEST(Html, TablesCarryEveryMetricWithoutAScript) {
   EXPECT_THAT(page, HasSubstr("[1.2s]")) << "too few samples: in brackets";
   // One row an interval: "90 s" is the last.
   EXPECT_THAT(page, HasSubstr(">90 s</th>"));
+}
+
+TEST(Html, ShowsWhereTheTimeToTheFirstTokenWentOnlyWhereAServerHasSaidIt) {
+  const std::string page = to_html(sample_summary());
+  EXPECT_THAT(page, HasSubstr("Of 1884 streams; source: engine"));
+  EXPECT_THAT(page, HasSubstr("class=\"part-prefill\" style=\"flex-grow:0.7813\""));
+  EXPECT_THAT(page, HasSubstr("In 2 of them the server's times are longer"));
+  EXPECT_THAT(to_html(Summary{}), testing::Not(HasSubstr("time to the first token")));
 }
 
 TEST(Html, ShowsTheEngineAndItsGpuOnlyWhereTheyWereSampled) {
