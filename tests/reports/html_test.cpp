@@ -176,7 +176,7 @@ TEST(Html, ShowsWhereTheTimeToTheFirstTokenWentOnlyWhereAServerHasSaidIt) {
   const std::string page = to_html(sample_summary());
   EXPECT_THAT(page, HasSubstr("Of 1884 streams; source: engine"));
   EXPECT_THAT(page, HasSubstr("class=\"part-prefill\" style=\"flex-grow:0.7813\""));
-  EXPECT_THAT(page, HasSubstr("In 2 of them the server's times are longer"));
+  EXPECT_THAT(page, HasSubstr("In 2 of them the server&#39;s times are longer"));
   EXPECT_THAT(to_html(Summary{}), testing::Not(HasSubstr("time to the first token")));
 }
 
