@@ -66,10 +66,9 @@ TEST(ChatEventParser, TakesWhatServersSayOfTheirTimes) {
       {"vLLM",
        "{" + usage +
            R"(,"metrics":{"time_to_first_token_ms":31.5,"generation_time_ms":80,"queue_time_ms":1.5,"mean_itl_ms":2,"tokens_per_second":9}})",
-       "vllm metrics queue=1500us prefill=30000us"},
-      {"vLLM without a queue", "{" + usage + R"(,"metrics":{"time_to_first_token_ms":31.5}})", ""},
-      {"vLLM: a queue longer than all of it",
-       "{" + usage + R"(,"metrics":{"time_to_first_token_ms":1,"queue_time_ms":2}})", "vllm metrics queue=2000us"},
+       "vllm metrics queue=1500us prefill=31500us"},
+      {"vLLM without a queue", "{" + usage + R"(,"metrics":{"time_to_first_token_ms":31.5,"queue_time_ms":null}})",
+       "vllm metrics prefill=31500us"},
       {"sluice-engine",
        "{" + usage +
            R"(,"metrics":{"queue_time_ms":1,"prefill_time_ms":20,"output_time_ms":0.25,"server_ttft_ms":21.25,"time_to_first_token_ms":21}})",
@@ -89,10 +88,13 @@ TEST(ChatEventParser, TakesWhatServersSayOfTheirTimes) {
        "llama.cpp timings prefill=1000us"},
       {"an unstreamed answer",
        R"({"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"metrics":{"queue_time_ms":1,"time_to_first_token_ms":3}})",
-       "vllm metrics queue=1000us prefill=2000us"},
+       "vllm metrics queue=1000us prefill=3000us"},
       {"none", "{" + usage + "}", ""},
   };
   ChatEventParser parser;
+  const std::string completed =
+      R"({"type":"response.completed","response":{"id":"r","status":"completed","metrics":{"queue_time_ms":4}}})";
+  EXPECT_EQ(told(parser.parse(completed, StreamApi::responses).times), "vllm metrics queue=4000us");
   for (const Row& row : rows) EXPECT_EQ(told(parser.parse(row.text).times), row.told) << row.name;
 }
 
