@@ -274,19 +274,21 @@ std::vector<WaysRow> ways_rows(const Summary& summary) {
 std::string split_origin(const TtftSplitResult& split) {
   std::string sources;
   for (const std::string& source : split.sources) sources += (sources.empty() ? "" : ", ") + source;
-  return fmt::format("by {}, of {} stream{}", sources, format_count(split.requests), split.requests == 1 ? "" : "s");
+  return fmt::format("Of {} stream{}; source: {}", format_count(split.requests), split.requests == 1 ? "" : "s",
+                     sources);
 }
 
 std::string split_doubt(const TtftSplitResult& split) {
   if (split.exceeded == 0) return {};
-  return fmt::format("in {} of them the server's times are longer than what was measured",
+  return fmt::format("In {} of them the server's times are longer than what was measured",
                      format_count(split.exceeded));
 }
 
 double share_of(const TtftSplitResult& split, const TtftPart& part) {
   double sum = 0;
   for (const TtftPart& each : split.parts) sum += each.mean_ms;
-  return sum > 0 ? part.mean_ms / sum : 0;
+  const double share = part.mean_ms / sum;
+  return share >= 0 && share <= 1 ? share : 0;  // of a foreign file it may be anything
 }
 
 std::size_t columns(std::string_view text) {

@@ -75,7 +75,7 @@ struct WaysRow {
 };
 std::vector<WaysRow> ways_rows(const Summary& summary);
 
-/// "by engine, of 1 884 streams": whose word the split of the time to the first token is, and of how many.
+/// "Of 1884 streams; source: engine": whose word the split of the time to the first token is, and of how many.
 std::string split_origin(const TtftSplitResult& split);
 /// That the server's times do not fit into what was measured; empty where they all do.
 std::string split_doubt(const TtftSplitResult& split);

@@ -259,21 +259,20 @@ std::string ttft_split(const Summary& summary) {
         "class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
         name, escaped(format_ms(part.mean_ms)), time(part.p50_ms, 50), time(part.p95_ms, 95), share);
   };
-  for (std::size_t i = 0; i < split.parts.size(); ++i) {
-    const TtftPart& part = split.parts[i];
-    const double share = std::clamp(share_of(split, part), 0.0, 1.0);
-    bar += fmt::format("<i class=\"part-{}\" style=\"flex-grow:{:.4f}\" title=\"{}: {}\"></i>", i % 5, share,
-                       escaped(part.name), escaped(format_ms(part.mean_ms)));
-    row(part, fmt::format("<i class=\"key part-{}\"></i>{}", i % 5, escaped(part.name)), format_share(share));
+  for (const TtftPart& part : split.parts) {
+    const double share = share_of(split, part);
+    bar += fmt::format("<i class=\"part-{}\" style=\"flex-grow:{:.4f}\" title=\"{}: {}\"></i>", escaped(part.name),
+                       share, escaped(part.name), escaped(format_ms(part.mean_ms)));
+    row(part, fmt::format("<i class=\"key part-{0}\"></i>{0}", escaped(part.name)), format_share(share));
   }
   row(split.whole, escaped(split.whole.name), "");
   std::string doubt = split_doubt(split);
   if (!doubt.empty())
-    doubt = fmt::format("<p class=\"note\">! {}: their parts add up to more than ttft.</p>\n", escaped(doubt));
+    doubt = fmt::format("<p class=\"note\">{}: their parts add up to more than ttft.</p>\n", escaped(doubt));
   return fmt::format(
       "<section aria-labelledby=\"split\">\n<h2 id=\"split\">Where the time to the first token went</h2>\n"
       "<div class=\"parts\" role=\"img\" aria-label=\"Shares of the mean; the figures are in the table "
-      "below\">{}</div>\n<table class=\"split\"><caption>As said {}. The means add up; percentiles do not.</caption>"
+      "below\">{}</div>\n<table class=\"split\"><caption>{}. The means add up; percentiles do not.</caption>"
       "<thead><tr><th scope=\"col\">Part</th><th scope=\"col\" class=\"number\">Mean</th><th scope=\"col\" "
       "class=\"number\">Median</th><th scope=\"col\" class=\"number\">p(95)</th><th scope=\"col\" "
       "class=\"number\">Share</th></tr></thead><tbody>\n{}</tbody></table>\n{}</section>\n",

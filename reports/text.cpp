@@ -338,7 +338,7 @@ void print_ttft_split(Page& page, const Summary& summary) {
   page.put("    ").put(split_origin(split), Ink::faint).line();
   std::vector<TtftPart> rows = split.parts;
   rows.push_back(split.whole);
-  constexpr std::size_t kName = 12, kNumber = 11, kShare = 9, kBar = 24;
+  constexpr std::size_t kName = 12, kNumber = 11, kShare = 9, kBar = 20;
   const auto right = [&](const std::string& text, std::size_t width, Ink ink) {
     const std::size_t used = columns(text);
     page.put(std::string(used < width ? width - used : 1, ' ')).put(text, ink);
@@ -360,7 +360,7 @@ void print_ttft_split(Page& page, const Summary& summary) {
     right(time(row.p50_ms, 50.0), kNumber, Ink::plain);
     right(time(row.p95_ms, 95.0), kNumber, Ink::plain);
     if (!is_whole) {
-      const double share = std::clamp(share_of(split, row), 0.0, 1.0);
+      const double share = share_of(split, row);
       right(format_share(share), kShare, Ink::faint);
       std::string bar = "  ";
       const auto filled = static_cast<std::size_t>(share * kBar + 0.5);

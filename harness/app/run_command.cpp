@@ -140,7 +140,12 @@ Result<std::optional<ByteFile>> open_trace(const RunCommandOptions& options) {
     if (!text.starts_with(kTraceFormat)) continue;
     if (text.size() == kTraceFormat.size()) return fail(fmt::format("--out {}: names no file: write trace=FILE", text));
     if (opened) return fail(fmt::format("--out {}: there is one trace of a run", text));
-    auto file = ByteFile::open(text.substr(kTraceFormat.size()));
+    const std::string path = text.substr(kTraceFormat.size());
+    const auto same = std::count_if(options.out.begin(), options.out.end(), [&path](const std::string& other) {
+      return other.substr(std::min(other.find('='), other.size() - 1) + 1) == path;
+    });
+    if (same > 1) return fail(fmt::format("--out: {} stands twice", path));
+    auto file = ByteFile::open(path);
     if (!file) return file.error();
     opened = std::move(*file);
   }

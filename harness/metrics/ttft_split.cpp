@@ -16,12 +16,13 @@ std::optional<TtftSplit> split_ttft(const RequestRecord& r) {
   const bool measured = r.stream && r.status >= 200 && r.status < 300 && !r.content.empty() && r.sent_at != kNever;
   if (!measured || (server.queue.count() < 0 && server.prefill.count() < 0)) return std::nullopt;
   TtftSplit split{.queue = server.queue, .prefill = server.prefill, .output = server.output};
-  const Nanoseconds whole(std::max<Instant>(r.content.front().received_at - r.started_at, 0));
-  split.client = std::clamp(Nanoseconds(own_sending_time(r)), Nanoseconds(0), whole);
-  Nanoseconds rest = whole - split.client;
+  Nanoseconds rest(std::max<Instant>(r.content.front().received_at - r.started_at, 0));
   for (const Nanoseconds part : {server.queue, server.prefill, server.output}) rest -= std::max(part, Nanoseconds(0));
   split.exceeded = rest.count() < 0;
-  split.network = std::max(rest, Nanoseconds(0));
+  rest = std::max(rest, Nanoseconds(0));
+  // We were off our core between the send and the look at the clock, if the server had the request meanwhile.
+  split.client = std::clamp(Nanoseconds(own_sending_time(r)), Nanoseconds(0), rest);
+  split.network = rest - split.client;
   return split;
 }
 

@@ -12,7 +12,7 @@ namespace sluice {
 struct TtftSplit {
   Nanoseconds client{}, network{};
   Nanoseconds queue{-1}, prefill{-1}, output{-1};  // as the server says; -1: it does not
-  bool exceeded = false;  // the server's times are longer than what was measured: network is 0, and they add up to more
+  bool exceeded = false;  // the server's times are longer than ttft: the other parts are 0, and they add up to more
 };
 
 /// None where there is no ttft, or where the server has said neither queue nor prefill.

@@ -56,7 +56,8 @@ Nanoseconds time_of(const element& value) {
   return value.get(ms) == simdjson::SUCCESS ? server_time(ms) : Nanoseconds(-1);
 }
 
-/// vLLM's names; sluice-engine has more of them.
+/// vLLM's names; sluice-engine has more of them. vLLM's time to the first token counts from when the request was
+/// scheduled, so it is that of the prefill.
 void take_metrics(const element& value, ChatEvent& event) {
   object metrics;
   if (value.get(metrics) != simdjson::SUCCESS) return;
@@ -76,7 +77,6 @@ void take_metrics(const element& value, ChatEvent& event) {
       is_engine = true;
     }
   }
-  // vLLM counts its time to the first token from when it took the request up, after the queue.
   if (!is_engine) times.prefill = first_token;
   if (times.queue.count() < 0 && times.prefill.count() < 0) return;
   times.source = is_engine ? ServerTimes::Source::engine : ServerTimes::Source::vllm;
@@ -222,6 +222,8 @@ void take_response(const object& response, ChatEvent& event, std::string_view& s
       status = string_of(value);
     } else if (name == "usage") {
       take_usage(value, event);
+    } else if (name == "metrics") {
+      take_metrics(value, event);
     } else if (name == "incomplete_details" && value.is_object()) {
       if (value["reason"].get(reason) != simdjson::SUCCESS) reason = {};
     } else if (name == "error" && !value.is_null()) {

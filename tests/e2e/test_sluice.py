@@ -552,7 +552,7 @@ thresholds:
         self.assertEqual([part["name"] for part in split["parts"]], ["client", "network", "queue", "prefill", "output"])
         if split["exceeded"] == 0:
             self.assertAlmostEqual(sum(part["mean_ms"] for part in split["parts"]), split["whole"]["mean_ms"], places=3)
-        self.assertIn("by engine, of 10 streams", done.stdout)
+        self.assertIn("Of 10 streams; source: engine", done.stdout)
         self.assertIn("Where the time to the first token went", (self.out / "report.html").read_text())
 
     def test_a_trace_of_a_server_that_tells_nothing_has_the_clients_side(self):
@@ -572,8 +572,9 @@ scenarios:
         self.assertEqual({process for process, _ in slices(trace)}, {1})
         self.check_nesting(trace)
         self.assertNotIn("ttft_split", self.summary())
-        for wrong, said in (("trace=", "names no file"), ("trace=/nowhere/t.json", "/nowhere/t.json")):
-            done = run("run", scenario, "--out-dir", str(self.out), "--out", wrong)
+        for wrong, said in ((["trace="], "names no file"), (["trace=/nowhere/t.json"], "/nowhere/t.json"),
+                            ([f"csv={trace_file}", f"trace={trace_file}"], "stands twice")):
+            done = run("run", scenario, "--out-dir", str(self.out), *(word for each in wrong for word in ("--out", each)))
             self.assertEqual(done.returncode, 104, done.stdout)
             self.assertIn(said, done.stdout)
 

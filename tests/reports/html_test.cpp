@@ -133,6 +133,7 @@ TEST(Html, TextOfARunIsNeverMarkup) {
   s.stability = StabilityResult{.metrics = {{evil, evil, 1, 1}}};
   for (auto& b : s.buffering->scenarios) b.scenario = b.evidence = evil;
   s.buffering->comparison = ComparisonResult{.direct = evil, .via = evil, .layer = "unclear", .sentence = evil};
+  s.ttft_split = TtftSplitResult{.sources = {evil}, .whole = {evil}, .parts = {{evil}}};
   s.instrument.reason = evil;
   s.instrument.verdict = "client-limited";
   const std::string page = to_html(s), clean = to_html(sample_summary());
@@ -171,6 +172,14 @@ TEST(Html, TablesCarryEveryMetricWithoutAScript) {
   EXPECT_THAT(page, HasSubstr("[1.2s]")) << "too few samples: in brackets";
   // One row an interval: "90 s" is the last.
   EXPECT_THAT(page, HasSubstr(">90 s</th>"));
+}
+
+TEST(Html, ShowsWhereTheTimeToTheFirstTokenWentOnlyWhereAServerHasSaidIt) {
+  const std::string page = to_html(sample_summary());
+  EXPECT_THAT(page, HasSubstr("Of 1884 streams; source: engine"));
+  EXPECT_THAT(page, HasSubstr("class=\"part-prefill\" style=\"flex-grow:0.7813\""));
+  EXPECT_THAT(page, HasSubstr("In 2 of them the server&#39;s times are longer"));
+  EXPECT_THAT(to_html(Summary{}), testing::Not(HasSubstr("time to the first token")));
 }
 
 TEST(Html, ShowsTheEngineAndItsGpuOnlyWhereTheyWereSampled) {

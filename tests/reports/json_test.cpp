@@ -31,7 +31,7 @@ TEST(SummaryJson, ReadsBackWhatItWrote) {
 
 TEST(SummaryJson, AFileFromBeforeTheEngineWasSampledReadsAsOneWithoutIt) {
   const std::string text = to_json(sample_summary());
-  for (const char* later : {"\"engine\"", "gpu_", "kv_cache_usage", "engine_preemptions"})
+  for (const char* later : {"\"engine\":", "gpu_", "kv_cache_usage", "engine_preemptions"})
     EXPECT_EQ(text.find(later), std::string::npos) << later;
   const auto back = from_json(text);
   ASSERT_TRUE(back) << back.error().message;

@@ -111,5 +111,17 @@ TEST(Format, AShareIsNeverRoundedToNoneOrAll) {
   EXPECT_EQ(format_share(0.0321), "3.21%");
 }
 
+TEST(Format, AShareOfATimeIsOneWhateverAFileSays) {
+  TtftSplitResult split{.parts = {{.name = "queue", .mean_ms = 1}, {.name = "prefill", .mean_ms = 3}}};
+  EXPECT_DOUBLE_EQ(share_of(split, split.parts[1]), 0.75);
+  for (const double odd : {-4.0, -1.0, 1e308, 0.0}) {
+    split.parts = {{.mean_ms = odd}, {.mean_ms = odd}, {.mean_ms = 1}};
+    for (const TtftPart& part : split.parts) {
+      EXPECT_GE(share_of(split, part), 0) << odd;
+      EXPECT_LE(share_of(split, part), 1) << odd;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice::reports

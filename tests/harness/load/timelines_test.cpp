@@ -24,7 +24,8 @@ constexpr std::string_view kTimeline = R"({"id":"x","clock":"CLOCK_MONOTONIC","n
 
 RequestTrace trace_of(std::size_t requests) {
   RequestTrace trace;
-  for (std::size_t i = 0; i < requests; ++i) trace.requests.push_back({.request_id = "id-" + std::to_string(i)});
+  trace.requests.resize(requests);
+  for (std::size_t i = 0; i < requests; ++i) trace.requests[i].request_id = "id-" + std::to_string(i);
   return trace;
 }
 

@@ -545,6 +545,23 @@ TEST(Exchange, CountsTokensOfContinuousUsage) {
   EXPECT_EQ(r.output_tokens, 4);
 }
 
+TEST(Exchange, KeepsWhatAServerSaysOfItsTimes) {
+  const std::string head =
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nserver-timing: queue;dur=2\r\n"
+      "Server-Timing: prefill;dur=30, total;dur=99\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const RequestRecord by_header = streamed({send(head + chunk(kByTheBook) + chunk(""))});
+  EXPECT_EQ(by_header.outcome, Outcome::ok);
+  EXPECT_EQ(by_header.server, (ServerTimes{ServerTimes::Source::server_timing, 2ms, 30ms, Nanoseconds(-1)}));
+  const std::string told =
+      R"(data: {"id":"c-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[],"usage":{)"
+      R"("prompt_tokens":3,"completion_tokens":2,"total_tokens":5},"metrics":{"queue_time_ms":1,"prefill_time_ms":20}})"
+      "\n\n";
+  const RequestRecord by_event = streamed({send(head + chunk(kRole + kA + kStop + told + kDone) + chunk(""))});
+  EXPECT_EQ(by_event.outcome, Outcome::ok);
+  EXPECT_EQ(by_event.server, (ServerTimes{ServerTimes::Source::engine, 1ms, 20ms, Nanoseconds(-1)}))
+      << "an event knows better than a header that was sent before it";
+}
+
 TEST(Exchange, UsesAStreamsConnectionAgain) {
   const std::string stream = stream_head() + chunk(kByTheBook) + chunk("");
   ScriptedServer server({{await_request(), send(stream), await_request(), send(stream)}});
