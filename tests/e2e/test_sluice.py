@@ -555,6 +555,19 @@ thresholds:
         self.assertIn("Of 10 streams; source: engine", done.stdout)
         self.assertIn("Where the time to the first token went", (self.out / "report.html").read_text())
 
+    def test_a_trace_of_the_engine_has_its_steps_and_writes(self):
+        trace_file = self.out.parent / "trace.json"
+        done = run("run", "scenarios/layers.yaml", "-e", "CONCURRENCY=2", "--out-dir", str(self.out), "--out", f"trace={trace_file}")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        trace = json.loads(trace_file.read_text())
+        self.assertEqual((trace["otherData"]["requests"], trace["otherData"]["requests_with_engine"]), (64, 64), trace["otherData"])
+        self.check_nesting(trace)
+        engine = [event for (process, _), row in slices(trace).items() if process == 2 for event in row]
+        for name, at_least in (("queue", 64), ("prefill", 64), ("decode", 64), ("decode step", 64 * 40), ("write", 64 * 40)):
+            self.assertGreaterEqual(sum(event["name"] == name for event in engine), at_least, name)
+        split = self.summary()["ttft_split"]
+        self.assertEqual((split["requests"], split["sources"]), (64, ["engine"]))
+
     def test_a_trace_of_a_server_that_tells_nothing_has_the_clients_side(self):
         port = self.serve_streams()
         trace_file = self.out.parent / "trace.json.gz"
@@ -908,8 +921,19 @@ scenarios:
             done = run("check-stream", f"http://127.0.0.1:{proxy.port}", "--model", "scripted", "--json")
             self.assertEqual(json.loads(done.stdout)["stream"]["buffering"], verdict, done.stdout)
 
+    def test_layers_ask_the_same_with_and_without_http(self):
+        summary, _ = self.check_scenario("layers.yaml", time_scale=1)
+        engine = pathlib.Path(SLUICE).parent / "sluice-engine"
+        done = subprocess.run([engine, "bench", "--requests", "scenarios/data/requests.jsonl", "--model", "tiny-coder", "--json"], cwd=ROOT,
+                              env=PLAIN_ENVIRONMENT, timeout=100, text=True, stdout=subprocess.PIPE)
+        service = json.loads(done.stdout)
+        self.assertEqual((done.returncode, service["layer"], service["errors"]), (0, "service", 0))
+        self.assertEqual(service["requests"], summary["steps"][0]["count"])
+        for name in ("prompt_tokens", "output_tokens"):
+            self.assertEqual(service[name], summary["metrics"][name]["count"])
+
     def test_every_scenario_file_is_run_here(self):
-        named = {"buffering.yaml", "chunking.yaml", "conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "faults.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
+        named = {"buffering.yaml", "chunking.yaml", "conformance.yaml", "controlled.yaml", "conversation.yaml", "data.yaml", "executors.yaml", "faults.yaml", "find_max.yaml", "gpu_load.yaml", "gpu_memory_stress.yaml", "gpu_streaming.yaml", "http.yaml", "http2.yaml", "layers.yaml", "load.yaml", "quickstart.yaml", "service_levels.yaml", "stable.yaml", "streaming.yaml", "trace.yaml", "websocket.yaml"}
         self.assertEqual({path.name for path in (ROOT / "scenarios").glob("*.yaml")}, named)
 
     def test_calibrate_measures_its_own_error_and_reports_name_it(self):
