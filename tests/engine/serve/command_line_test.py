@@ -133,7 +133,7 @@ class CommandLine(unittest.TestCase):
                 figures = json.loads(done.stdout)
                 self.assertEqual((figures["layer"], figures["requests"], figures["errors"]), ("service", 6, 0))
                 self.assertEqual(figures["output_tokens"], 30)
-                for name, least in ("ttft_ms", 5), ("tpot_ms", 0.1), ("e2e_ms", 9):
+                for name, least in ("ttft_ms", 5), ("tpot_ms", 0), ("e2e_ms", 9):
                     self.assertGreaterEqual(figures[name]["p95"], figures[name]["p50"])
                     self.assertGreaterEqual(figures[name]["p50"], least)
                 hashes.add(figures["text_hash"])
