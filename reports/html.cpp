@@ -638,10 +638,10 @@ std::string comparison(const Summary& summary) {
   if (!summary.buffering->comparison) return "";
   const ComparisonResult& ways = *summary.buffering->comparison;
   std::string out = fmt::format(
-      "<p><strong>{}</strong></p>\n<table class=\"ways\"><caption>The same, asked in two ways</caption><thead><tr><th "
+      "<table><caption>The same, asked in two ways</caption><thead><tr><th "
       "scope=\"col\">Figure</th><th scope=\"col\" class=\"number\">Direct<span class=\"selector\">{}</span></th><th "
       "scope=\"col\" class=\"number\">Via<span class=\"selector\">{}</span></th></tr></thead><tbody>\n",
-      escaped(ways.sentence), escaped(ways.direct), escaped(ways.via));
+      escaped(ways.direct), escaped(ways.via));
   for (const WaysRow& row : ways_rows(summary))
     out += fmt::format("<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
                        escaped(row.name), row.direct.empty() ? "–" : escaped(row.direct),
@@ -651,8 +651,11 @@ std::string comparison(const Summary& summary) {
 
 std::string buffering(const Summary& summary) {
   if (!summary.buffering) return "";
-  std::string out =
-      "<section aria-labelledby=\"buffering\">\n<h2 id=\"buffering\">Buffering</h2>\n<table class=\"stack\"><caption>"
+  std::string out = "<section aria-labelledby=\"buffering\">\n<h2 id=\"buffering\">Buffering</h2>\n";
+  if (const auto& ways = summary.buffering->comparison)
+    out += fmt::format("<p><strong>{}</strong></p>\n", escaped(ways->sentence));
+  out +=
+      "<table class=\"stack\"><caption>"
       "Whether something merges the pieces of answers or holds them back</caption><thead><tr><th "
       "scope=\"col\">Scenario</th><th scope=\"col\">Verdict</th><th scope=\"col\">Why</th><th scope=\"col\" "
       "class=\"number\">Streams</th><th scope=\"col\" class=\"number\">Chunks a stream</th><th scope=\"col\" "

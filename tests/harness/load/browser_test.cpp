@@ -220,13 +220,16 @@ TEST(Browser, TellsAnotherServerNoSecrets) {
   ScriptedServer other({answers({answer("other")})});
   ScriptedServer server(
       {answers({redirect(307, "http://127.0.0.1:" + std::to_string(other.port()) + "/x"), answer("own")})});
-  const Tally tally = ran(plan_of(server.url(), {checked(step_of(http("/")), "body == other"), step_of(http("/y"))}));
+  Plan plan = plan_of(server.url(), {checked(step_of(http("/")), "body == other"), step_of(http("/y"))});
+  plan.scenarios[0].headers.emplace_back("X-Own", Template("secret of the scenario"));
+  const Tally tally = ran(plan);
   EXPECT_EQ(tally.checks().at(0).passes, 1u);
   EXPECT_EQ(requests(tally), 3u);
   ASSERT_EQ(other.requests().size(), 1u);
   EXPECT_THAT(other.requests()[0], AllOf(HasSubstr("Host: 127.0.0.1:" + std::to_string(other.port())),
                                          Not(HasSubstr("secret")), Not(HasSubstr("X-Team"))));
-  EXPECT_THAT(server.requests()[1], HasSubstr("Authorization: Bearer secret"));
+  EXPECT_THAT(server.requests()[1],
+              AllOf(HasSubstr("Authorization: Bearer secret"), HasSubstr("X-Own: secret of the scenario")));
 }
 
 TEST(Browser, CountsARedirectToNowhereAsAFailure) {

@@ -520,6 +520,18 @@ TEST(Exchange, SeesHowTheEventsCame) {
   EXPECT_EQ(rules(kA, 400ms, 1, 200ms), std::vector<std::string>{"keepalive-missing"});
 }
 
+TEST(Exchange, MarksWhatCameAfterASilenceOfTheNetwork) {
+  const std::string burst = kA + kB + kA;
+  const RequestRecord r = streamed({send(stream_head() + chunk(kRole)), send(chunk(burst), 150ms), send(chunk(kB), 2ms),
+                                    send(chunk(kA), 150ms), send(chunk(kStop + kDone) + chunk(""))});
+  ASSERT_EQ(r.content.size(), 5u);
+  std::vector<bool> after;
+  for (const ContentEvent& event : r.content) after.push_back(event.after_silence);
+  EXPECT_THAT(after, ElementsAre(true, true, true, false, true));
+  EXPECT_EQ(r.burst_bytes, chunk(burst).size()) << "of the one read that brought several";
+  EXPECT_EQ(r.content_choices, 1u);
+}
+
 TEST(Exchange, EndsAStreamWithAnEventThatIsTooLarge) {
   Script script{await_request(), send(stream_head())};
   for (int i = 0; i < 10; ++i) script.push_back(send(chunk((i == 0 ? "data: " : "") + std::string(1 << 20, 'x'))));
