@@ -142,7 +142,6 @@ std::vector<RequirementResult> requirements_of(const Summary& summary) {
                     .verdict = result.verdict,
                     .cause = result.cause,
                     .suggestion = result.suggestion});
-    if (!result.source.empty()) list.back().goal += fmt::format(" ({})", result.source);
   }
   for (const CheckResult& check : summary.checks) {
     const std::uint64_t tries = check.passes + check.fails;
