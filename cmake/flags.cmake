@@ -44,6 +44,8 @@ function(sluice_test name)
   cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE sluice_flags ${arg_LIBRARIES} GTest::gmock GTest::gtest GTest::gtest_main)
+  # The tests themselves need no speed: a quarter less to compile.
+  target_compile_options(${name} PRIVATE "$<$<CONFIG:RelWithDebInfo>:-O0>")
   target_compile_definitions(${name} PRIVATE SLUICE_SOURCE_DIR="${CMAKE_SOURCE_DIR}" SLUICE_BINARY_DIR="${CMAKE_BINARY_DIR}")
   if(CMAKE_CURRENT_SOURCE_DIR MATCHES "${SLUICE_SANITIZED_TESTS}")
     list(APPEND arg_LABELS sanitized)
@@ -56,7 +58,7 @@ endfunction()
 # What `sluicew test` builds with clang: the fuzzers and what they need. The rest of the server is not for clang 14, which
 # cannot compile Asio's coroutines under ASan.
 add_custom_target(fuzzers)
-set(SLUICE_FUZZ_SECONDS 8 CACHE STRING "How long ctest runs each fuzzer")
+set(SLUICE_FUZZ_SECONDS 5 CACHE STRING "How long ctest runs each fuzzer")
 
 # sluice_fuzzer(name SOURCES a_fuzz.cpp LIBRARIES x y ...): a libFuzzer binary named fuzz_<name>, run briefly by ctest;
 # seeds lie in tests/fuzz/corpus/<name>/, what it finds stays in the build folder.

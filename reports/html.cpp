@@ -918,8 +918,28 @@ std::string to_html(const SuiteSummary& suite) {
                          escaped(result.detail));
     out += "</tbody>\n</table>\n</section>\n";
   }
-  for (const SuiteCase& each : suite.cases) {
-    out += fmt::format("<section>\n<h2>{} {}</h2>\n",
+  out +=
+      "<section aria-labelledby=\"cases\">\n<h2 id=\"cases\">Cases</h2>\n<table class=\"stack\">\n<thead><tr>"
+      "<th scope=\"col\">Verdict</th><th scope=\"col\">Case</th><th scope=\"col\" class=\"number\">Requirements that "
+      "hold</th><th scope=\"col\" class=\"number\">Took</th></tr></thead>\n<tbody>\n";
+  for (std::size_t i = 0; i < suite.cases.size(); ++i) {
+    const SuiteCase& each = suite.cases[i];
+    const auto held = std::count_if(each.requirements.begin(), each.requirements.end(),
+                                    [](const auto& result) { return result.verdict == "pass"; });
+    out += fmt::format(
+        "<tr><td>{}</td><th scope=\"row\"><a href=\"#case-{}\">{}</a></th><td class=\"number\" "
+        "data-label=\"Requirements "
+        "that hold\"><span>{} of {}</span></td><td class=\"number\" data-label=\"Took\"><span>{}</span></td></tr>\n",
+        each.outcome == "passed"    ? mark("pass")
+        : each.outcome == "skipped" ? std::string("– skipped")
+                                    : mark("fail"),
+        i, escaped(each.name), held, each.requirements.size(),
+        each.duration_s > 0 ? format_seconds(each.duration_s) : std::string());
+  }
+  out += "</tbody>\n</table>\n</section>\n";
+  for (std::size_t i = 0; i < suite.cases.size(); ++i) {
+    const SuiteCase& each = suite.cases[i];
+    out += fmt::format("<section>\n<h2 id=\"case-{}\">{} {}</h2>\n", i,
                        each.outcome == "passed"    ? "✓"
                        : each.outcome == "skipped" ? "–"
                                                    : "✗",

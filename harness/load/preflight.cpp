@@ -86,7 +86,7 @@ Preflight judge_preflight(const Target& wanted, const RequestRecord& health, con
 
   result.reached = health.status != 0 || models.status != 0 || about.status != 0;
   if (answered(health)) {
-    add("health", Verdict::pass, "");
+    add("health", Verdict::pass, fmt::format("/health: {}", what_came(health)));
   } else if (absent(health) || refused(health)) {
     add("health", Verdict::skipped, "the server has no /health");
   } else {
@@ -97,7 +97,7 @@ Preflight judge_preflight(const Target& wanted, const RequestRecord& health, con
     add("authentication", Verdict::fail,
         fmt::format("/v1/models: status {}: set target.auth, or the variable that it reads", models.status));
   } else if (answered(models)) {
-    add("authentication", Verdict::pass, "");
+    add("authentication", Verdict::pass, "accepted");
     read_models(models.body, result);
   }
 

@@ -82,7 +82,8 @@ TEST(Throttled, AHarnessWhoseThreadsWaitForACoreSaysThatItLimitedTheRun) {
   EXPECT_THAT(instrument.reason, HasSubstr("send_lag"));
   if (instrument.run_queue_wait_percent) {
     EXPECT_GT(*instrument.run_queue_wait_percent, 20);
-    if (instrument.cpu_steal_percent.value_or(0) < 2) EXPECT_THAT(instrument.reason, HasSubstr("waited for a core"));
+    const bool stolen = instrument.cpu_steal_percent.value_or(0) > 2;  // then that is the cause that is named
+    EXPECT_THAT(instrument.reason, HasSubstr(stolen ? "steal" : "waited for a core"));
   }
 }
 

@@ -140,8 +140,8 @@ TEST(Advice, NamesWhatTheRunShows) {
     const Advice advice = advice_for(c.summary, c.result);
     EXPECT_THAT(advice.cause, HasSubstr(c.cause)) << c.name;
     EXPECT_THAT(advice.suggestion, HasSubstr(c.suggestion)) << c.name;
-    if (*c.cause == 0) EXPECT_EQ(advice.cause, "") << c.name;
-    if (*c.suggestion == 0) EXPECT_EQ(advice.suggestion, "") << c.name;
+    EXPECT_EQ(advice.cause.empty(), *c.cause == 0) << c.name << ": " << advice.cause;
+    EXPECT_EQ(advice.suggestion.empty(), *c.suggestion == 0) << c.name << ": " << advice.suggestion;
   }
 }
 
