@@ -336,9 +336,10 @@ int check_recording(const CheckStreamOptions& options, const Wanted& wanted, con
       streams.push_back(std::move(entry));
     } else {
       const Figures figures = figures_of(judged);
-      fmt::print("{:>6}  {}  {}  {:<8}  {:>6} chunks  TTFT {:<10}  {}\n", recorded.number, recorded.path,
-                 judged.record.status, name_of(recorded.end), judged.record.content.size(),
-                 figures.ttft_ms ? reports::format_ms(*figures.ttft_ms) : "none", said.empty() ? "clean" : said);
+      fmt::print("{:>6}  {}  {}  {:<8}  {:>6} chunks  TTFT {:<10}  {}\n", recorded.number,
+                 escape_bytes(recorded.path, 80), judged.record.status, name_of(recorded.end),
+                 judged.record.content.size(), figures.ttft_ms ? reports::format_ms(*figures.ttft_ms) : "none",
+                 said.empty() ? "clean" : said);
     }
   }
   const int exit_code = failed == 0 ? kExitPassed : kExitFailed;

@@ -97,6 +97,7 @@ int record_command(const RecordOptions& options) {
     fmt::print(out, "  {:>6} ended badly: {}\n", reports::format_count(count), error);
   if (!counts.problem.empty())
     complain(0, fmt::format("{} streams are not in the recording: {}", counts.missing, counts.problem));
+  if (!counts.problem.empty()) return kExitInternal;
   if (counts.streams == 0) return kExitUnreachable;
   return interrupts.any() ? kExitInterrupted : kExitPassed;
 }

@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <set>
 
 #include "harness/app/calibration_file.h"
 #include "harness/app/commands.h"
@@ -129,6 +131,16 @@ LiveLine::Mode live_mode(bool quiet) {
 
 bool writes_to_stdout(const RunCommandOptions& options) {
   return std::any_of(options.out.begin(), options.out.end(), [](const auto& file) { return file.ends_with("=-"); });
+}
+
+/// The file that two --out name; empty: there is none. Looked at before any is opened, which empties it.
+std::string named_twice(const RunCommandOptions& options) {
+  std::set<std::string> seen;
+  for (const std::string& text : options.out) {
+    std::string path = text.substr(std::min(text.find('='), text.size() - 1) + 1);
+    if (!path.empty() && !seen.insert(path).second) return path;
+  }
+  return {};
 }
 
 constexpr std::string_view kTraceFormat = "trace=";
@@ -273,12 +285,15 @@ bool write_file(const fs::path& path, const std::string& text) {
 
 RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs::path& folder, bool show_text,
                    const std::string& simulated) {
-  const auto gives_up = [](int exit_code, const std::string& why) {
+  std::function<bool()> stopped = [] { return false; };
+  const auto gives_up = [&stopped](int exit_code, const std::string& why) {
     complain(why);
-    return RunEnding{exit_code, std::nullopt, why};
+    return RunEnding{stopped() ? kExitInterrupted : exit_code, std::nullopt, why, stopped()};
   };
   if (find_max_of(plan) != nullptr && !options.out.empty())
     return gives_up(kExitInvalid, "--out: a find-max run keeps no samples and no streams: run the load that it finds");
+  if (const auto twice = named_twice(options); !twice.empty())
+    return gives_up(kExitInvalid, fmt::format("--out: {} stands twice: one file takes one thing", twice));
   auto trace_file = open_trace(options);
   if (!trace_file) return gives_up(kExitInvalid, trace_file.error().message);
   auto samples = open_samples(plan, options);
@@ -290,6 +305,7 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
   const Interrupts interrupts(control, [] {
     fmt::print(stderr, "\nstopping: what is under way may end; press Ctrl-C again to stop at once\n");
   });
+  stopped = [&interrupts] { return interrupts.any(); };
   const auto target = reach_target(plan, interrupts, control);
   const auto leave_no_empty_folder = [&] {
     std::error_code ignored;
@@ -297,7 +313,7 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
   };
   if (!target) {
     leave_no_empty_folder();
-    return gives_up(interrupts.any() ? kExitInterrupted : kExitUnreachable, target.error().message);
+    return gives_up(kExitUnreachable, target.error().message);
   }
   if (!plan.target.expect_models.empty() || !plan.target.expect_backend.empty()) {
     const auto found = preflight(plan, target->url);
@@ -328,10 +344,7 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
     const auto death = target->engine ? target->engine->death() : std::nullopt;
     leave_no_empty_folder();
     if (death) complain(fmt::format("the engine {}; the end of its log:\n{}", *death, target->engine->log_tail()));
-    return gives_up(interrupts.any() ? kExitInterrupted
-                    : death          ? kExitUnreachable
-                                     : kExitSetup,
-                    variables.error().message);
+    return gives_up(death ? kExitUnreachable : kExitSetup, variables.error().message);
   }
   run_options.variables = &*variables;
   std::optional<RequestTracer> tracer;
@@ -431,9 +444,9 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
     complain(fmt::format("{} of {} streams are not in the recording{}{}", recorded.missing,
                          recorded.missing + recorded.streams, recorded.problem.empty() ? "" : ": ", recorded.problem));
   if (death) complain(fmt::format("the engine {} in mid-run; the end of its log:\n{}", *death, log));
-  if (!written) return {kExitInternal, std::move(summary), "its reports could not be written"};
+  if (!written) return {kExitInternal, std::move(summary), "its reports could not be written", interrupts.any()};
   const int exit_code = summary.exit_code;
-  return {exit_code, std::move(summary), {}};
+  return {exit_code, std::move(summary), {}, interrupts.any()};
 }
 
 int run_command(const RunCommandOptions& options) {

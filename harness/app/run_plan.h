@@ -17,6 +17,7 @@ struct RunEnding {
   int exit_code = 0;
   std::optional<reports::Summary> summary;  // none: there was no load, or nothing to report on
   std::string problem;                      // then: why
+  bool interrupted = false;                 // the user has asked it to stop, whatever it came to
 };
 
 /// Starts or reaches the target, drives the load, judges it and writes the reports into `folder`, which exists. What

@@ -14,7 +14,7 @@
 #include "harness/app/commands.h"
 #include "harness/app/run_plan.h"
 #include "harness/app/suite_file.h"
-#include "harness/base/cores.h"
+#include "harness/cohost/probe.h"
 #include "harness/load/preflight.h"
 #include "harness/metrics/summarize.h"
 #include "harness/net/endpoint.h"
@@ -82,28 +82,43 @@ std::optional<std::vector<LoadedCase>> load_cases(const SuiteFile& suite, const 
   return good ? std::optional(std::move(cases)) : std::nullopt;
 }
 
-/// The suite's target is asked before the cases are: all of them would fail alike.
-struct Arrival {
-  bool reached = true;
-  std::string why;  // not
-  std::vector<reports::PreflightResult> checks;
-};
+/// Is anybody there at all? One who listens and does not answer is there.
+Result<void> reach(const Target& target) {
+  const auto endpoint = parse_endpoint(target.url);
+  if (!endpoint) return endpoint.error();
+  return can_connect(endpoint->host, endpoint->port, target.connect_timeout);
+}
 
-Arrival arrive(const LoadedCase& first) {
-  Arrival arrival;
-  const auto found = preflight(first.plan, first.plan.target.url);
-  if (!found) return {false, found.error().message, {}};
-  arrival.reached = found->reached;
+/// The suite's target is asked before the cases are: all of them would fail alike.
+Result<std::vector<reports::PreflightResult>> ask(const Plan& plan) {
+  const auto found = preflight(plan, plan.target.url);
+  if (!found) return found.error();
+  std::vector<reports::PreflightResult> checks;
   for (const PreflightCheck& check : found->checks) {
     using Verdict = PreflightCheck::Verdict;
-    arrival.checks.push_back({check.name,
-                              check.verdict == Verdict::pass   ? "pass"
-                              : check.verdict == Verdict::fail ? "fail"
-                                                               : "skipped",
-                              check.detail});
-    if (!arrival.reached && arrival.why.empty()) arrival.why = check.detail;
+    checks.push_back({check.name,
+                      check.verdict == Verdict::pass   ? "pass"
+                      : check.verdict == Verdict::fail ? "fail"
+                                                       : "skipped",
+                      check.detail});
   }
-  return arrival;
+  return Result<std::vector<reports::PreflightResult>>(boost::system::in_place_value, std::move(checks));
+}
+
+/// The scripted engine answers in place of the server at `url`.
+void stand_in(Plan& plan, const std::string& url, EngineTarget engine) {
+  if (plan.target.url != url) return;
+  plan.target.url.clear();
+  plan.target.model.clear();
+  plan.target.http2 = false;
+  plan.target.expect_models.clear();
+  plan.target.expect_backend.clear();
+  plan.target.engine = std::move(engine);
+  for (ScenarioPlan& scenario : plan.scenarios) {
+    scenario.http2.reset();
+    scenario.url.clear();
+    scenario.headers.clear();
+  }
 }
 
 EngineTarget scripted_engine() {
@@ -117,8 +132,8 @@ EngineTarget scripted_engine() {
 
 /// Of several runs, the first of these that any of them has.
 int gravest(const std::vector<reports::SuiteCase>& cases) {
-  constexpr std::array kOrder = {kExitInternal, kExitUnreachable, kExitInvalid,   kExitInterrupted,
-                                 kExitSetup,    kExitTeardown,    kExitUntrusted, kExitFailed};
+  constexpr std::array kOrder = {kExitInternal,    kExitSetup,     kExitUnreachable, kExitInvalid,
+                                 kExitInterrupted, kExitUntrusted, kExitFailed,      kExitTeardown};
   for (const int code : kOrder) {
     if (std::any_of(cases.begin(), cases.end(), [&](const auto& each) { return each.exit_code == code; })) return code;
   }
@@ -172,30 +187,29 @@ int suite_command(const SuiteOptions& options) {
   if (by_url != cases->end()) {
     const std::string url = by_url->plan.target.url;
     summary.target = url;
-    Arrival arrival = arrive(*by_url);
-    if (!arrival.reached) {
-      if (!options.fallback) {
-        complain(fmt::format("the target {} cannot be reached: {}", url, arrival.why));
-        std::error_code ignored;
-        if (options.out_dir.empty()) fs::remove(*folder, ignored);
-        return kExitUnreachable;
+    const auto leave_no_folder = [&] {
+      std::error_code ignored;
+      if (options.out_dir.empty()) fs::remove(*folder, ignored);
+    };
+    if (const auto reached = reach(by_url->plan.target); reached) {
+      auto checks = ask(by_url->plan);
+      if (!checks) {
+        leave_no_folder();
+        return complain(checks.error().message), kExitUnreachable;
       }
+      summary.preflight = std::move(*checks);
+    } else if (!options.fallback) {
+      complain(fmt::format("the target {} cannot be reached: {}", url, reached.error().message));
+      leave_no_folder();
+      return kExitUnreachable;
+    } else {
       summary.simulated = fmt::format(
           "{} cannot be reached ({}): the built-in scripted engine answered instead, and nothing here tells anything "
           "of "
           "that server",
-          url, arrival.why);
+          url, reached.error().message);
       complain("simulated: " + summary.simulated);
-      for (LoadedCase& each : *cases) {
-        if (each.plan.target.url.empty()) continue;
-        each.plan.target.url.clear();
-        each.plan.target.http2 = false;
-        each.plan.target.expect_models.clear();
-        each.plan.target.expect_backend.clear();
-        each.plan.target.engine = scripted_engine();
-      }
-    } else {
-      summary.preflight = std::move(arrival.checks);
+      for (LoadedCase& each : *cases) stand_in(each.plan, url, scripted_engine());
     }
   }
   const bool refused = std::any_of(summary.preflight.begin(), summary.preflight.end(),
@@ -211,6 +225,7 @@ int suite_command(const SuiteOptions& options) {
     if (refused && each.plan.target.engine == std::nullopt) {
       result.outcome = "skipped";
       result.reason = "the preflight failed";
+      result.exit_code = kExitUnreachable;
       continue;
     }
     if (each.needs_model && !summary.simulated.empty()) {
@@ -241,12 +256,15 @@ int suite_command(const SuiteOptions& options) {
       result.folder.clear();
       fs::remove(inside, error);
     }
-    if (ending.exit_code == kExitInterrupted) break;
+    if (ending.interrupted) {
+      result.exit_code = kExitInterrupted;
+      break;
+    }
   }
   if (summary.cases.empty()) return complain("--only: no case's name has that in it"), kExitInvalid;
 
   summary.duration_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  summary.exit_code = refused ? kExitUnreachable : gravest(summary.cases);
+  summary.exit_code = gravest(summary.cases);
   summary.outcome = summary.exit_code == kExitInterrupted ? "interrupted"
                     : summary.exit_code == 0              ? "passed"
                                                           : "failed";

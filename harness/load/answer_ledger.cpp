@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <vector>
 
 #include "harness/base/check.h"
 #include "harness/base/limits.h"
@@ -46,15 +47,16 @@ void AnswerLedger::give_out(std::string_view nonce) {
 }
 
 bool AnswerLedger::has_foreign(std::string_view text, std::string_view own) const {
-  const std::lock_guard lock(mutex_);
+  std::vector<std::uint64_t> words;  // made without the lock, for which the other threads wait
   while (!text.empty()) {
     const auto* const from = std::find_if(text.begin(), text.end(), is_word_character);
     const auto* const to = std::find_if_not(from, text.end(), is_word_character);
     const std::string_view word(from, to);
     text = std::string_view(to, text.end());
-    if (word != own && nonces_.values.contains(text_hash(word))) return true;
+    if (is_nonce(word) && word != own) words.push_back(text_hash(word));
   }
-  return false;
+  const std::lock_guard lock(mutex_);
+  return std::any_of(words.begin(), words.end(), [this](std::uint64_t word) { return nonces_.values.contains(word); });
 }
 
 }  // namespace sluice

@@ -115,7 +115,9 @@ Preflight judge_preflight(const Target& wanted, const RequestRecord& health, con
       offered += fmt::format("{}{}", i == 0 ? "" : ", ", shown(result.models[i]));
     if (result.models.size() > 5) offered += fmt::format(" and {} more", result.models.size() - 5);
     if (offered.empty()) offered = "nothing";
-    if (missing.empty()) {
+    if (!answered(models)) {
+      add("models", Verdict::fail, fmt::format("/v1/models: {}", what_came(models)));
+    } else if (missing.empty()) {
       add("models", Verdict::pass, offered);
     } else {
       add("models", Verdict::fail, fmt::format("the server does not offer {}; it offers {}", missing, offered));

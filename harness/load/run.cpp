@@ -500,7 +500,8 @@ Result<RunResult> run(const Plan& plan, const RunOptions& options, RunControl& c
   }
   facts.cpu_time = cpu_time() - cpu_before;
   facts.threads_cpu = accounts.sum();
-  if (const auto machine = machine_cpu(); machine && machine_before && machine->all > machine_before->all)
+  if (const auto machine = machine_cpu();
+      machine && machine_before && machine->all > machine_before->all && machine->stolen >= machine_before->stolen)
     facts.cpu_stolen = static_cast<double>(machine->stolen - machine_before->stolen) /
                        static_cast<double>(machine->all - machine_before->all);
   for (std::uint32_t scenario = 0; scenario < plan.scenarios.size(); ++scenario) {

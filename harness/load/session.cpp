@@ -417,9 +417,13 @@ Task<> Session::run_request(const StepProgram& step) {
   request.keep_cookies = browser_.keeps_cookies();
   request.recorder = around_.recorder;
   const std::string_view bytes = render(step);
-  if (failure_.empty()) give_out_nonce(step);
+  if (failure_.empty()) give_out_nonce(step, bytes);
   if (!failure_.empty()) co_return;
-  if (step.hashes_request) request_hash_ = text_hash(bytes.substr(std::min(bytes.find("\r\n\r\n"), bytes.size())));
+  if (step.hashes_request) {  // the request line and the body: headers have an id that is another each time
+    const std::string_view line = bytes.substr(0, bytes.find("\r\n"));
+    const std::string_view body = bytes.substr(std::min(bytes.find("\r\n\r\n"), bytes.size()));
+    request_hash_ = mix(text_hash(line)) ^ text_hash(body);
+  }
   request.bytes = browser_.dressed(bytes, step.endpoint);
   clear(record_);
   if (step.answer != ExchangeRequest::Answer::plain)
@@ -502,7 +506,7 @@ void Session::add_samples(const StepProgram& step) {
 }
 
 /// Before the request goes out, so that no answer can have the word before it is known.
-void Session::give_out_nonce(const StepProgram& step) {
+void Session::give_out_nonce(const StepProgram& step, std::string_view request) {
   for (const Check& check : step.step->checks) {
     const auto* crosstalk = std::get_if<NoCrosstalk>(&check.condition);
     if (crosstalk == nullptr) continue;
@@ -510,6 +514,12 @@ void Session::give_out_nonce(const StepProgram& step) {
     if (!AnswerLedger::is_nonce(nonce_)) {
       return fail_iteration(
           fmt::format("'{}': {}: one word of 3 to 64 letters, digits, _ and - is wanted", step.step->name, check.text));
+    }
+    if (request.find(nonce_) == std::string_view::npos) {
+      return fail_iteration(
+          fmt::format("'{}': {}: the word does not stand in the request: what chance makes is to be "
+                      "put into a variable first (set:)",
+                      step.step->name, check.text));
     }
     around_.ledger->give_out(nonce_);
   }

@@ -94,7 +94,7 @@ class Session {
   void take_answer(const StepProgram& step);
   void remember_answer(const StepProgram& step);
   void capture(const StepProgram& step);
-  void give_out_nonce(const StepProgram& step);
+  void give_out_nonce(const StepProgram& step, std::string_view request);
   void check(const StepProgram& step);
   bool holds(const StepProgram& step, const Check& check);
   void assign(const SetStep& set);

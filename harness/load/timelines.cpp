@@ -64,6 +64,13 @@ void fetch_timelines(const Plan& plan, const RunOptions& options, RequestTrace& 
     trace.no_engine = tls.error().message;
     return;
   }
+  // Those that went to another server are asked for last: it may be a way to the same engine, or not.
+  const auto layout = TallyLayout::from(plan);
+  std::stable_partition(wanted.begin(), wanted.end(), [&](const TracedRequest* traced) {
+    std::uint32_t scenario = 0;
+    while (scenario + 1 < plan.scenarios.size() && layout->first_step(scenario + 1) <= traced->step) ++scenario;
+    return !plan.scenarios[scenario].url.empty();
+  });
   TargetClient client(plan, *target, *tls);
   const Instant deadline = now() + Nanoseconds(limits::timelines_time_max).count();
   std::size_t missing = 0, misses = 0;

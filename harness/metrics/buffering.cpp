@@ -142,12 +142,13 @@ LayerVerdict compare_ways(const ChunkFigures& direct, const ChunkFigures& via) {
     return {Layer::server, fmt::format("The server {}: it does so on the direct way too; {}.",
                                        one == Buffering::server_merges ? "merges tokens" : "holds answers back", cost)};
   }
-  const bool direct_is_clean = one == Buffering::none || one == Buffering::server_merges;
-  if (direct_is_clean && other != Buffering::none) {
+  // From none to the whole answer they hold back more and more.
+  if (other > one) {
     const std::string_view what = other == Buffering::server_merges  ? "merges events"
                                   : other == Buffering::whole_answer ? "keeps the whole answer back"
                                                                      : "buffers";
-    return {Layer::between, fmt::format("The proxy between {}: the direct way does not; {}.", what, cost)};
+    return {Layer::between, fmt::format("The proxy between {}: the direct way {}; {}.", what,
+                                        one == Buffering::proxy_buffers ? "only buffers" : "does not", cost)};
   }
   return {Layer::unclear, fmt::format("The direct way is the worse one ({}; via: {}): the proxy between does not hold "
                                       "back.",

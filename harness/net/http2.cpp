@@ -310,6 +310,7 @@ void Http2Client::Link::take(std::string_view bytes, const Connection::Read& got
       ::nghttp2_session_mem_recv(session_.get(), reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   for (Stream* const stream : touched_) {
     stream->answer.read_end(got.drained && stream == touched_.back());
+    if (got.backlog) stream->answer.record().backlog = true;
     if (stream->answer.enough()) tell(*stream);
   }
   if (used < 0) close(Outcome::malformed, fmt::format("not HTTP/2: {}", ::nghttp2_strerror(static_cast<int>(used))));

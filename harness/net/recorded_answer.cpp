@@ -81,9 +81,13 @@ RequestRecord answer_of(const TimedStream& recorded, StreamApi api, const RuleSe
   AnswerReader& reader = judge.reader;
   const std::string_view body = recorded.answer.body;
   const auto instant = [&](std::int64_t us) { return judge.at + us * 1000; };
-  reader.read(0, kNever, instant(recorded.head_us));
-  judge.head(recorded.answer);
-  reader.read_end(true);
+  // A head that came with the first piece was one read with it: the silence before counts from when it was asked for.
+  bool head_alone = recorded.pieces.empty() || recorded.pieces.front().us != recorded.head_us;
+  if (head_alone) {
+    reader.read(0, kNever, instant(recorded.head_us));
+    judge.head(recorded.answer);
+    reader.read_end(true);
+  }
   std::size_t from = 0;
   for (std::size_t i = 0; i < recorded.pieces.size() && !reader.overflowed();) {
     // Pieces of one instant were one read.
@@ -91,6 +95,7 @@ RequestRecord answer_of(const TimedStream& recorded, StreamApi api, const RuleSe
     std::size_t last = i;
     while (last + 1 < recorded.pieces.size() && recorded.pieces[last + 1].us == us) ++last;
     reader.read(recorded.pieces[last].end - from, kNever, instant(us));
+    if (!std::exchange(head_alone, true)) judge.head(recorded.answer);
     for (; i <= last; ++i) {
       reader.body(body.substr(from, recorded.pieces[i].end - from));
       from = recorded.pieces[i].end;

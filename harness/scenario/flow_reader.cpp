@@ -182,6 +182,9 @@ std::optional<Step> FlowReader::read_step(const YamlNode& node, StepNames& names
   }
   if (capture && asks) step.captures = read_captures(*capture);  // before the checks, which may use what is captured
   if (check && asks) step.checks = read_checks(*check);
+  const auto is_crosstalk = [](const Check& each) { return std::holds_alternative<NoCrosstalk>(each.condition); };
+  if (std::count_if(step.checks.begin(), step.checks.end(), is_crosstalk) > 1)
+    problems_.add(check->place, "no_crosstalk: a step has one word of its own");
   if (websocket) {
     for (const Check& each : step.checks) {
       if (std::holds_alternative<Deterministic>(each.condition) || std::holds_alternative<NoCrosstalk>(each.condition))

@@ -262,7 +262,7 @@ constexpr auto kContentCheck = std::to_array<KeyInfo>({
     {"code_parses", "words:python json",
      "The answer's code (its first fenced block, else all of it) has no syntax error."},
     {"same_text_as", "text", "The name of an earlier step of the flow: the answer is the same text as its last one."},
-    {"deterministic", "truth", "true: the same request body has the same answer, whenever and by whom it is sent."},
+    {"deterministic", "truth", "true: the same request has the same answer, whenever and by whom it is sent."},
     {"no_crosstalk", "text",
      "A word of this request alone, such as ${names.name}: no answer has a word that is another request's."},
 });

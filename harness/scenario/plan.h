@@ -67,7 +67,7 @@ struct Target {
   std::optional<EngineTarget> engine;  // either this
   std::string url;                     // or this: http(s)://host:port[/path], without /v1
   std::vector<std::pair<std::string, Template>> headers;
-  std::string model;  // default of chat steps; empty: the server's first
+  std::string model;                       // default of chat steps; empty: the server's first
   std::vector<std::string> expect_models;  // that it must offer; the run does not begin otherwise
   std::string expect_backend;              // what it must run on: vllm; empty: anything
   bool tls_verify = true;
@@ -90,7 +90,7 @@ struct CodeParses {
 struct SameTextAs {
   std::string step;
 };
-/// Whenever the run sends the same request body, the answer is the same text.
+/// Whenever the run sends the same request (line and body), the answer is the same text.
 struct Deterministic {};
 /// No word of the answer is a nonce of another request.
 struct NoCrosstalk {

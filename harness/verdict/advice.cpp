@@ -152,7 +152,7 @@ Advice of_gaps(const Summary& summary, const Figures& figures) {
     return {"the engine preempted sequences: its KV cache is too small for this load",
             "a larger KV cache (kv_mib), or fewer sequences at once"};
   if (const double stalls = figures.count("stalls"); stalls > 0)
-    return {fmt::format("{:.0f} gaps are stalls, over ten times their stream's median", stalls),
+    return {fmt::format("{:.0f} gaps are stalls, many times their stream's median", stalls),
             "prompts of others may hold decoding up: smaller prefill steps, or fewer sequences at once"};
   return {};
 }
@@ -193,11 +193,11 @@ Advice advice_for(const Summary& summary, const ThresholdResult& result) {
     if (advice.cause.empty()) advice.suggestion = "does a step measure it, and are the selector's tags right?";
     return advice;
   }
-  if (result.verdict == "inconclusive")
+  if (result.verdict == "inconclusive" || result.open)
     return {"too few samples to be sure either way", "a longer run, more VUs, or until_decided"};
   const bool time = starts_with_any(name, {"ttf", "icl", "itl", "tpot", "e2e", "http_req_", "stream_duration"});
-  if (time && summary.instrument.verdict == "client-limited" && result.verdict != "fail")
-    return {summary.instrument.reason, "see the instrument"};
+  if (time && summary.instrument.verdict == "client-limited")
+    return {"the harness was late itself: " + summary.instrument.reason, "mend that first: see the instrument"};
   if (starts_with_any(name, {"ttf"})) return of_ttft(summary, figures);
   if (starts_with_any(name, {"icl", "itl", "tpot", "stalls", "burst_gaps", "fluidity"}))
     return of_gaps(summary, figures);

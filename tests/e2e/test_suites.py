@@ -29,6 +29,7 @@ class Model(http.server.BaseHTTPRequestHandler):
     """An OpenAI-compatible server. The first part of the path says what it does wrong: http://.../few-chunks/v1/..."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # each piece when it is made
     count = itertools.count()
     last_name = "Nobody"
     backend = "test"
@@ -80,7 +81,7 @@ class Model(http.server.BaseHTTPRequestHandler):
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
         pieces, finish = self.answer(mode, body, prompt, turn)
         words = " ".join(m["content"] for m in body["messages"]) if chat else prompt
-        usage = {"prompt_tokens": 7 if mode == "forgets" else len(words.split()), "completion_tokens": len(pieces)}
+        usage = {"prompt_tokens": 7 if mode == "forgets" else len(words), "completion_tokens": sum(map(len, pieces))}  # a token a character
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
         head = {"id": f"c-{turn}", "created": 7, "model": "m", "object": "chat.completion.chunk" if chat else "text_completion"}
         if not body.get("stream"):
@@ -114,6 +115,7 @@ class Model(http.server.BaseHTTPRequestHandler):
                 if mode == "stops-early" and number == 20:
                     return self.chunk(b"")
                 self.chunk(event(delta(content=piece)))
+                time.sleep(0.0003)
         self.chunk(event(delta(), finish))
         if body.get("stream_options", {}).get("include_usage"):
             self.chunk(event(usage=usage))
@@ -275,7 +277,8 @@ class Suites(unittest.TestCase):
         self.assertEqual({case["outcome"] for case in self.suite()["cases"]}, {"passed"})
 
     def test_a_target_that_is_not_there_is_simulated_and_everything_says_so(self):
-        done = self.run_sluice("suite", "quick", "--url", "http://127.0.0.1:9", "--out-dir", str(self.out), "--only", "streaming")
+        done = self.run_sluice("suite", "quick", "--url", "http://127.0.0.1:9", "--out-dir", str(self.out), "--only", "streaming",
+                               environment={"MODEL": "a-model-of-that-server"})
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("SIMULATED", done.stdout)
         suite = self.suite()
@@ -287,6 +290,23 @@ class Suites(unittest.TestCase):
             self.assertIn("cannot be reached", json.loads((folder / "summary.json").read_text())["simulated"])
             self.assertIn("Simulated", (folder / "report.html").read_text())
             self.assertIn('name="simulated"', (folder / "junit.xml").read_text())
+
+    def test_a_server_that_is_there_and_speaks_no_http_is_not_simulated(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def hang_up():
+            while True:
+                try:
+                    listener.accept()[0].close()
+                except OSError:
+                    return
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        done = self.run_sluice("suite", "quick", "--url", f"http://127.0.0.1:{listener.getsockname()[1]}", "--out-dir", str(self.out), "--only", "basic")
+        self.assertEqual(done.returncode, 106, done.stdout)
+        self.assertEqual(self.suite()["simulated"], "")
+        self.assertIn("/health: ", done.stdout)
 
     def test_no_fallback_exits_106_and_leaves_nothing(self):
         done = self.run_sluice("suite", "quick", "--no-fallback", environment={"VLLM_SERVER_URL": "http://127.0.0.1:9"})

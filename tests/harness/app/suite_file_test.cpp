@@ -29,14 +29,14 @@ TEST(SuiteFile, NamesEveryProblemWithItsPlace) {
     const char* problem;
   };
   const Case cases[] = {
-      {"", "a suite is a mapping"},
+      {"", "the file is empty"},
       {"- a", "s.yaml:1:1: a suite is a mapping"},
       {"cases: [{run: a}]", "name: a text is wanted"},
       {"name: x", "cases: must be a list of at least one case"},
       {"name: x\ncases: []", "s.yaml:2:8: cases: must be a list"},
       {"name: x\ncases: [a]", "s.yaml:2:9: a case is a mapping"},
-      {"name: x\ncases: [{rum: a}]", "unknown key 'rum' of a case, did you mean 'run'?"},
-      {"name: x\ncase: []", "unknown key 'case' of a suite, did you mean 'cases'?"},
+      {"name: x\ncases: [{rum: a}]", "unknown key 'rum' of a case; did you mean 'run'?"},
+      {"name: x\ncase: []", "unknown key 'case' of a suite; did you mean 'cases'?"},
       {"name: x\ncases: [{needs_model: true}]", "run: a text is wanted"},
       {"name: x\ncases: [{run: a, needs_model: yes}]", "s.yaml:2:30: needs_model: true or false is wanted"},
       {"name: x\nname: y\ncases: [{run: a}]", "s.yaml:2:1"},

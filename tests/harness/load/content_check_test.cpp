@@ -140,5 +140,22 @@ TEST(ContentCheck, FindsTheWordOfAnotherRequest) {
   EXPECT_EQ(checks_of(leaks, how, flow), (Passed{1, 2}));
 }
 
+TEST(ContentCheck, HoldsRequestsToDifferentPathsForDifferent) {
+  ScriptedServer server({says({answer("a"), answer("b"), answer("a"), answer("c")})});
+  EXPECT_EQ(checks_of(server, "executor: per-vu-iterations\n    iterations: 2",
+                      "      - http: {get: /a}\n        check: [{deterministic: true}]\n"
+                      "      - http: {get: /b}\n        check: [{deterministic: true}]\n"),
+            (Passed{3, 1}));
+}
+
+TEST(ContentCheck, EndsAnIterationWhoseWordIsNotInItsRequest) {
+  ScriptedServer server({says({stream_of("Hi")})});
+  EXPECT_EQ(checks_of(server, kOne,
+                      "      - chat: {prompt: 'say ${uuid()}'}\n        check: [{no_crosstalk: '${uuid()}'}]\n"),
+            (Passed{0, 0}))
+      << "chance draws another word each time";
+  EXPECT_TRUE(server.requests().empty());
+}
+
 }  // namespace
 }  // namespace sluice

@@ -49,7 +49,7 @@ TEST(Preflight, NamesWhatIsWrong) {
        {"lama"},
        "",
        "models",
-       "does not offer 'lama', did you mean 'llama'?; it offers llama, qwen"},
+       "does not offer 'lama'; did you mean 'llama'?; it offers llama, qwen"},
       {"no models at all", says(200), says(200, "{}"), says(404), {"llama"}, "", "models", "it offers nothing"},
       {"another backend",
        says(200),

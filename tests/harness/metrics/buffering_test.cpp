@@ -162,6 +162,8 @@ TEST(Buffering, NamesTheLayerThatHoldsBack) {
        "25 ms shorter."},
       {"a proxy that keeps all", even, whole, Layer::between, "The proxy between keeps the whole answer back"},
       {"a proxy that buffers what the server merges", merged, buffered, Layer::between, "The proxy between buffers"},
+      {"a proxy that keeps all that the server holds back", buffered, whole, Layer::between,
+       "The proxy between keeps the whole answer back: the direct way only buffers"},
       {"a gateway that merges", even, merged, Layer::between, "The proxy between merges events"},
       {"a proxy that streams what the server does not", whole, even, Layer::unclear, "The direct way is the worse one"},
       {"nothing came directly", none, even, Layer::unclear, "the verdict on the direct way is unknown"},

@@ -347,7 +347,8 @@ TEST(SampleFile, IsAFormatAndAPath) {
   EXPECT_EQ(good->path, "out/a=b.csv");
   EXPECT_THAT(SampleFile::parse("ndjson").error().message, HasSubstr("names no file: write ndjson=FILE"));
   EXPECT_THAT(SampleFile::parse("json=a").error().message, HasSubstr("write ndjson=a"));
-  EXPECT_THAT(SampleFile::parse("influxdb=a").error().message, HasSubstr("write ndjson=FILE, csv=FILE, record=FILE or trace=FILE"));
+  EXPECT_THAT(SampleFile::parse("influxdb=a").error().message,
+              HasSubstr("write ndjson=FILE, csv=FILE, record=FILE or trace=FILE"));
 }
 
 }  // namespace

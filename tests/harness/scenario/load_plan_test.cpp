@@ -1154,6 +1154,7 @@ TEST(Scenarios, TheExamplesOfTheDocumentsAreValid) {
   const std::map<std::string, std::string> files{
       {"p.jsonl", "{\"text\":\"a\"}"},
       {"data/prompts.jsonl", "{\"text\":\"a\"}"},
+      {"data/names.csv", "name\nAda\n"},
       {"data/mooncake_trace.jsonl", "{\"timestamp\":0,\"input_length\":1,\"output_length\":1,\"hash_ids\":[1]}"}};
   std::size_t examples = 0;
   for (const char* document : {"/docs/scenarios.md", "/README.md"}) {

@@ -263,7 +263,7 @@ TEST(Steering, RefusesChecksOfWhatWasSaidThatCannotBe) {
       {"{code_parses: rust}", "code_parses"},
       {"{code_parse: json}", "unknown key 'code_parse'"},
       {"{code_parses: json, deterministic: true}", "or one of code_parses:, same_text_as:"},
-      {"{same_text_as: frist}", "no step before this one is named 'frist', did you mean 'first'?"},
+      {"{same_text_as: frist}", "no step before this one is named 'frist'; did you mean 'first'?"},
       {"{deterministic: false}", "deterministic: true is wanted"},
       {"{no_crosstalk: Ada}", "a word that differs from request to request is wanted"},
   };
