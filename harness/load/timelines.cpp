@@ -69,7 +69,7 @@ void fetch_timelines(const Plan& plan, const RunOptions& options, RequestTrace& 
   std::stable_partition(wanted.begin(), wanted.end(), [&](const TracedRequest* traced) {
     std::uint32_t scenario = 0;
     while (scenario + 1 < plan.scenarios.size() && layout->first_step(scenario + 1) <= traced->step) ++scenario;
-    return !plan.scenarios[scenario].url.empty();
+    return scenario < plan.scenarios.size() && !plan.scenarios[scenario].url.empty();
   });
   TargetClient client(plan, *target, *tls);
   const Instant deadline = now() + Nanoseconds(limits::timelines_time_max).count();

@@ -38,7 +38,7 @@ TEST(SuiteFile, NamesEveryProblemWithItsPlace) {
       {"name: x\ncases: [{rum: a}]", "unknown key 'rum' of a case; did you mean 'run'?"},
       {"name: x\ncase: []", "unknown key 'case' of a suite; did you mean 'cases'?"},
       {"name: x\ncases: [{needs_model: true}]", "run: a text is wanted"},
-      {"name: x\ncases: [{run: a, needs_model: yes}]", "s.yaml:2:30: needs_model: true or false is wanted"},
+      {"name: x\ncases: [{run: a, needs_model: yes}]", "s.yaml:2:31: needs_model: true or false is wanted"},
       {"name: x\nname: y\ncases: [{run: a}]", "s.yaml:2:1"},
   };
   for (const Case& c : cases) {
