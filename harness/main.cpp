@@ -85,7 +85,8 @@ int run_main(int argc, char** argv) {
   suite_app->add_option("--url", suite.url,
                         "the target (default: BASE_URL or VLLM_SERVER_URL of the environment, else the engine is "
                         "started beside each case)");
-  suite_app->add_flag("!--no-fallback", suite.fallback,
+  bool no_fallback = false;
+  suite_app->add_flag("--no-fallback", no_fallback,
                       "exit code 106 when the target cannot be reached, instead of asking the scripted engine");
   suite_app->add_option("--only", suite.only, "TEXT: only cases whose names have it; may stand more than once")
       ->allow_extra_args(false);
@@ -175,6 +176,7 @@ int run_main(int argc, char** argv) {
   }
   run.color = !no_color;
   suite.color = !suite_no_color;
+  suite.fallback = !no_fallback;
   if (*run_app) return run_command(run);
   if (*suite_app) return suite_command(suite);
   if (*calibrate_app) return calibrate_command(calibrate);

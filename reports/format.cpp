@@ -140,7 +140,7 @@ std::vector<RequirementResult> requirements_of(const Summary& summary) {
                     .goal = result.expression,
                     .actual = result.actual ? format_value(*result.actual, result.unit) : std::string(),
                     .verdict = result.verdict,
-                    .cause = result.cause,
+                    .cause = result.cause.empty() && result.verdict == "inconclusive" ? result.reason : result.cause,
                     .suggestion = result.suggestion});
   }
   for (const CheckResult& check : summary.checks) {

@@ -39,7 +39,7 @@ struct RunCommandOptions {
 
 struct SuiteOptions {
   std::string suite;                             // a file, or the name of one under scenarios/suites
-  std::string url;                               // of the target; empty: BASE_URL or VLLM_SERVER_URL, else the engine
+  std::optional<std::string> url;                // of the target; none: BASE_URL or VLLM_SERVER_URL, else the engine
   bool fallback = true;                          // the scripted engine answers for a target that cannot be reached
   std::vector<std::string> only;                 // cases whose names have one of these in them; empty: all
   std::map<std::string, std::string> variables;  // -e NAME=VALUE

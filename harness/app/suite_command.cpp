@@ -14,6 +14,7 @@
 #include "harness/app/commands.h"
 #include "harness/app/run_plan.h"
 #include "harness/app/suite_file.h"
+#include "harness/base/letters.h"
 #include "harness/cohost/probe.h"
 #include "harness/load/preflight.h"
 #include "harness/metrics/summarize.h"
@@ -34,7 +35,7 @@ namespace fs = std::filesystem;
 /// What the scripted engine says for a target that is not there: an answer to "print Jay", so that cases which look at
 /// the code find some.
 constexpr std::string_view kScript =
-    "ttft=20ms,gap=4ms,tokens=70,text=Here is a small Python program that prints Jay:\n\n```python\nname = \"Jay\"\n"
+    "ttft=20ms,gap=4ms,tokens=110,text=Here is a small Python program that prints Jay:\n\n```python\nname = \"Jay\"\n"
     "print(\"Jay\")\n```\n\nRun it with python3. ";
 
 void complain(std::string_view message) { fmt::print(stderr, "sluice: {}\n", message); }
@@ -126,7 +127,7 @@ EngineTarget scripted_engine() {
   engine.model = "tiny-coder";
   engine.backend = "scripted";
   engine.slots = 256;
-  engine.args = {"--script", std::string(kScript)};
+  engine.args = {"--script", std::string(kScript), "--chunking", "min_chars=2"};
   return engine;
 }
 
@@ -141,8 +142,12 @@ int gravest(const std::vector<reports::SuiteCase>& cases) {
 }
 
 bool is_wanted(const std::string& name, const std::vector<std::string>& only) {
-  return only.empty() ||
-         std::any_of(only.begin(), only.end(), [&](const auto& part) { return name.find(part) != std::string::npos; });
+  const auto has = [&name](const std::string& part) {
+    return std::search(name.begin(), name.end(), part.begin(), part.end(), [](char a, char b) {
+             return same_letters({&a, 1}, {&b, 1});
+           }) != name.end();
+  };
+  return only.empty() || std::any_of(only.begin(), only.end(), has);
 }
 
 bool write_reports(const reports::SuiteSummary& suite, const fs::path& folder) {
@@ -155,6 +160,8 @@ bool write_reports(const reports::SuiteSummary& suite, const fs::path& folder) {
 }  // namespace
 
 int suite_command(const SuiteOptions& options) {
+  if (options.url && options.url->empty())
+    return complain("--url is empty: name the target, or leave it out"), kExitInvalid;
   const auto file = find_suite(options.suite);
   if (!file) return complain(file.error().message), kExitInvalid;
   std::ifstream stream(*file, std::ios::binary);
@@ -165,13 +172,18 @@ int suite_command(const SuiteOptions& options) {
   if (!suite) return fmt::print(stderr, "{}", problems.take().text()), kExitInvalid;
 
   auto variables = options.variables;
-  if (!options.url.empty()) {
-    variables["BASE_URL"] = options.url;
+  if (options.url) {
+    variables["BASE_URL"] = *options.url;
   } else if (!variables.contains("BASE_URL") && !environment("BASE_URL")) {
     if (const auto url = environment("VLLM_SERVER_URL")) variables["BASE_URL"] = *url;
   }
   auto cases = load_cases(*suite, fs::path(*file).parent_path(), variables);
   if (!cases) return kExitInvalid;
+  std::string names;
+  for (const LoadedCase& each : *cases) names += fmt::format("{}{}", names.empty() ? "" : ", ", each.plan.name);
+  std::erase_if(*cases, [&](const LoadedCase& each) { return !is_wanted(each.plan.name, options.only); });
+  if (cases->empty())
+    return complain(fmt::format("--only: no case has that in its name; there are {}", names)), kExitInvalid;
   const auto folder = make_out_dir(options.out_dir, "suite-" + suite->name);
   if (!folder) return complain(folder.error().message), kExitInvalid;
 
@@ -217,7 +229,6 @@ int suite_command(const SuiteOptions& options) {
 
   std::size_t number = 0;
   for (const LoadedCase& each : *cases) {
-    if (!is_wanted(each.plan.name, options.only)) continue;
     reports::SuiteCase& result = summary.cases.emplace_back();
     result.name = each.plan.name;
     result.file = each.file;
@@ -250,6 +261,13 @@ int suite_command(const SuiteOptions& options) {
       result.outcome = ending.summary->outcome;
       result.duration_s = ending.summary->duration_s;
       result.requirements = reports::requirements_of(*ending.summary);
+      // What a check asks for is required here, also where no threshold reads it.
+      const bool missed = std::any_of(result.requirements.begin(), result.requirements.end(),
+                                      [](const auto& requirement) { return requirement.verdict == "fail"; });
+      if (missed && result.exit_code == kExitPassed) {
+        result.outcome = "failed";
+        result.exit_code = kExitFailed;
+      }
     } else {
       result.outcome = "error";
       result.reason = ending.problem;
@@ -261,8 +279,6 @@ int suite_command(const SuiteOptions& options) {
       break;
     }
   }
-  if (summary.cases.empty()) return complain("--only: no case's name has that in it"), kExitInvalid;
-
   summary.duration_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   summary.exit_code = gravest(summary.cases);
   summary.outcome = summary.exit_code == kExitInterrupted ? "interrupted"

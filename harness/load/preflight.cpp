@@ -102,10 +102,15 @@ Preflight judge_preflight(const Target& wanted, const RequestRecord& health, con
   }
 
   if (wanted.expect_models.empty() && !answered(models)) {
-    if (!refused(models)) add("models", Verdict::skipped, fmt::format("/v1/models: {}", what_came(models)));
+    // A server that knows neither path is not one of these, or not there.
+    if (!refused(models))
+      add("models", answered(health) ? Verdict::skipped : Verdict::fail,
+          fmt::format("/v1/models: {}{}", what_came(models), answered(health) ? "" : ": is the URL right?"));
   } else {
     std::string missing;
-    for (const std::string& name : wanted.expect_models) {
+    std::vector<std::string> expected = wanted.expect_models;
+    if (!wanted.model.empty() && !result.models.empty()) expected.push_back(wanted.model);
+    for (const std::string& name : expected) {
       if (std::find(result.models.begin(), result.models.end(), name) != result.models.end()) continue;
       const std::vector<std::string_view> known(result.models.begin(), result.models.end());
       missing += fmt::format("{}'{}'{}", missing.empty() ? "" : ", ", name, did_you_mean(name, known));

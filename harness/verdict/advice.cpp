@@ -177,27 +177,35 @@ Advice of_checks(const Summary& summary) {
     if (check.fails > 0 && (worst == nullptr || check.fails > worst->fails)) worst = &check;
   }
   if (worst == nullptr) return {};
-  return {fmt::format("'{}' failed {} of {} times", worst->name, worst->fails, worst->fails + worst->passes),
-          most_frequent_failure(summary) != nullptr ? of_failures(summary).suggestion : ""};
+  Advice advice = most_frequent_failure(summary) != nullptr ? of_failures(summary) : Advice{};
+  advice.cause = fmt::format("'{}' failed {} of {} times{}{}", worst->name, worst->fails, worst->fails + worst->passes,
+                             advice.cause.empty() ? "" : "; requests failed ", advice.cause);
+  return advice;
 }
 
-}  // namespace
+/// The one that the threshold's selector names, else the gravest.
+const reports::FindingResult* finding_of(const Summary& summary, const std::string& metric) {
+  const auto named = std::find_if(summary.findings.begin(), summary.findings.end(), [&](const auto& finding) {
+    return metric.find("rule:" + finding.rule) != std::string::npos;
+  });
+  if (named != summary.findings.end()) return &*named;
+  return metric.find("rule:") == std::string::npos ? gravest_finding(summary) : nullptr;
+}
 
-Advice advice_for(const Summary& summary, const ThresholdResult& result) {
+Advice by_figures(const Summary& summary, const ThresholdResult& result) {
   const Figures figures(summary, result.metric);
   const std::string_view name = std::string_view(result.metric).substr(0, result.metric.find('{'));
   if (!result.actual) {
     Advice advice = of_failures(summary);
     if (advice.cause.empty() && name.starts_with("ttft"))
       advice = {"no stream had any text", "is stream: true, and does the server stream?"};
+    if (advice.cause.empty() && name == "itl")
+      advice = {"the server tells no tokens while it streams",
+                "stream_options: {continuous_usage_stats: true}, or icl"};
     if (advice.cause.empty()) advice.suggestion = "does a step measure it, and are the selector's tags right?";
     return advice;
   }
-  if (result.verdict == "inconclusive" || result.open)
-    return {"too few samples to be sure either way", "a longer run, more VUs, or until_decided"};
-  const bool time = starts_with_any(name, {"ttf", "icl", "itl", "tpot", "e2e", "http_req_", "stream_duration"});
-  if (time && summary.instrument.verdict == "client-limited")
-    return {"the harness was late itself: " + summary.instrument.reason, "mend that first: see the instrument"};
+  if (result.verdict == "inconclusive" || result.open) return {"", "a longer run, or until_decided"};
   if (starts_with_any(name, {"ttf"})) return of_ttft(summary, figures);
   if (starts_with_any(name, {"icl", "itl", "tpot", "stalls", "burst_gaps", "fluidity"}))
     return of_gaps(summary, figures);
@@ -215,18 +223,18 @@ Advice advice_for(const Summary& summary, const ThresholdResult& result) {
       name == "timed_out")
     return of_failures(summary);
   if (name == "stream_findings") {
-    const auto* finding = gravest_finding(summary);
+    const auto* finding = finding_of(summary, result.metric);
     return finding == nullptr ? Advice{}
                               : Advice{fmt::format("{} stream{} broke the rule {}: {}", finding->count,
                                                    finding->count == 1 ? "" : "s", finding->rule, finding->example),
                                        "docs/streams.md has the rule; conformance: {allow: [...]} lets it be"};
   }
   if (name == "checks") return of_checks(summary);
-  if (name == "dropped_iterations" || name == "iterations" || name == "http_reqs")
+  if (name == "dropped_iterations")
     return {"iterations that were due found every VU busy, or the server too slow",
             "a higher max_vus, or a lower rate"};
   if (name.starts_with("http_req_") || name.starts_with("e2e") || name == "stream_duration" ||
-      name == "chunks_per_second" || name == "output_tokens_per_second") {
+      name == "chunks_per_second") {
     Advice advice = of_ttft(summary, figures);
     const auto first = figures.p95("ttft"), all = figures.p95("stream_duration");
     if (first && all && *first > *all / 2 && !advice.cause.empty()) return advice;
@@ -237,6 +245,19 @@ Advice advice_for(const Summary& summary, const ThresholdResult& result) {
     return advice;
   }
   return {};
+}
+
+}  // namespace
+
+Advice advice_for(const Summary& summary, const ThresholdResult& result) {
+  Advice advice = by_figures(summary, result);
+  // The harness's own lag is small: it explains what nothing else does.
+  const bool time =
+      starts_with_any(result.metric, {"ttf", "icl", "itl", "tpot", "e2e", "http_req_", "stream_duration"});
+  if (advice.cause.empty() && time && result.verdict == "fail" && !result.open &&
+      summary.instrument.verdict == "client-limited")
+    advice = {"the harness was late itself", "mend that first: see the instrument"};
+  return advice;
 }
 
 }  // namespace sluice

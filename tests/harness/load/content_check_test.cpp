@@ -148,13 +148,15 @@ TEST(ContentCheck, HoldsRequestsToDifferentPathsForDifferent) {
             (Passed{3, 1}));
 }
 
-TEST(ContentCheck, EndsAnIterationWhoseWordIsNotInItsRequest) {
-  ScriptedServer server({says({stream_of("Hi")})});
-  EXPECT_EQ(checks_of(server, kOne,
-                      "      - chat: {prompt: 'say ${uuid()}'}\n        check: [{no_crosstalk: '${uuid()}'}]\n"),
-            (Passed{0, 0}))
-      << "chance draws another word each time";
-  EXPECT_TRUE(server.requests().empty());
+TEST(ContentCheck, FailsWhereTheWordIsNoneOrNotInItsRequest) {
+  for (const char* const word : {"${uuid()}", "${iteration}", "${vu}-${names.name}"}) {
+    ScriptedServer server({says({stream_of("Hi")})});
+    EXPECT_EQ(checks_of(server, kOne,
+                        std::string("      - chat: {prompt: 'say ${uuid()}'}\n        check: [{no_crosstalk: '") +
+                            word + "'}]\n"),
+              (Passed{0, 1}))
+        << word;
+  }
 }
 
 }  // namespace

@@ -50,6 +50,15 @@ TEST(Preflight, NamesWhatIsWrong) {
        "",
        "models",
        "does not offer 'lama'; did you mean 'llama'?; it offers llama, qwen"},
+      {"the model that is asked for is not there",
+       says(200),
+       says(200, kVllmModels),
+       says(404),
+       {"=gpt"},
+       "",
+       "models",
+       "does not offer 'gpt'; it offers llama, qwen"},
+      {"the path is wrong", says(404), says(404), says(404), {}, "", "models", "status 404: is the URL right?"},
       {"no models at all", says(200), says(200, "{}"), says(404), {"llama"}, "", "models", "it offers nothing"},
       {"another backend",
        says(200),
@@ -104,7 +113,12 @@ TEST(Preflight, NamesWhatIsWrong) {
   };
   for (const Case& c : cases) {
     Target target;
-    target.expect_models = c.expect_models;
+    for (const std::string& name : c.expect_models) {  // "=gpt": the scenario's own
+      if (name.starts_with('='))
+        target.model = name.substr(1);
+      else
+        target.expect_models.push_back(name);
+    }
     target.expect_backend = c.expect_backend;
     const Preflight found = judge_preflight(target, c.health, c.models, c.about);
     const PreflightCheck* failed = found.failed();
