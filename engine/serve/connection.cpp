@@ -412,7 +412,8 @@ void Connection::flush() {
     // With an emission log each event has its own write, so that its instants are its own.
     Mark* mark = marks_.empty() ? nullptr : &marks_.front();
     const std::size_t end = mark != nullptr ? mark->end : out_.size();
-    const std::int64_t before_ns = served_ ? now_ns() : 0;
+    const bool timed = served_ || mark != nullptr;
+    const std::int64_t before_ns = timed ? now_ns() : 0;
     if (mark != nullptr && mark->before_ns == 0) mark->before_ns = before_ns;
     const std::uint32_t event = mark != nullptr ? mark->event : last_event_;
     if (first_content_ && event >= *first_content_) {
@@ -422,7 +423,7 @@ void Connection::flush() {
     error_code error;
     const std::size_t count = socket_.write_some(asio::buffer(out_.data() + out_sent_, end - out_sent_), error);
     out_sent_ += count;
-    const std::int64_t after_ns = served_ ? now_ns() : 0;
+    const std::int64_t after_ns = timed ? now_ns() : 0;
     if (served_ && count > 0) {
       served_->add(
           {.before_ns = before_ns, .after_ns = after_ns, .bytes = static_cast<std::uint32_t>(count), .event = event});
