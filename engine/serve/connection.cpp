@@ -787,6 +787,7 @@ void Connection::put_merged(Exchange& exchange, std::uint32_t choice, Clock::tim
 void Connection::release_held(Exchange& exchange, Clock::time_point now) {
   for (std::uint32_t choice = 0; choice < exchange.merged.size(); ++choice) put_merged(exchange, choice, now);
   flush();
+  if (exchange.ended()) notify();  // a fault has ended it
 }
 
 void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk) {

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <chrono>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/serve/frames.h"
@@ -245,6 +246,46 @@ TEST(FaultServer, EachKindIsWhatItSays) {
     EXPECT_THAT(seen.reply.body, Not(HasSubstr(lacks))) << fault;
   }
   EXPECT_TRUE(server.idle()) << "what was cut off is cancelled";
+}
+
+TEST(FaultServer, EachEndsWhateverTheChunkPolicyHolds) {
+  TestServerOptions options = five_tokens();
+  options.script.tokens = 8;
+  options.script.gap = 10ms;
+  TestServer server(std::move(options));
+  struct Asked {
+    std::string what;
+    bool cut;
+    Client client;
+  };
+  std::vector<Asked> all;
+  const std::string faults[] = {"close@1",      "truncated@1",     "reset@1",       "stall@1:1ms", "malformed@1",
+                                "error-event@1", "half-codepoint@1", "crosstalk@1",  "no-done",     "no-finish",
+                                "one-chunk",    "role-missing",    "done-twice",    "slow-headers:1ms"};
+  for (const std::string& fault : faults) {
+    const bool cut = fault == "close@1" || fault == "truncated@1" || fault == "reset@1";
+    for (const char* policy : {R"({"min_chars":1000,"max_delay_ms":25})", R"({"min_chars":3})", R"({"max_chars":1})"}) {
+      const std::string body = asking(fault, "\"stream\":true,\"chunking\":" + std::string(policy));
+      for (const char* version : {"1.0", "1.1"}) {
+        Asked& asked = all.emplace_back(Asked{version + (' ' + body), cut, Client(server.port())});
+        asked.client.send("POST /v1/chat/completions HTTP/" + std::string(version) +
+                          "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+      }
+    }
+  }
+  for (auto& [what, cut, client] : all) {
+    if (what.starts_with("1.1") && !cut) {
+      EXPECT_TRUE(client.reply().whole) << what;
+      client.get("/health");
+      EXPECT_EQ(client.reply().status, 200u) << what;
+      continue;
+    }
+    while (client.read_some()) {
+    }
+    char byte = 0;
+    EXPECT_EQ(::recv(client.socket(), &byte, 1, MSG_DONTWAIT), 0) << what << "\nhas not been closed";
+  }
+  EXPECT_TRUE(server.idle());
 }
 
 TEST(FaultServer, AResetIsAReset) {
