@@ -787,7 +787,7 @@ void Connection::put_merged(Exchange& exchange, std::uint32_t choice, Clock::tim
 void Connection::release_held(Exchange& exchange, Clock::time_point now) {
   for (std::uint32_t choice = 0; choice < exchange.merged.size(); ++choice) put_merged(exchange, choice, now);
   flush();
-  if (exchange.ended()) notify();  // a fault has ended it
+  if (exchange.ended()) end_exchange(exchange);  // by a fault
 }
 
 void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk) {
@@ -848,7 +848,12 @@ void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk
     }
     service_.dirty.push_back(this);
   }
-  if (exchange.ended()) notify();
+  if (exchange.ended()) end_exchange(exchange);
+}
+
+void Connection::end_exchange(Exchange& exchange) {
+  service_.hold_until(exchange, Clock::time_point::max());  // what other choices held would come after the end
+  notify();
 }
 
 // ---- faults on cue

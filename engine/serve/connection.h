@@ -181,6 +181,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
                    const Usage& usage);
   void put_merged(Exchange& exchange, std::uint32_t choice, Clock::time_point now);
   std::string metrics_json(ServedRequest& served) const;
+  void end_exchange(Exchange& exchange);
   void leave(Exchange& exchange);
   void end_served();
   void append_status(const HttpRequest& request, unsigned status);

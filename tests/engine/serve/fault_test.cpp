@@ -327,6 +327,26 @@ TEST(FaultServer, StallsHoldBackWhatFollows) {
   EXPECT_GE(Clock::now() - before, 200ms);
 }
 
+TEST(FaultServer, NothingFollowsTheEndOfAStreamThatHeldText) {
+  TestServerOptions options = five_tokens();
+  options.script.gap = 1h;
+  TestServer server(std::move(options));
+  Client client(server.port());
+  client.post("/v1/chat/completions",
+              asking("stall@0:600ms", R"("stream":true,"n":2,"chunking":{"min_chars":1000,"max_delay_ms":300})"));
+  Client metrics(server.port());
+  for (std::string text; text.find("\nsluice_content_pieces_total 2\n") == std::string::npos;) {  // each choice holds its first
+    metrics.get("/metrics");
+    text = metrics.reply().body;
+  }
+  server.engine().cancel_all();  // while the stall lasts, the other choice's time comes
+  const Reply reply = client.reply();
+  EXPECT_TRUE(reply.whole);
+  EXPECT_THAT(reply.body, HasSubstr("data: {\"error\":{"));
+  client.get("/health");
+  EXPECT_EQ(client.reply().status, 200u);
+}
+
 TEST(FaultServer, HeadsComeLateAndWhoLeavesMeanwhileIsForgotten) {
   TestServerOptions options = five_tokens();
   options.server.drain_limit = 1h;
