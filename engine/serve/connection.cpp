@@ -966,11 +966,13 @@ bool Connection::route_replay(const HttpRequest& request, const std::string& pat
 }
 
 asio::awaitable<void> Connection::replay(const HttpRequest& request, const RecordedStream& stream) {
-  chunked_ = !request.http_1_0;
-  if (!chunked_) close_after_ = true;  // its end is the connection's
+  const bool has_body = !request.head() && stream.status != 204 && stream.status != 304;
+  chunked_ = has_body && !request.http_1_0;
+  if (request.http_1_0) close_after_ = true;  // its end is the connection's
   streaming_ = true;
   marks_id_ = fmt::format("replay-{}", service_.replay->count());
-  played_.emplace(Played{.stream = ReplayedStream(stream), .request = &request, .began = Clock::now()});
+  played_.emplace(
+      Played{.stream = ReplayedStream(stream), .request = &request, .began = Clock::now(), .has_body = has_body});
   service_.playout.add(played_->began + service_.replay->after(stream.head_us), weak_from_this());
   while (played_ && !gone_ && !at_end_) {
     if (inbox_.size() < kReadAheadMax) start_read();
@@ -1013,6 +1015,7 @@ void Connection::play_head() {
 }
 
 void Connection::play_piece() {
+  if (!played_->has_body) return;
   if (chunked_) {
     append_chunk(out_, played_->stream.piece());
   } else {

@@ -236,6 +236,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ReplayedStream stream;
     const HttpRequest* request;
     Clock::time_point began;
+    bool has_body;  // false: HTTP has none, whatever was recorded
   };
   std::optional<Played> played_;
   bool waiting_writable_ = false;

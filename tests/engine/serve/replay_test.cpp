@@ -195,6 +195,26 @@ TEST(Replay, EachPieceIsAChunkOfItsOwn) {
   EXPECT_EQ(old.reply().body, "data: a\n\n\xe2\x82");
 }
 
+TEST(Replay, AnAnswerThatHasNoBodyEndsWithItsHead) {
+  Replaying replaying(kHeader + begins(1, "/a", "\"status\":204") + begins(2, "/b", "\"status\":304") +
+                      begins(3, "/c", R"("method":"HEAD","status":200)") + begins(4, "/d") + piece(1, 0, "none") +
+                      piece(2, 0, "none") + piece(3, 0, "none") + piece(4, 0, "some") + ends(1, 0) + ends(2, 0) +
+                      ends(3, 0) + ends(4, 0));
+  Client client(replaying.port());
+  client.post("/a", "{}");
+  const Reply no_content = client.reply();
+  EXPECT_EQ(no_content.status, 204u);
+  EXPECT_EQ(no_content.field("transfer-encoding"), "");
+  client.post("/b", "{}");
+  const Reply not_modified = client.reply();
+  EXPECT_EQ(not_modified.status, 304u);
+  EXPECT_EQ(not_modified.field("transfer-encoding"), "");
+  client.send("HEAD /c HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(client.reply(true).status, 200u);
+  client.post("/d", "{}");
+  EXPECT_EQ(client.reply().body, "some");
+}
+
 TEST(Replay, StreamsEndAsTheyEnded) {
   struct Case {
     const char* end;
