@@ -441,6 +441,8 @@ void Connection::flush() {
       self->waiting_writable_ = false;
       if (failed) return;
       self->flush();
+      if (self->played_ && !self->waiting_writable_)
+        self->service_.playout.add(Clock::now(), self->weak_from_this());  // play() has stopped for it
       if (self->out_sent_ == self->out_.size()) self->notify();
     });
     return;
@@ -985,7 +987,7 @@ asio::awaitable<void> Connection::replay(const HttpRequest& request, const Recor
 }
 
 std::optional<Clock::time_point> Connection::play() {
-  while (played_ && !gone_) {
+  while (played_ && !gone_ && !waiting_writable_) {
     const auto due = played_->began + service_.replay->after(played_->stream.due_us());
     if (due > Clock::now()) return due;
     bool more = true;

@@ -143,7 +143,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Sends what a chunk policy may hold no longer.
   void release_held(Exchange& exchange, Clock::time_point now);
   void flush();
-  /// Sends what is due of the stream that is replayed, and says when the next piece is.
+  /// Sends what is due of the stream that is replayed, as far as the client takes it, and says when the next piece is.
   std::optional<Clock::time_point> play();
 
  private:

@@ -113,11 +113,10 @@ TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
 /// A server that replays, on a free loopback port.
 class Replaying {
  public:
-  explicit Replaying(const std::string& recording, double speed = 1, bool logged = false) {
+  explicit Replaying(const std::string& recording, double speed = 1, bool logged = false, ServerOptions options = {}) {
     std::string pattern = (fs::temp_directory_path() / "replay_XXXXXX").string();
     folder_ = ::mkdtemp(pattern.data());
     std::ofstream(folder_ / "recording.jsonl") << recording;
-    ServerOptions options;
     options.replay = folder_ / "recording.jsonl";
     options.replay_speed = speed;
     if (logged) options.emit_log = folder_ / "emit";
@@ -254,6 +253,24 @@ TEST(Replay, AfterATimeOutNothingFollowsUntilTheClientLeaves) {
     metrics.get("/metrics");
     if (metrics.reply().body.find("\nsluice_connections 1\n") != std::string::npos) break;
   }
+}
+
+TEST(Replay, WhatIsDueAtOnceWaitsForTheClientToReadIt) {
+  std::string recording = kHeader + begins(1), body;
+  for (int i = 0; i < 200; ++i) {
+    const std::string text = fmt::format("data: {:0>1000}", i);
+    recording += piece(1, i < 190 ? 0 : 20'000, text);
+    body += text;
+  }
+  ServerOptions options;
+  options.send_buffer_bytes = 4096;
+  options.backlog_bytes_max = 16u << 10;
+  Replaying replaying(recording + ends(1, 20'000), 1, false, options);
+  Client client(replaying.port(), 4096);
+  client.post(kChat, "{}");
+  const Reply reply = client.reply();
+  EXPECT_TRUE(reply.whole);
+  EXPECT_TRUE(reply.body == body);
 }
 
 /// How far in ms nine of ten pieces leave from their recorded times at most, over `streams` replays at a time.
