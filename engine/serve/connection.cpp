@@ -403,9 +403,11 @@ void Connection::start_read() {
 }
 
 void Connection::flush() {
+  const std::size_t backlog = out_.size() - out_sent_;
+  if (hold_ && backlog > service_.options.hold_bytes_max) end_hold();
   if (gone_ || hold_) return;
   if (waiting_writable_) {
-    if (streaming_ && out_.size() - out_sent_ > service_.options.backlog_bytes_max) drop_slow_reader();
+    if (streaming_ && backlog > gathered_ + service_.options.backlog_bytes_max) drop_slow_reader();
     return;
   }
   while (out_sent_ < out_.size()) {
@@ -437,6 +439,8 @@ void Connection::flush() {
     forget_sent();
     waiting_writable_ = true;
     write_progress_ = Clock::now();
+    const std::size_t left = out_.size() - out_sent_;
+    gathered_ = gathered_ == 0 ? left : std::min(gathered_, left);
     socket_.async_wait(asio::ip::tcp::socket::wait_write, [self = shared_from_this()](error_code failed) {
       self->waiting_writable_ = false;
       if (failed) return;
@@ -448,7 +452,7 @@ void Connection::flush() {
     return;
   }
   out_.clear();
-  out_sent_ = 0;
+  out_sent_ = gathered_ = 0;
   if (break_off_ != BreakOff::no) break_off();
 }
 
@@ -906,10 +910,16 @@ void Connection::hold(std::chrono::nanoseconds time) {
   hold_.emplace(service_.io, std::chrono::duration_cast<asio::steady_timer::duration>(time));
   hold_->async_wait([self = shared_from_this()](error_code error) {
     if (error) return;
-    self->hold_.reset();
+    self->end_hold();
     self->flush();
-    self->notify();
   });
+}
+
+/// What has gathered meanwhile may leave.
+void Connection::end_hold() {
+  hold_.reset();
+  gathered_ = out_.size() - out_sent_;
+  notify();
 }
 
 /// Until the hold is over; it is not when the client has left.

@@ -189,6 +189,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool pass_fault(Exchange& exchange, bool& last);
   static void gather(Exchange& exchange, std::uint32_t choice, Chunk& chunk);
   void hold(std::chrono::nanoseconds time);
+  void end_hold();
   boost::asio::awaitable<void> held();
   void break_off();
   void play_head();
@@ -225,6 +226,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   };
   std::string out_;  // rendered and not yet sent, from out_sent_ on
   std::size_t out_sent_ = 0;
+  // Of what waits in out_, as much as was put at once when the client had taken all before: no sign of a slow reader.
+  std::size_t gathered_ = 0;
   std::shared_ptr<ServedRequest> served_;       // whose answer is being written
   std::uint32_t last_event_ = 0;                // put into out_, of that answer
   std::optional<std::uint32_t> first_content_;  // its event, until it is written

@@ -259,9 +259,9 @@ TEST(FaultServer, EachEndsWhateverTheChunkPolicyHolds) {
     Client client;
   };
   std::vector<Asked> all;
-  const std::string faults[] = {"close@1",      "truncated@1",     "reset@1",       "stall@1:1ms", "malformed@1",
-                                "error-event@1", "half-codepoint@1", "crosstalk@1",  "no-done",     "no-finish",
-                                "one-chunk",    "role-missing",    "done-twice",    "slow-headers:1ms"};
+  const std::string faults[] = {"close@1",       "truncated@1",      "reset@1",     "stall@1:1ms",     "malformed@1",
+                                "error-event@1", "half-codepoint@1", "crosstalk@1", "no-done",         "no-finish",
+                                "one-chunk",     "role-missing",     "done-twice",  "slow-headers:1ms"};
   for (const std::string& fault : faults) {
     const bool cut = fault == "close@1" || fault == "truncated@1" || fault == "reset@1";
     for (const char* policy : {R"({"min_chars":1000,"max_delay_ms":25})", R"({"min_chars":3})", R"({"max_chars":1})"}) {
@@ -335,7 +335,8 @@ TEST(FaultServer, NothingFollowsTheEndOfAStreamThatHeldText) {
   client.post("/v1/chat/completions",
               asking("stall@0:600ms", R"("stream":true,"n":2,"chunking":{"min_chars":1000,"max_delay_ms":300})"));
   Client metrics(server.port());
-  for (std::string text; text.find("\nsluice_content_pieces_total 2\n") == std::string::npos;) {  // each choice holds its first
+  for (std::string text;
+       text.find("\nsluice_content_pieces_total 2\n") == std::string::npos;) {  // each choice holds its first
     metrics.get("/metrics");
     text = metrics.reply().body;
   }
@@ -345,6 +346,21 @@ TEST(FaultServer, NothingFollowsTheEndOfAStreamThatHeldText) {
   EXPECT_THAT(reply.body, HasSubstr("data: {\"error\":{"));
   client.get("/health");
   EXPECT_EQ(client.reply().status, 200u);
+}
+
+TEST(FaultServer, AStallEndsWhenItHasGatheredTooMuch) {
+  TestServerOptions options = five_tokens();
+  options.script.tokens = 400;  // of some 200 bytes each
+  options.server.send_buffer_bytes = 4096;
+  options.server.hold_bytes_max = 64u << 10;
+  options.server.backlog_bytes_max = 40u << 10;
+  TestServer server(std::move(options));
+  Client client(server.port(), 4096);
+  client.post("/v1/chat/completions", asking("stall@1:3600s"));
+  ASSERT_TRUE(server.idle());  // what has been gathered does not count against a client that is slow from then on
+  const Reply reply = client.reply();
+  EXPECT_TRUE(reply.whole);
+  EXPECT_EQ(count(reply.body, "\"delta\":{\"content\":"), 400u);
 }
 
 TEST(FaultServer, HeadsComeLateAndWhoLeavesMeanwhileIsForgotten) {
