@@ -445,8 +445,7 @@ void Connection::flush() {
       self->waiting_writable_ = false;
       if (failed) return;
       self->flush();
-      if (self->played_ && !self->waiting_writable_)
-        self->service_.playout.add(Clock::now(), self->weak_from_this());  // play() has stopped for it
+      if (self->played_ && !self->played_->place) self->play();  // it had stopped for this
       if (self->out_sent_ == self->out_.size()) self->notify();
     });
     return;
@@ -985,21 +984,26 @@ asio::awaitable<void> Connection::replay(const HttpRequest& request, const Recor
   marks_id_ = fmt::format("replay-{}", service_.replay->count());
   played_.emplace(
       Played{.stream = ReplayedStream(stream), .request = &request, .began = Clock::now(), .has_body = has_body});
-  service_.playout.add(played_->began + service_.replay->after(stream.head_us), weak_from_this());
+  play();
   while (played_ && !gone_ && !at_end_) {
     if (inbox_.size() < kReadAheadMax) start_read();
     co_await notified();
   }
   streaming_ = false;
   if (!played_) co_return;
+  if (played_->place) service_.playout.remove(*played_->place);
   played_.reset();  // the client has left
   abort();
 }
 
-std::optional<Clock::time_point> Connection::play() {
+void Connection::play() {
+  if (played_) played_->place.reset();
   while (played_ && !gone_ && !waiting_writable_) {
     const auto due = played_->began + service_.replay->after(played_->stream.due_us());
-    if (due > Clock::now()) return due;
+    if (due > Clock::now()) {
+      played_->place = service_.playout.add(due, weak_from_this());
+      return;
+    }
     bool more = true;
     switch (played_->stream.step()) {
       case ReplayedStream::Step::head:
@@ -1014,9 +1018,8 @@ std::optional<Clock::time_point> Connection::play() {
     }
     if (played_) played_->stream.advance();
     flush();
-    if (!more) break;
+    if (!more) return;
   }
-  return std::nullopt;
 }
 
 void Connection::play_head() {

@@ -143,8 +143,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Sends what a chunk policy may hold no longer.
   void release_held(Exchange& exchange, Clock::time_point now);
   void flush();
-  /// Sends what is due of the stream that is replayed, as far as the client takes it, and says when the next piece is.
-  std::optional<Clock::time_point> play();
+  /// Sends what is due of the stream that is replayed, as far as the client takes it, and takes a place for what
+  /// follows.
+  void play();
 
  private:
   struct HttpRequest;
@@ -239,7 +240,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ReplayedStream stream;
     const HttpRequest* request;
     Clock::time_point began;
-    bool has_body;  // false: HTTP has none, whatever was recorded
+    std::optional<Playout::Place> place = {};  // of its next step; empty: it waits for the client, or nothing follows
+    bool has_body;                             // false: HTTP has none, whatever was recorded
   };
   std::optional<Played> played_;
   bool waiting_writable_ = false;
