@@ -97,6 +97,8 @@ class Reader {
   Recording finish() {
     std::erase_if(recording_.streams, [](const RecordedStream& stream) { return stream.end_us < 0; });
     recording_.unfinished = open_.size();
+    recording_.unservable = std::erase_if(
+        recording_.streams, [](const RecordedStream& stream) { return stream.status < 200 || stream.status > 599; });
     for (const auto& stream : recording_.streams) {
       const auto model = model_in(stream.body);
       auto& models = recording_.models;
@@ -128,8 +130,8 @@ class Reader {
     if (!path) return "'path' must be that of a request, such as /v1/chat/completions";
     stream.path = *path;
     stream.method = text(line, "method").value_or("POST");
-    const auto status = number(line, "status", 200, 599);
-    if (!status) return "'status' must be an HTTP status from 200 to 599";
+    const auto status = number(line, "status", 100, 999);
+    if (!status) return "'status' must be an HTTP status from 100 to 999";
     stream.status = static_cast<unsigned>(*status);
     const auto head_us = member(line, "head_us") ? number(line, "head_us", 0, kTimeMax) : 0;
     if (!head_us) return "'head_us' must be microseconds, of 30 days at most";
@@ -202,7 +204,8 @@ Result<Recording> parse_recording(std::string_view bytes, const std::string& nam
     if (!problem.empty()) return fail(fmt::format("{}: {}", place, problem));
   }
   Recording recording = reader.finish();
-  if (recording.streams.empty()) return fail(fmt::format("{}: there is no whole stream in it", name));
+  if (recording.streams.empty())
+    return fail(fmt::format("{}: there is no whole stream of a status from 200 to 599 in it", name));
   return recording;
 }
 

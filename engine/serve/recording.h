@@ -36,6 +36,7 @@ struct Recording {
   std::vector<RecordedStream> streams;  // in the order of their first lines; not empty
   std::vector<std::string> models;      // that the streams name, or else the header line
   std::size_t unfinished = 0;           // streams without an end, left out
+  std::size_t unservable = 0;           // whole ones of a status that no answer can end with, left out
 };
 
 /// `name` is used in messages.

@@ -74,6 +74,18 @@ TEST(ReplayRecording, GivesEachStreamItsBytesAndTimes) {
   EXPECT_THAT(parse_recording(kHeader + begins(1) + ends(1, 1), "r")->models, ElementsAre("of-the-header"));
 }
 
+TEST(ReplayRecording, LeavesOutWhatNoServerCanAnswerWith) {
+  const auto recording = parse_recording(
+      kHeader + begins(1, "/a", "\"status\":103") + begins(2, "/b", "\"status\":999") + begins(3, "/c") +
+          begins(4, "/d", "\"status\":600") + piece(1, 1, "a") + ends(1, 1) + ends(2, 1) + ends(3, 1),
+      "r");
+  ASSERT_TRUE(recording) << recording.error().message;
+  ASSERT_EQ(recording->streams.size(), 1u);
+  EXPECT_EQ(recording->streams[0].path, "/c");
+  EXPECT_EQ(recording->unservable, 2u);
+  EXPECT_EQ(recording->unfinished, 1u);
+}
+
 TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
   struct Case {
     std::string bytes, problem;
@@ -90,7 +102,9 @@ TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
       {kHeader + "{\"stream\":1,\"stream\":1}\n", "r:2: the key 'stream' stands twice"},
       {kHeader + piece(1, 1, "a"), "r:2: stream 1 has not begun"},
       {kHeader + begins(1, "no-path"), "r:2: 'path' must be"},
-      {kHeader + begins(1, "/", "\"status\":101"), "r:2: 'status' must be"},
+      {kHeader + begins(1, "/", "\"status\":99"), "r:2: 'status' must be"},
+      {kHeader + begins(1, "/", "\"status\":1000"), "r:2: 'status' must be"},
+      {kHeader + begins(1, "/", "\"status\":101") + ends(1, 1), "r: there is no whole stream"},
       {kHeader + begins(1, "/", "\"status\":200,\"head_us\":2592000000001"), "r:2: 'head_us' must be"},
       {kHeader + R"({"stream":1,"path":"/","status":200,"content_type":"a\r\nb: c"})"
                  "\n",
