@@ -89,6 +89,7 @@ class Reader {
     const auto stream = number(line, "stream", 0, INT64_MAX);
     if (!stream) return "'stream' must be a number of a stream";
     if (member(line, "status")) return take_head(line, *stream);
+    if (!member(line, "text") && !member(line, "base64") && !member(line, "end")) return {};  // not known
     const auto found = open_.find(*stream);
     if (found == open_.end()) return fmt::format("stream {} has not begun, or has ended", *stream);
     return take_part(line, found);
@@ -173,7 +174,7 @@ class Reader {
     if (const auto bytes = text(line, "text")) {
       stream.body += *bytes;
     } else if (const auto coded = text(line, "base64"); !coded || !append_base64(*coded, stream.body)) {
-      return "there must be a 'text', a 'base64' or an 'end' that can be read";
+      return "its 'text', 'base64' or 'end' cannot be read";
     }
     if (stream.body.size() > before) stream.pieces.push_back({.us = *us, .end = stream.body.size()});
     return {};

@@ -54,8 +54,12 @@ TEST(ReplayRecording, GivesEachStreamItsBytesAndTimes) {
           begins(2) + piece(1, 20, "data: {\\\"model\\\" : \\\"m-1\\\"}\\n") +
           R"({"later":true})"
           "\n" +
-          "{\"stream\":1,\"us\":20,\"base64\":\"4oI=\"}\n" + piece(1, 25, "") +
-          "{\"stream\":1,\"us\":30,\"base64\":\"rAo=\"}\n" + ends(1, 31, "reset") + begins(3, "/x"),
+          R"({"stream":1,"us":5,"note":"later still"})"
+          "\n"
+          R"({"stream":9,"note":{"of":"no stream"}})"
+          "\n"
+          "{\"stream\":1,\"us\":20,\"base64\":\"4oI=\"}\n" +
+          piece(1, 25, "") + "{\"stream\":1,\"us\":30,\"base64\":\"rAo=\"}\n" + ends(1, 31, "reset") + begins(3, "/x"),
       "r");
   ASSERT_TRUE(recording) << recording.error().message;
   ASSERT_EQ(recording->streams.size(), 1u);
@@ -101,6 +105,7 @@ TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
       {kHeader + "{\"stream\":-1}\n", "r:2: 'stream' must be"},
       {kHeader + "{\"stream\":1,\"stream\":1}\n", "r:2: the key 'stream' stands twice"},
       {kHeader + piece(1, 1, "a"), "r:2: stream 1 has not begun"},
+      {begun + "{\"stream\":7,\"us\":10,\"text\":5}\n", "r:3: its 'text', 'base64' or 'end' cannot be read"},
       {kHeader + begins(1, "no-path"), "r:2: 'path' must be"},
       {kHeader + begins(1, "/", "\"status\":99"), "r:2: 'status' must be"},
       {kHeader + begins(1, "/", "\"status\":1000"), "r:2: 'status' must be"},
@@ -112,8 +117,8 @@ TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
       {kHeader + begins(1, "/", R"("status":200,"headers":{"retry-after":"1\nx: y"})"), "r:2: 'retry-after' cannot"},
       {begun + begins(7), "r:3: stream 7 begins twice"},
       {begun + piece(7, 9, "a"), "r:3: 'us' is 9, before"},
-      {begun + "{\"stream\":7,\"us\":10,\"base64\":\"abc\"}\n", "r:3: there must be a 'text'"},
-      {begun + "{\"stream\":7,\"us\":10,\"base64\":\"a=bc\"}\n", "r:3: there must be a 'text'"},
+      {begun + "{\"stream\":7,\"us\":10,\"base64\":\"abc\"}\n", "r:3: its 'text', 'base64' or 'end' cannot be read"},
+      {begun + "{\"stream\":7,\"us\":10,\"base64\":\"a=bc\"}\n", "r:3: its 'text', 'base64' or 'end' cannot be read"},
       {begun + ends(7, 10, "well"), "r:3: 'end' must be one of complete, closed, reset"},
       {begun + ends(7, 10) + piece(7, 11, "a"), "r:4: stream 7 has not begun, or has ended"},
   };
