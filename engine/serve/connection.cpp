@@ -945,11 +945,13 @@ bool Connection::route_replay(const HttpRequest& request, const std::string& pat
   replayed = replay.next({name.data(), name.size()}, path);
   if (replayed != nullptr) return true;
   if (request.method == http::verb::options) return false;
-  if (const auto method = replay.method_of(path); !method.empty()) {
-    respond_error(request, {.status = 405,
-                            .message = fmt::format("'{}' was recorded with {}", path.substr(0, 100), method),
-                            .param = {},
-                            .code = "method_not_allowed"});
+  if (const auto methods = replay.methods_of(path); !methods.empty()) {
+    respond_error(request,
+                  {.status = 405,
+                   .message = fmt::format("'{}' was recorded with {}", path.substr(0, 100), methods),
+                   .param = {},
+                   .code = "method_not_allowed"},
+                  fmt::format("Allow: {}\r\n", methods));
     return true;
   }
   if (path == "/health" || path == "/metrics") return false;

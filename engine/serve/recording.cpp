@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kTimeMax = std::int64_t{30} * 24 * 3600 * 1'000'000;  // microseconds
 constexpr std::size_t kHeaderBytesMax = 1024;
+constexpr std::size_t kMethodBytesMax = 32;
 constexpr std::size_t kModelBytesMax = 256;
 constexpr std::size_t kModelsMax = 100;
 /// Those that say nothing of the connection, which is ours.
@@ -26,6 +27,12 @@ constexpr std::array<std::string_view, 6> kEnds{"complete", "closed", "reset", "
 bool is_header_value(std::string_view value) {
   return value.size() <= kHeaderBytesMax &&
          std::ranges::all_of(value, [](char byte) { return static_cast<unsigned char>(byte) >= 0x20 && byte != 0x7f; });
+}
+
+bool is_method(std::string_view name) {
+  return !name.empty() && name.size() <= kMethodBytesMax && std::ranges::all_of(name, [](char byte) {
+    return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == '-' || byte == '_';
+  });
 }
 
 std::optional<std::int64_t> number(JsonObject line, const char* key, std::int64_t least, std::int64_t most) {
@@ -131,6 +138,7 @@ class Reader {
     if (!path) return "'path' must be that of a request, such as /v1/chat/completions";
     stream.path = *path;
     stream.method = text(line, "method").value_or("POST");
+    if (!is_method(stream.method)) return "'method' must be that of a request, such as POST";
     const auto status = number(line, "status", 100, 999);
     if (!status) return "'status' must be an HTTP status from 100 to 999";
     stream.status = static_cast<unsigned>(*status);

@@ -22,7 +22,7 @@ struct RecordedStream {
   };
   enum class End : std::uint8_t { complete, closed, reset, timeout, cut, malformed };
 
-  std::string method, path;  // the path decoded, without query
+  std::string method, path;  // the method may stand in a header; the path decoded, without query
   unsigned status = 200;     // 200 to 599
   // What a server may send again; no name or value can break out of its header.
   std::vector<std::pair<std::string, std::string>> headers;

@@ -107,6 +107,8 @@ TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
       {kHeader + piece(1, 1, "a"), "r:2: stream 1 has not begun"},
       {begun + "{\"stream\":7,\"us\":10,\"text\":5}\n", "r:3: its 'text', 'base64' or 'end' cannot be read"},
       {kHeader + begins(1, "no-path"), "r:2: 'path' must be"},
+      {kHeader + begins(1, "/", R"("status":200,"method":"GET\r\nx: y")"), "r:2: 'method' must be"},
+      {kHeader + begins(1, "/", R"("status":200,"method":"")"), "r:2: 'method' must be"},
       {kHeader + begins(1, "/", "\"status\":99"), "r:2: 'status' must be"},
       {kHeader + begins(1, "/", "\"status\":1000"), "r:2: 'status' must be"},
       {kHeader + begins(1, "/", "\"status\":101") + ends(1, 1), "r: there is no whole stream"},
@@ -200,6 +202,24 @@ TEST(Replay, TheKthRequestGetsStreamKOfItsPath) {
   client.get(kChat);
   EXPECT_EQ(client.reply().status, 405u);
   EXPECT_EQ(ask("/v1/embeddings").status, 404u);
+}
+
+TEST(Replay, MethodsOfOnePathHaveTheirOwnStreams) {
+  Replaying replaying(kHeader + begins(1) + begins(2, kChat, R"("method":"GET","status":200)") +
+                      begins(3, kChat, R"("method":"GET","status":404)") + piece(1, 0, "posted") + piece(2, 0, "got") +
+                      ends(1, 0) + ends(2, 0) + ends(3, 0));
+  Client client(replaying.port());
+  client.get(kChat);
+  EXPECT_EQ(client.reply().body, "got");
+  client.post(kChat, "{}");
+  EXPECT_EQ(client.reply().body, "posted");
+  client.get(kChat);
+  EXPECT_EQ(client.reply().status, 404u);
+  client.send("DELETE /v1/chat/completions HTTP/1.1\r\nHost: x\r\n\r\n");
+  const Reply refused = client.reply();
+  EXPECT_EQ(refused.status, 405u);
+  EXPECT_EQ(refused.field("allow"), "GET, POST");
+  EXPECT_THAT(refused.body, HasSubstr("was recorded with GET, POST"));
 }
 
 TEST(Replay, EachPieceIsAChunkOfItsOwn) {
