@@ -978,7 +978,8 @@ bool Connection::route_replay(const HttpRequest& request, const std::string& pat
   return true;
 }
 
-asio::awaitable<void> Connection::replay(const HttpRequest& request, const RecordedStream& stream) {
+asio::awaitable<void> Connection::replay(HttpRequest& request, const RecordedStream& stream) {
+  request.body = {};  // it may be long, and a replay too
   const bool has_body = !request.head() && stream.status != 204 && stream.status != 304;
   chunked_ = has_body && !request.http_1_0;
   if (request.http_1_0) close_after_ = true;  // its end is the connection's

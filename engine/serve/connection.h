@@ -157,7 +157,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::awaitable<bool> serve_one();
   boost::asio::awaitable<bool> read_request(HttpRequest& request);
   boost::asio::awaitable<bool> more_bytes();
-  boost::asio::awaitable<void> replay(const HttpRequest& request, const RecordedStream& stream);
+  boost::asio::awaitable<void> replay(HttpRequest& request, const RecordedStream& stream);
   boost::asio::awaitable<void> generate(HttpRequest& request, Api api);
   boost::asio::awaitable<void> prepare_beside(const std::string& body, Api api,
                                               std::optional<boost::system::result<Prepared, ApiError>>& out);
