@@ -80,7 +80,8 @@ Exchange::Exchange(AnswerHead answer, const ApiRequest& request, const Tokenizer
       choices(request.choices),
       open(request.choices) {
   const ChunkPolicy policy = request.chunking.value_or(chunking);
-  if (stream && policy.changes_frames()) merged.assign(request.choices, {ChunkMerger(policy), {}});
+  const bool in_one = request.fault && request.fault->kind == Fault::Kind::one_chunk;  // whatever the policy
+  if (stream && policy.changes_frames() && !in_one) merged.assign(request.choices, {ChunkMerger(policy), {}});
 }
 
 bool Outbox::hand_over() {

@@ -232,6 +232,7 @@ TEST(FaultServer, EachKindIsWhatItSays) {
       {"no-done", true, 5, 0, "\"finish_reason\":\"stop\"", "\"error\""},
       {"no-finish", true, 5, 1, "\"finish_reason\":null", "\"finish_reason\":\"stop\""},
       {"one-chunk", true, 1, 1, "{\"content\":\"ababa\"}", "\"error\""},
+      {"one-chunk\",\"chunking\":{\"max_chars\":2},\"user\":\"", true, 1, 1, "{\"content\":\"ababa\"}", "\"error\""},
       {"role-missing", true, 5, 1, "\"finish_reason\":\"stop\"", "\"role\""},
       {"done-twice", true, 5, 2, "\"finish_reason\":\"stop\"", "\"error\""},
       {"slow-headers:1ms", true, 5, 1, "\"role\"", "\"error\""},
