@@ -761,11 +761,21 @@ void Connection::begin_stream(const HttpRequest& request, Exchange& exchange) {
 
 void Connection::put_event(Exchange& exchange, bool has_content, bool last) {
   if (exchange.faulty && !pass_fault(exchange, last)) return;
+  std::string_view event = scratch_;
+  const std::size_t end = exchange.faulty ? event.find("\n\n") + 2 : event.size();
+  if (end < event.size()) {  // the fault has put another before it
+    put_event(exchange, event.substr(0, end), false, false);
+    event.remove_prefix(end);
+  }
+  put_event(exchange, event, has_content, last);
+}
+
+void Connection::put_event(Exchange& exchange, std::string_view bytes, bool has_content, bool last) {
   if (chunked_) {
-    append_chunk(out_, scratch_);
+    append_chunk(out_, bytes);
     if (last) out_ += "0\r\n\r\n";
   } else {
-    out_ += scratch_;
+    out_ += bytes;
   }
   const std::uint32_t event = last_event_ = exchange.events++;
   if (has_content && exchange.contents == 0) first_content_ = event;

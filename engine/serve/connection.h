@@ -187,6 +187,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end_served();
   void append_status(const HttpRequest& request, unsigned status);
   void put_event(Exchange& exchange, bool has_content, bool last);
+  void put_event(Exchange& exchange, std::string_view bytes, bool has_content, bool last);
   bool pass_fault(Exchange& exchange, bool& last);
   static void gather(Exchange& exchange, std::uint32_t choice, Chunk& chunk);
   void hold(std::chrono::nanoseconds time);

@@ -3,13 +3,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/serve/emit_log.h"
 #include "engine/serve/frames.h"
 #include "tests/engine/serve/http_client.h"
 #include "tests/engine/serve/test_server.h"
@@ -306,6 +312,37 @@ TEST(FaultServer, AResetIsAReset) {
   EXPECT_EQ(error, ECONNRESET);
   EXPECT_LE(count(all, "\"delta\":{\"content\":"), 3u);
   EXPECT_TRUE(server.idle());
+}
+
+TEST(FaultServer, EventsHaveTheirNumbersWhateverAFaultAdds) {
+  const std::string path = (std::filesystem::temp_directory_path() / ("emit_" + std::to_string(::getpid()))).string();
+  struct Case {
+    const char* fault;
+    std::vector<std::uint32_t> contents;  // of the events, by their number; kNo: no content
+  };
+  constexpr std::uint32_t kNo = EmitRecord::kNoContent;
+  const Case cases[] = {{"malformed@2", {kNo, 0, 1, kNo, 2, 3, 4, kNo, kNo}},
+                        {"malformed@5", {kNo, 0, 1, 2, 3, 4, kNo, kNo, kNo}},
+                        {"done-twice", {kNo, 0, 1, 2, 3, 4, kNo, kNo, kNo}}};
+  for (const auto& [fault, contents] : cases) {
+    TestServerOptions options = five_tokens();
+    options.server.emit_log = path;
+    options.server.emit_log_records = 64;
+    TestServer server(std::move(options));
+    EXPECT_TRUE(ask(server, asking(fault)).reply.whole);  // and another: then the first has been noted
+    std::ifstream file(path, std::ios::binary);
+    const std::string bytes(std::istreambuf_iterator<char>(file), {});
+    std::uint64_t written = 0;
+    std::memcpy(&written, bytes.data() + 32, 8);
+    ASSERT_EQ(written, contents.size()) << fault;
+    for (std::size_t i = 0; i < contents.size(); ++i) {
+      EmitRecord record{};
+      std::memcpy(&record, bytes.data() + 64 * (1 + i), 64);
+      EXPECT_EQ(record.event, i) << fault;
+      EXPECT_EQ(record.content, contents[i]) << fault;
+    }
+  }
+  std::filesystem::remove(path);
 }
 
 TEST(FaultServer, AStatusComesInsteadOfTheAnswer) {
