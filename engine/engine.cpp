@@ -244,10 +244,7 @@ struct Engine::Impl {
     if (failed) return false;
     const std::size_t count = executor->poll(results);
     const auto now = Clock::now();
-    if (!prefills.empty()) {
-      const std::uint64_t ahead = executor->info().steps_ahead;
-      close_prefills(steps.get() - std::min(steps.get(), executor->busy() ? ahead : ahead - 1), now);
-    }
+    close_prefills(now);
     if (count == 0) return false;
     progress(now);
     results_interval = now - std::exchange(results_at, now);
@@ -257,6 +254,13 @@ struct Engine::Impl {
       take_token(*by_slot[result.slot], *sequence, result, now);
     }
     return true;
+  }
+
+  /// Of steps that are over as far as the executor lets see.
+  void close_prefills(Clock::time_point now) {
+    if (prefills.empty()) return;
+    const std::uint64_t ahead = executor->info().steps_ahead;
+    close_prefills(steps.get() - std::min(steps.get(), executor->busy() ? ahead : ahead - 1), now);
   }
 
   /// Steps end in order: this one is over, and so are those before it.
@@ -391,7 +395,11 @@ struct Engine::Impl {
     e2e.add(now - live.arrived);
     if (live.drawn > 0) decode_time.add(now - live.first_at);
     finished[static_cast<std::size_t>(reason)].add(1);
-    if (live.request.timeline) live.request.timeline->finished(now, reason, live.usage);
+    if (live.request.timeline) {
+      close_prefills(now);
+      std::erase_if(prefills, [&](const OpenPrefill& open) { return open.timeline == live.request.timeline; });
+      live.request.timeline->finished(now, reason, live.usage);
+    }
     active.fetch_sub(1);  // before the sink: whoever has seen the last chunk finds the engine without the request
     show();
     send(live,

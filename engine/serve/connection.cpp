@@ -80,7 +80,8 @@ Exchange::Exchange(AnswerHead answer, const ApiRequest& request, const Tokenizer
       choices(request.choices),
       open(request.choices) {
   const ChunkPolicy policy = request.chunking.value_or(chunking);
-  if (stream && policy.changes_frames()) merged.assign(request.choices, {ChunkMerger(policy), {}});
+  const bool in_one = request.fault && request.fault->kind == Fault::Kind::one_chunk;  // whatever the policy
+  if (stream && policy.changes_frames() && !in_one) merged.assign(request.choices, {ChunkMerger(policy), {}});
 }
 
 bool Outbox::hand_over() {
@@ -403,16 +404,19 @@ void Connection::start_read() {
 }
 
 void Connection::flush() {
+  const std::size_t backlog = out_.size() - out_sent_;
+  if (hold_ && backlog > service_.options.hold_bytes_max) end_hold();
   if (gone_ || hold_) return;
   if (waiting_writable_) {
-    if (streaming_ && out_.size() - out_sent_ > service_.options.backlog_bytes_max) drop_slow_reader();
+    if (streaming_ && backlog > gathered_ + service_.options.backlog_bytes_max) drop_slow_reader();
     return;
   }
   while (out_sent_ < out_.size()) {
     // With an emission log each event has its own write, so that its instants are its own.
     Mark* mark = marks_.empty() ? nullptr : &marks_.front();
     const std::size_t end = mark != nullptr ? mark->end : out_.size();
-    const std::int64_t before_ns = served_ ? now_ns() : 0;
+    const bool timed = served_ || mark != nullptr;
+    const std::int64_t before_ns = timed ? now_ns() : 0;
     if (mark != nullptr && mark->before_ns == 0) mark->before_ns = before_ns;
     const std::uint32_t event = mark != nullptr ? mark->event : last_event_;
     if (first_content_ && event >= *first_content_) {
@@ -422,7 +426,7 @@ void Connection::flush() {
     error_code error;
     const std::size_t count = socket_.write_some(asio::buffer(out_.data() + out_sent_, end - out_sent_), error);
     out_sent_ += count;
-    const std::int64_t after_ns = served_ ? now_ns() : 0;
+    const std::int64_t after_ns = timed ? now_ns() : 0;
     if (served_ && count > 0) {
       served_->add(
           {.before_ns = before_ns, .after_ns = after_ns, .bytes = static_cast<std::uint32_t>(count), .event = event});
@@ -436,16 +440,19 @@ void Connection::flush() {
     forget_sent();
     waiting_writable_ = true;
     write_progress_ = Clock::now();
+    const std::size_t left = out_.size() - out_sent_;
+    gathered_ = gathered_ == 0 ? left : std::min(gathered_, left);
     socket_.async_wait(asio::ip::tcp::socket::wait_write, [self = shared_from_this()](error_code failed) {
       self->waiting_writable_ = false;
       if (failed) return;
       self->flush();
+      if (self->played_ && !self->played_->place) self->play();  // it had stopped for this
       if (self->out_sent_ == self->out_.size()) self->notify();
     });
     return;
   }
   out_.clear();
-  out_sent_ = 0;
+  out_sent_ = gathered_ = 0;
   if (break_off_ != BreakOff::no) break_off();
 }
 
@@ -754,11 +761,21 @@ void Connection::begin_stream(const HttpRequest& request, Exchange& exchange) {
 
 void Connection::put_event(Exchange& exchange, bool has_content, bool last) {
   if (exchange.faulty && !pass_fault(exchange, last)) return;
+  std::string_view event = scratch_;
+  const std::size_t end = exchange.faulty ? event.find("\n\n") + 2 : event.size();
+  if (end < event.size()) {  // the fault has put another before it
+    put_event(exchange, event.substr(0, end), false, false);
+    event.remove_prefix(end);
+  }
+  put_event(exchange, event, has_content, last);
+}
+
+void Connection::put_event(Exchange& exchange, std::string_view bytes, bool has_content, bool last) {
   if (chunked_) {
-    append_chunk(out_, scratch_);
+    append_chunk(out_, bytes);
     if (last) out_ += "0\r\n\r\n";
   } else {
-    out_ += scratch_;
+    out_ += bytes;
   }
   const std::uint32_t event = last_event_ = exchange.events++;
   if (has_content && exchange.contents == 0) first_content_ = event;
@@ -786,6 +803,7 @@ void Connection::put_merged(Exchange& exchange, std::uint32_t choice, Clock::tim
 void Connection::release_held(Exchange& exchange, Clock::time_point now) {
   for (std::uint32_t choice = 0; choice < exchange.merged.size(); ++choice) put_merged(exchange, choice, now);
   flush();
+  if (exchange.ended()) end_exchange(exchange);  // by a fault
 }
 
 void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk) {
@@ -846,7 +864,12 @@ void Connection::deliver(Exchange& exchange, std::uint32_t choice, Chunk&& chunk
     }
     service_.dirty.push_back(this);
   }
-  if (exchange.ended()) notify();
+  if (exchange.ended()) end_exchange(exchange);
+}
+
+void Connection::end_exchange(Exchange& exchange) {
+  service_.hold_until(exchange, Clock::time_point::max());  // what other choices held would come after the end
+  notify();
 }
 
 // ---- faults on cue
@@ -897,10 +920,16 @@ void Connection::hold(std::chrono::nanoseconds time) {
   hold_.emplace(service_.io, std::chrono::duration_cast<asio::steady_timer::duration>(time));
   hold_->async_wait([self = shared_from_this()](error_code error) {
     if (error) return;
-    self->hold_.reset();
+    self->end_hold();
     self->flush();
-    self->notify();
   });
+}
+
+/// What has gathered meanwhile may leave.
+void Connection::end_hold() {
+  hold_.reset();
+  gathered_ = out_.size() - out_sent_;
+  notify();
 }
 
 /// Until the hold is over; it is not when the client has left.
@@ -927,11 +956,13 @@ bool Connection::route_replay(const HttpRequest& request, const std::string& pat
   replayed = replay.next({name.data(), name.size()}, path);
   if (replayed != nullptr) return true;
   if (request.method == http::verb::options) return false;
-  if (const auto method = replay.method_of(path); !method.empty()) {
-    respond_error(request, {.status = 405,
-                            .message = fmt::format("'{}' was recorded with {}", path.substr(0, 100), method),
-                            .param = {},
-                            .code = "method_not_allowed"});
+  if (const auto methods = replay.methods_of(path); !methods.empty()) {
+    respond_error(request,
+                  {.status = 405,
+                   .message = fmt::format("'{}' was recorded with {}", path.substr(0, 100), methods),
+                   .param = {},
+                   .code = "method_not_allowed"},
+                  fmt::format("Allow: {}\r\n", methods));
     return true;
   }
   if (path == "/health" || path == "/metrics") return false;
@@ -958,27 +989,35 @@ bool Connection::route_replay(const HttpRequest& request, const std::string& pat
   return true;
 }
 
-asio::awaitable<void> Connection::replay(const HttpRequest& request, const RecordedStream& stream) {
-  chunked_ = !request.http_1_0;
-  if (!chunked_) close_after_ = true;  // its end is the connection's
+asio::awaitable<void> Connection::replay(HttpRequest& request, const RecordedStream& stream) {
+  request.body = {};  // it may be long, and a replay too
+  const bool has_body = !request.head() && stream.status != 204 && stream.status != 304;
+  chunked_ = has_body && !request.http_1_0;
+  if (request.http_1_0) close_after_ = true;  // its end is the connection's
   streaming_ = true;
   marks_id_ = fmt::format("replay-{}", service_.replay->count());
-  played_.emplace(Played{.stream = ReplayedStream(stream), .request = &request, .began = Clock::now()});
-  service_.playout.add(played_->began + service_.replay->after(stream.head_us), weak_from_this());
+  played_.emplace(
+      Played{.stream = ReplayedStream(stream), .request = &request, .began = Clock::now(), .has_body = has_body});
+  play();
   while (played_ && !gone_ && !at_end_) {
     if (inbox_.size() < kReadAheadMax) start_read();
     co_await notified();
   }
   streaming_ = false;
   if (!played_) co_return;
+  if (played_->place) service_.playout.remove(*played_->place);
   played_.reset();  // the client has left
   abort();
 }
 
-std::optional<Clock::time_point> Connection::play() {
-  while (played_ && !gone_) {
+void Connection::play() {
+  if (played_) played_->place.reset();
+  while (played_ && !gone_ && !waiting_writable_) {
     const auto due = played_->began + service_.replay->after(played_->stream.due_us());
-    if (due > Clock::now()) return due;
+    if (due > Clock::now()) {
+      played_->place = service_.playout.add(due, weak_from_this());
+      return;
+    }
     bool more = true;
     switch (played_->stream.step()) {
       case ReplayedStream::Step::head:
@@ -993,9 +1032,8 @@ std::optional<Clock::time_point> Connection::play() {
     }
     if (played_) played_->stream.advance();
     flush();
-    if (!more) break;
+    if (!more) return;
   }
-  return std::nullopt;
 }
 
 void Connection::play_head() {
@@ -1006,6 +1044,7 @@ void Connection::play_head() {
 }
 
 void Connection::play_piece() {
+  if (!played_->has_body) return;
   if (chunked_) {
     append_chunk(out_, played_->stream.piece());
   } else {

@@ -143,8 +143,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Sends what a chunk policy may hold no longer.
   void release_held(Exchange& exchange, Clock::time_point now);
   void flush();
-  /// Sends what is due of the stream that is replayed, and says when the next piece is.
-  std::optional<Clock::time_point> play();
+  /// Sends what is due of the stream that is replayed, as far as the client takes it, and takes a place for what
+  /// follows.
+  void play();
 
  private:
   struct HttpRequest;
@@ -156,7 +157,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::awaitable<bool> serve_one();
   boost::asio::awaitable<bool> read_request(HttpRequest& request);
   boost::asio::awaitable<bool> more_bytes();
-  boost::asio::awaitable<void> replay(const HttpRequest& request, const RecordedStream& stream);
+  boost::asio::awaitable<void> replay(HttpRequest& request, const RecordedStream& stream);
   boost::asio::awaitable<void> generate(HttpRequest& request, Api api);
   boost::asio::awaitable<void> prepare_beside(const std::string& body, Api api,
                                               std::optional<boost::system::result<Prepared, ApiError>>& out);
@@ -181,13 +182,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
                    const Usage& usage);
   void put_merged(Exchange& exchange, std::uint32_t choice, Clock::time_point now);
   std::string metrics_json(ServedRequest& served) const;
+  void end_exchange(Exchange& exchange);
   void leave(Exchange& exchange);
   void end_served();
   void append_status(const HttpRequest& request, unsigned status);
   void put_event(Exchange& exchange, bool has_content, bool last);
+  void put_event(Exchange& exchange, std::string_view bytes, bool has_content, bool last);
   bool pass_fault(Exchange& exchange, bool& last);
   static void gather(Exchange& exchange, std::uint32_t choice, Chunk& chunk);
   void hold(std::chrono::nanoseconds time);
+  void end_hold();
   boost::asio::awaitable<void> held();
   void break_off();
   void play_head();
@@ -224,6 +228,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   };
   std::string out_;  // rendered and not yet sent, from out_sent_ on
   std::size_t out_sent_ = 0;
+  // Of what waits in out_, as much as was put at once when the client had taken all before: no sign of a slow reader.
+  std::size_t gathered_ = 0;
   std::shared_ptr<ServedRequest> served_;       // whose answer is being written
   std::uint32_t last_event_ = 0;                // put into out_, of that answer
   std::optional<std::uint32_t> first_content_;  // its event, until it is written
@@ -235,6 +241,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ReplayedStream stream;
     const HttpRequest* request;
     Clock::time_point began;
+    std::optional<Playout::Place> place = {};  // of its next step; empty: it waits for the client, or nothing follows
+    bool has_body;                             // false: HTTP has none, whatever was recorded
   };
   std::optional<Played> played_;
   bool waiting_writable_ = false;

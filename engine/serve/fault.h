@@ -59,7 +59,7 @@ class FaultyStream {
     close,  // likewise, and then the connection is closed, the body without its end
     reset   // likewise by a reset
   };
-  /// What becomes of `event` ("data: ...\n\n", as Frames renders it), which may be changed.
+  /// What becomes of `event` ("data: ...\n\n", as Frames renders it), which may be changed, or have another before it.
   Then pass(std::string& event);
 
   const Fault& fault() const { return fault_; }

@@ -7,10 +7,9 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
-#include <functional>
+#include <map>
 #include <memory>
-#include <queue>
-#include <vector>
+#include <utility>
 
 namespace sluice::engine {
 
@@ -18,23 +17,22 @@ class Connection;
 
 class Playout {
  public:
+  /// When it is due; those of one instant in the order in which they were added.
+  using Place = std::pair<std::chrono::steady_clock::time_point, std::uint64_t>;
+
   explicit Playout(boost::asio::io_context& io) : timer_(io) {}
 
-  /// The connection's play() is called then, and again as it says; one that has gone is forgotten when its time comes.
-  void add(std::chrono::steady_clock::time_point due, std::weak_ptr<Connection> connection);
+  /// The connection's play() is called once, then.
+  Place add(std::chrono::steady_clock::time_point due, std::weak_ptr<Connection> connection);
+  /// It is not, unless it has been: one that goes takes its place with it.
+  void remove(const Place& place) { due_.erase(place); }
 
  private:
-  struct Due {
-    std::chrono::steady_clock::time_point at;
-    std::uint64_t order;  // those of one instant in the order in which they were added
-    std::weak_ptr<Connection> connection;
-    bool operator>(const Due& other) const { return at != other.at ? at > other.at : order > other.order; }
-  };
   void arm();
   void fire();
 
   boost::asio::steady_timer timer_;
-  std::priority_queue<Due, std::vector<Due>, std::greater<>> due_;
+  std::map<Place, std::weak_ptr<Connection>> due_;
   std::chrono::steady_clock::time_point armed_ = std::chrono::steady_clock::time_point::max();
   std::uint64_t order_ = 0;
 };

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kTimeMax = std::int64_t{30} * 24 * 3600 * 1'000'000;  // microseconds
 constexpr std::size_t kHeaderBytesMax = 1024;
+constexpr std::size_t kMethodBytesMax = 32;
 constexpr std::size_t kModelBytesMax = 256;
 constexpr std::size_t kModelsMax = 100;
 /// Those that say nothing of the connection, which is ours.
@@ -26,6 +27,12 @@ constexpr std::array<std::string_view, 6> kEnds{"complete", "closed", "reset", "
 bool is_header_value(std::string_view value) {
   return value.size() <= kHeaderBytesMax &&
          std::ranges::all_of(value, [](char byte) { return static_cast<unsigned char>(byte) >= 0x20 && byte != 0x7f; });
+}
+
+bool is_method(std::string_view name) {
+  return !name.empty() && name.size() <= kMethodBytesMax && std::ranges::all_of(name, [](char byte) {
+    return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == '-' || byte == '_';
+  });
 }
 
 std::optional<std::int64_t> number(JsonObject line, const char* key, std::int64_t least, std::int64_t most) {
@@ -89,6 +96,7 @@ class Reader {
     const auto stream = number(line, "stream", 0, INT64_MAX);
     if (!stream) return "'stream' must be a number of a stream";
     if (member(line, "status")) return take_head(line, *stream);
+    if (!member(line, "text") && !member(line, "base64") && !member(line, "end")) return {};  // not known
     const auto found = open_.find(*stream);
     if (found == open_.end()) return fmt::format("stream {} has not begun, or has ended", *stream);
     return take_part(line, found);
@@ -97,6 +105,8 @@ class Reader {
   Recording finish() {
     std::erase_if(recording_.streams, [](const RecordedStream& stream) { return stream.end_us < 0; });
     recording_.unfinished = open_.size();
+    recording_.unservable = std::erase_if(
+        recording_.streams, [](const RecordedStream& stream) { return stream.status < 200 || stream.status > 599; });
     for (const auto& stream : recording_.streams) {
       const auto model = model_in(stream.body);
       auto& models = recording_.models;
@@ -128,8 +138,9 @@ class Reader {
     if (!path) return "'path' must be that of a request, such as /v1/chat/completions";
     stream.path = *path;
     stream.method = text(line, "method").value_or("POST");
-    const auto status = number(line, "status", 200, 599);
-    if (!status) return "'status' must be an HTTP status from 200 to 599";
+    if (!is_method(stream.method)) return "'method' must be that of a request, such as POST";
+    const auto status = number(line, "status", 100, 999);
+    if (!status) return "'status' must be an HTTP status from 100 to 999";
     stream.status = static_cast<unsigned>(*status);
     const auto head_us = member(line, "head_us") ? number(line, "head_us", 0, kTimeMax) : 0;
     if (!head_us) return "'head_us' must be microseconds, of 30 days at most";
@@ -171,7 +182,7 @@ class Reader {
     if (const auto bytes = text(line, "text")) {
       stream.body += *bytes;
     } else if (const auto coded = text(line, "base64"); !coded || !append_base64(*coded, stream.body)) {
-      return "there must be a 'text', a 'base64' or an 'end' that can be read";
+      return "its 'text', 'base64' or 'end' cannot be read";
     }
     if (stream.body.size() > before) stream.pieces.push_back({.us = *us, .end = stream.body.size()});
     return {};
@@ -202,7 +213,8 @@ Result<Recording> parse_recording(std::string_view bytes, const std::string& nam
     if (!problem.empty()) return fail(fmt::format("{}: {}", place, problem));
   }
   Recording recording = reader.finish();
-  if (recording.streams.empty()) return fail(fmt::format("{}: there is no whole stream in it", name));
+  if (recording.streams.empty())
+    return fail(fmt::format("{}: there is no whole stream of a status from 200 to 599 in it", name));
   return recording;
 }
 

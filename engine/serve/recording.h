@@ -22,7 +22,7 @@ struct RecordedStream {
   };
   enum class End : std::uint8_t { complete, closed, reset, timeout, cut, malformed };
 
-  std::string method, path;  // the path decoded, without query
+  std::string method, path;  // the method may stand in a header; the path decoded, without query
   unsigned status = 200;     // 200 to 599
   // What a server may send again; no name or value can break out of its header.
   std::vector<std::pair<std::string, std::string>> headers;
@@ -36,6 +36,7 @@ struct Recording {
   std::vector<RecordedStream> streams;  // in the order of their first lines; not empty
   std::vector<std::string> models;      // that the streams name, or else the header line
   std::size_t unfinished = 0;           // streams without an end, left out
+  std::size_t unservable = 0;           // whole ones of a status that no answer can end with, left out
 };
 
 /// `name` is used in messages.

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -19,10 +21,10 @@ class Replay {
   /// REQUIRES: speed > 0.
   Replay(Recording recording, double speed);
 
-  /// The k-th request to a path gets stream k modulo n of the n recorded there. Null: there is none.
+  /// The k-th request of a method to a path gets stream k modulo n of the n recorded so. Null: there is none.
   const RecordedStream* next(std::string_view method, const std::string& path);
-  /// The method that the path's streams were asked for with; empty: there are none.
-  std::string_view method_of(const std::string& path) const;
+  /// The methods that the path's streams were asked for with: "GET, POST"; empty: there are none.
+  std::string methods_of(const std::string& path) const;
 
   const std::vector<std::string>& models() const { return recording_.models; }
   std::chrono::nanoseconds after(std::int64_t us) const {
@@ -32,13 +34,13 @@ class Replay {
   std::uint64_t count() const { return count_; }
 
  private:
-  struct Path {
+  struct Turn {
     std::vector<std::size_t> streams;
     std::size_t next = 0;
   };
   Recording recording_;
   double speed_;
-  std::unordered_map<std::string, Path> paths_;
+  std::unordered_map<std::string, std::map<std::string, Turn, std::less<>>> paths_;  // by path, then by method
   std::uint64_t count_ = 0;
 };
 

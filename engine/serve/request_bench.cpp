@@ -54,8 +54,10 @@ class Answering {
       ended_.notify_one();
     };
   }
-  void give_up(std::size_t choices) {
+  /// So many choices were not taken, because of `error`.
+  void give_up(std::size_t choices, std::string error) {
     const std::lock_guard lock(mutex_);
+    outcome_.error = std::move(error);
     open_ -= choices;
   }
   void wait() {
@@ -85,8 +87,7 @@ void run_one(const ModelText& model, Engine& engine, const BenchRequest& request
     asked.sampling.choice = choice;
     const auto id = engine.submit(engine_request(*prepared), answering.sink(choice));
     if (id) continue;
-    outcome.error = id.error().message;
-    answering.give_up(asked.choices - choice);
+    answering.give_up(asked.choices - choice, id.error().message);
     break;
   }
   answering.wait();

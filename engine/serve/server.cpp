@@ -26,6 +26,15 @@ constexpr auto kSweepEvery = std::chrono::milliseconds(100);
 constexpr auto kFullPause = std::chrono::milliseconds(50);     // out of connections or of file descriptors
 constexpr auto kLastMoment = std::chrono::milliseconds(1000);  // after cancelling: for the last events to leave
 
+std::string left_out_of(const Recording& recording) {
+  std::string out;
+  if (recording.unfinished > 0)
+    out += fmt::format("; {} that were not recorded to their end are left out", recording.unfinished);
+  if (recording.unservable > 0)
+    out += fmt::format("; {} whose status is not from 200 to 599 are left out", recording.unservable);
+  return out;
+}
+
 }  // namespace
 
 struct Server::Impl {
@@ -175,11 +184,8 @@ Result<std::unique_ptr<Server>> Server::bind(ServerOptions options) {
     auto recording = load_recording(chosen.replay);
     if (!recording) return recording.error();
     if (chosen.log)
-      chosen.log(fmt::format(
-          "replaying {} streams of {}{}", recording->streams.size(), chosen.replay,
-          recording->unfinished == 0
-              ? ""
-              : fmt::format("; {} that were not recorded to their end are left out", recording->unfinished)));
+      chosen.log(fmt::format("replaying {} streams of {}{}", recording->streams.size(), chosen.replay,
+                             left_out_of(*recording)));
     impl->service.replay.emplace(std::move(*recording), chosen.replay_speed);
   }
   if (const auto error = impl->listen()) {

@@ -28,7 +28,9 @@ struct ServerOptions {
   std::uint16_t port = 0;               // 0: a free one
   std::size_t connections_max = 16384;  // further clients wait in the kernel's backlog
   std::size_t body_bytes_max = limits::http_body_bytes_max;
-  std::size_t backlog_bytes_max = 1u << 20;        // unsent bytes of a stream before its client is dropped
+  std::size_t backlog_bytes_max = 1u << 20;        // unsent bytes of a stream, beyond what was put at once, before its
+                                                   // client is dropped
+  std::size_t hold_bytes_max = 16u << 20;          // gathered during a stall before it ends early
   std::optional<int> send_buffer_bytes;            // SO_SNDBUF; for tests of the backlog
   std::chrono::milliseconds header_limit{10'000};  // from a request's first byte to the end of its header
   std::chrono::milliseconds body_limit{60'000};    // from there to the end of its body

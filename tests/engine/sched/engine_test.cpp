@@ -571,6 +571,26 @@ TEST(EngineTimeline, HasWhatAPreemptionMadeItComputeAnew) {
   EXPECT_GT(rows, 20u * (60 + 89));
 }
 
+TEST(EngineTimeline, HasNothingOfStepsThatItsRequestDidNotSeeTheEndOf) {
+  Pipelined pipelined(pipelined_info(2, 64, 8, 70));
+  Collector got, other;
+  auto request = request_of(150, 5);
+  const auto timeline = request.timeline = std::make_shared<RequestTimeline>(10);
+  const auto id = pipelined.engine->submit(std::move(request), got.sink());
+  ASSERT_TRUE(id);
+  pipelined.reach(2);
+  pipelined.executor->allow(1);
+  pipelined.reach(3);
+  pipelined.engine->cancel(*id);  // its second step and its third are on their way
+  got.wait();
+  ASSERT_TRUE(pipelined.engine->submit(request_of(20, 5, 7), other.sink()));
+  pipelined.open();
+  other.wait();
+  const auto steps = timeline->steps();
+  ASSERT_EQ(steps.size(), 1u);
+  EXPECT_LE(steps[0].end, timeline->marks().finished);
+}
+
 TEST(EngineTimeline, CountsTheStepsThatItHasNoRoomFor) {
   RequestTimeline timeline(1u << 30);
   for (int i = 0; i < 5000; ++i) timeline.drew({.start = {}, .end = {}, .rows = 1}, {});

@@ -3,12 +3,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "engine/serve/emit_log.h"
 #include "engine/serve/frames.h"
 #include "tests/engine/serve/http_client.h"
 #include "tests/engine/serve/test_server.h"
@@ -231,6 +238,7 @@ TEST(FaultServer, EachKindIsWhatItSays) {
       {"no-done", true, 5, 0, "\"finish_reason\":\"stop\"", "\"error\""},
       {"no-finish", true, 5, 1, "\"finish_reason\":null", "\"finish_reason\":\"stop\""},
       {"one-chunk", true, 1, 1, "{\"content\":\"ababa\"}", "\"error\""},
+      {"one-chunk\",\"chunking\":{\"max_chars\":2},\"user\":\"", true, 1, 1, "{\"content\":\"ababa\"}", "\"error\""},
       {"role-missing", true, 5, 1, "\"finish_reason\":\"stop\"", "\"role\""},
       {"done-twice", true, 5, 2, "\"finish_reason\":\"stop\"", "\"error\""},
       {"slow-headers:1ms", true, 5, 1, "\"role\"", "\"error\""},
@@ -245,6 +253,46 @@ TEST(FaultServer, EachKindIsWhatItSays) {
     EXPECT_THAT(seen.reply.body, Not(HasSubstr(lacks))) << fault;
   }
   EXPECT_TRUE(server.idle()) << "what was cut off is cancelled";
+}
+
+TEST(FaultServer, EachEndsWhateverTheChunkPolicyHolds) {
+  TestServerOptions options = five_tokens();
+  options.script.tokens = 8;
+  options.script.gap = 10ms;
+  TestServer server(std::move(options));
+  struct Asked {
+    std::string what;
+    bool cut;
+    Client client;
+  };
+  std::vector<Asked> all;
+  const std::string faults[] = {"close@1",       "truncated@1",      "reset@1",     "stall@1:1ms",     "malformed@1",
+                                "error-event@1", "half-codepoint@1", "crosstalk@1", "no-done",         "no-finish",
+                                "one-chunk",     "role-missing",     "done-twice",  "slow-headers:1ms"};
+  for (const std::string& fault : faults) {
+    const bool cut = fault == "close@1" || fault == "truncated@1" || fault == "reset@1";
+    for (const char* policy : {R"({"min_chars":1000,"max_delay_ms":25})", R"({"min_chars":3})", R"({"max_chars":1})"}) {
+      const std::string body = asking(fault, "\"stream\":true,\"chunking\":" + std::string(policy));
+      for (const char* version : {"1.0", "1.1"}) {
+        Asked& asked = all.emplace_back(Asked{version + (' ' + body), cut, Client(server.port())});
+        asked.client.send("POST /v1/chat/completions HTTP/" + std::string(version) +
+                          "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+      }
+    }
+  }
+  for (auto& [what, cut, client] : all) {
+    if (what.starts_with("1.1") && !cut) {
+      EXPECT_TRUE(client.reply().whole) << what;
+      client.get("/health");
+      EXPECT_EQ(client.reply().status, 200u) << what;
+      continue;
+    }
+    while (client.read_some()) {
+    }
+    char byte = 0;
+    EXPECT_EQ(::recv(client.socket(), &byte, 1, MSG_DONTWAIT), 0) << what << "\nhas not been closed";
+  }
+  EXPECT_TRUE(server.idle());
 }
 
 TEST(FaultServer, AResetIsAReset) {
@@ -266,6 +314,37 @@ TEST(FaultServer, AResetIsAReset) {
   EXPECT_TRUE(server.idle());
 }
 
+TEST(FaultServer, EventsHaveTheirNumbersWhateverAFaultAdds) {
+  const std::string path = (std::filesystem::temp_directory_path() / ("emit_" + std::to_string(::getpid()))).string();
+  struct Case {
+    const char* fault;
+    std::vector<std::uint32_t> contents;  // of the events, by their number; kNo: no content
+  };
+  constexpr std::uint32_t kNo = EmitRecord::kNoContent;
+  const Case cases[] = {{"malformed@2", {kNo, 0, 1, kNo, 2, 3, 4, kNo, kNo}},
+                        {"malformed@5", {kNo, 0, 1, 2, 3, 4, kNo, kNo, kNo}},
+                        {"done-twice", {kNo, 0, 1, 2, 3, 4, kNo, kNo, kNo}}};
+  for (const auto& [fault, contents] : cases) {
+    TestServerOptions options = five_tokens();
+    options.server.emit_log = path;
+    options.server.emit_log_records = 64;
+    TestServer server(std::move(options));
+    EXPECT_TRUE(ask(server, asking(fault)).reply.whole);  // and another: then the first has been noted
+    std::ifstream file(path, std::ios::binary);
+    const std::string bytes(std::istreambuf_iterator<char>(file), {});
+    std::uint64_t written = 0;
+    std::memcpy(&written, bytes.data() + 32, 8);
+    ASSERT_EQ(written, contents.size()) << fault;
+    for (std::size_t i = 0; i < contents.size(); ++i) {
+      EmitRecord record{};
+      std::memcpy(&record, bytes.data() + 64 * (1 + i), 64);
+      EXPECT_EQ(record.event, i) << fault;
+      EXPECT_EQ(record.content, contents[i]) << fault;
+    }
+  }
+  std::filesystem::remove(path);
+}
+
 TEST(FaultServer, AStatusComesInsteadOfTheAnswer) {
   TestServer server(five_tokens());
   const Seen busy = ask(server, asking("http-503"));
@@ -284,6 +363,42 @@ TEST(FaultServer, StallsHoldBackWhatFollows) {
   const auto before = Clock::now();
   ASSERT_TRUE(client.read_until("[DONE]"));
   EXPECT_GE(Clock::now() - before, 200ms);
+}
+
+TEST(FaultServer, NothingFollowsTheEndOfAStreamThatHeldText) {
+  TestServerOptions options = five_tokens();
+  options.script.gap = 1h;
+  TestServer server(std::move(options));
+  Client client(server.port());
+  client.post("/v1/chat/completions",
+              asking("stall@0:600ms", R"("stream":true,"n":2,"chunking":{"min_chars":1000,"max_delay_ms":300})"));
+  Client metrics(server.port());
+  for (std::string text;
+       text.find("\nsluice_content_pieces_total 2\n") == std::string::npos;) {  // each choice holds its first
+    metrics.get("/metrics");
+    text = metrics.reply().body;
+  }
+  server.engine().cancel_all();  // while the stall lasts, the other choice's time comes
+  const Reply reply = client.reply();
+  EXPECT_TRUE(reply.whole);
+  EXPECT_THAT(reply.body, HasSubstr("data: {\"error\":{"));
+  client.get("/health");
+  EXPECT_EQ(client.reply().status, 200u);
+}
+
+TEST(FaultServer, AStallEndsWhenItHasGatheredTooMuch) {
+  TestServerOptions options = five_tokens();
+  options.script.tokens = 400;  // of some 200 bytes each
+  options.server.send_buffer_bytes = 4096;
+  options.server.hold_bytes_max = 64u << 10;
+  options.server.backlog_bytes_max = 40u << 10;
+  TestServer server(std::move(options));
+  Client client(server.port(), 4096);
+  client.post("/v1/chat/completions", asking("stall@1:3600s"));
+  ASSERT_TRUE(server.idle());  // what has been gathered does not count against a client that is slow from then on
+  const Reply reply = client.reply();
+  EXPECT_TRUE(reply.whole);
+  EXPECT_EQ(count(reply.body, "\"delta\":{\"content\":"), 400u);
 }
 
 TEST(FaultServer, HeadsComeLateAndWhoLeavesMeanwhileIsForgotten) {

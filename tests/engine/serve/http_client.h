@@ -112,7 +112,7 @@ class Client {
       out.fields[name] = out.head.substr(colon + 2, line_end - colon - 2);
       at = line_end + 2;
     }
-    if (head_only || out.status == 204 || out.status == 100) {
+    if (head_only || out.status == 204 || out.status == 304 || out.status == 100) {
       out.whole = true;
     } else if (out.field("transfer-encoding") == "chunked") {
       out.whole = read_chunks(out.body);

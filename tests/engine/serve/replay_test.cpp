@@ -54,8 +54,12 @@ TEST(ReplayRecording, GivesEachStreamItsBytesAndTimes) {
           begins(2) + piece(1, 20, "data: {\\\"model\\\" : \\\"m-1\\\"}\\n") +
           R"({"later":true})"
           "\n" +
-          "{\"stream\":1,\"us\":20,\"base64\":\"4oI=\"}\n" + piece(1, 25, "") +
-          "{\"stream\":1,\"us\":30,\"base64\":\"rAo=\"}\n" + ends(1, 31, "reset") + begins(3, "/x"),
+          R"({"stream":1,"us":5,"note":"later still"})"
+          "\n"
+          R"({"stream":9,"note":{"of":"no stream"}})"
+          "\n"
+          "{\"stream\":1,\"us\":20,\"base64\":\"4oI=\"}\n" +
+          piece(1, 25, "") + "{\"stream\":1,\"us\":30,\"base64\":\"rAo=\"}\n" + ends(1, 31, "reset") + begins(3, "/x"),
       "r");
   ASSERT_TRUE(recording) << recording.error().message;
   ASSERT_EQ(recording->streams.size(), 1u);
@@ -74,6 +78,18 @@ TEST(ReplayRecording, GivesEachStreamItsBytesAndTimes) {
   EXPECT_THAT(parse_recording(kHeader + begins(1) + ends(1, 1), "r")->models, ElementsAre("of-the-header"));
 }
 
+TEST(ReplayRecording, LeavesOutWhatNoServerCanAnswerWith) {
+  const auto recording = parse_recording(
+      kHeader + begins(1, "/a", "\"status\":103") + begins(2, "/b", "\"status\":999") + begins(3, "/c") +
+          begins(4, "/d", "\"status\":600") + piece(1, 1, "a") + ends(1, 1) + ends(2, 1) + ends(3, 1),
+      "r");
+  ASSERT_TRUE(recording) << recording.error().message;
+  ASSERT_EQ(recording->streams.size(), 1u);
+  EXPECT_EQ(recording->streams[0].path, "/c");
+  EXPECT_EQ(recording->unservable, 2u);
+  EXPECT_EQ(recording->unfinished, 1u);
+}
+
 TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
   struct Case {
     std::string bytes, problem;
@@ -89,8 +105,13 @@ TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
       {kHeader + "{\"stream\":-1}\n", "r:2: 'stream' must be"},
       {kHeader + "{\"stream\":1,\"stream\":1}\n", "r:2: the key 'stream' stands twice"},
       {kHeader + piece(1, 1, "a"), "r:2: stream 1 has not begun"},
+      {begun + "{\"stream\":7,\"us\":10,\"text\":5}\n", "r:3: its 'text', 'base64' or 'end' cannot be read"},
       {kHeader + begins(1, "no-path"), "r:2: 'path' must be"},
-      {kHeader + begins(1, "/", "\"status\":101"), "r:2: 'status' must be"},
+      {kHeader + begins(1, "/", R"("status":200,"method":"GET\r\nx: y")"), "r:2: 'method' must be"},
+      {kHeader + begins(1, "/", R"("status":200,"method":"")"), "r:2: 'method' must be"},
+      {kHeader + begins(1, "/", "\"status\":99"), "r:2: 'status' must be"},
+      {kHeader + begins(1, "/", "\"status\":1000"), "r:2: 'status' must be"},
+      {kHeader + begins(1, "/", "\"status\":101") + ends(1, 1), "r: there is no whole stream"},
       {kHeader + begins(1, "/", "\"status\":200,\"head_us\":2592000000001"), "r:2: 'head_us' must be"},
       {kHeader + R"({"stream":1,"path":"/","status":200,"content_type":"a\r\nb: c"})"
                  "\n",
@@ -98,8 +119,8 @@ TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
       {kHeader + begins(1, "/", R"("status":200,"headers":{"retry-after":"1\nx: y"})"), "r:2: 'retry-after' cannot"},
       {begun + begins(7), "r:3: stream 7 begins twice"},
       {begun + piece(7, 9, "a"), "r:3: 'us' is 9, before"},
-      {begun + "{\"stream\":7,\"us\":10,\"base64\":\"abc\"}\n", "r:3: there must be a 'text'"},
-      {begun + "{\"stream\":7,\"us\":10,\"base64\":\"a=bc\"}\n", "r:3: there must be a 'text'"},
+      {begun + "{\"stream\":7,\"us\":10,\"base64\":\"abc\"}\n", "r:3: its 'text', 'base64' or 'end' cannot be read"},
+      {begun + "{\"stream\":7,\"us\":10,\"base64\":\"a=bc\"}\n", "r:3: its 'text', 'base64' or 'end' cannot be read"},
       {begun + ends(7, 10, "well"), "r:3: 'end' must be one of complete, closed, reset"},
       {begun + ends(7, 10) + piece(7, 11, "a"), "r:4: stream 7 has not begun, or has ended"},
   };
@@ -113,11 +134,10 @@ TEST(ReplayRecording, SaysInWhichLineWhatIsWrong) {
 /// A server that replays, on a free loopback port.
 class Replaying {
  public:
-  explicit Replaying(const std::string& recording, double speed = 1, bool logged = false) {
+  explicit Replaying(const std::string& recording, double speed = 1, bool logged = false, ServerOptions options = {}) {
     std::string pattern = (fs::temp_directory_path() / "replay_XXXXXX").string();
     folder_ = ::mkdtemp(pattern.data());
     std::ofstream(folder_ / "recording.jsonl") << recording;
-    ServerOptions options;
     options.replay = folder_ / "recording.jsonl";
     options.replay_speed = speed;
     if (logged) options.emit_log = folder_ / "emit";
@@ -184,6 +204,24 @@ TEST(Replay, TheKthRequestGetsStreamKOfItsPath) {
   EXPECT_EQ(ask("/v1/embeddings").status, 404u);
 }
 
+TEST(Replay, MethodsOfOnePathHaveTheirOwnStreams) {
+  Replaying replaying(kHeader + begins(1) + begins(2, kChat, R"("method":"GET","status":200)") +
+                      begins(3, kChat, R"("method":"GET","status":404)") + piece(1, 0, "posted") + piece(2, 0, "got") +
+                      ends(1, 0) + ends(2, 0) + ends(3, 0));
+  Client client(replaying.port());
+  client.get(kChat);
+  EXPECT_EQ(client.reply().body, "got");
+  client.post(kChat, "{}");
+  EXPECT_EQ(client.reply().body, "posted");
+  client.get(kChat);
+  EXPECT_EQ(client.reply().status, 404u);
+  client.send("DELETE /v1/chat/completions HTTP/1.1\r\nHost: x\r\n\r\n");
+  const Reply refused = client.reply();
+  EXPECT_EQ(refused.status, 405u);
+  EXPECT_EQ(refused.field("allow"), "GET, POST");
+  EXPECT_THAT(refused.body, HasSubstr("was recorded with GET, POST"));
+}
+
 TEST(Replay, EachPieceIsAChunkOfItsOwn) {
   Replaying replaying(kHeader + begins(1) + piece(1, 0, "data: a\\n") +
                       "{\"stream\":1,\"us\":0,\"base64\":\"CuKC\"}\n" + ends(1, 0));
@@ -193,6 +231,26 @@ TEST(Replay, EachPieceIsAChunkOfItsOwn) {
   Client old(replaying.port());  // to whom chunks mean nothing
   old.send("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}");
   EXPECT_EQ(old.reply().body, "data: a\n\n\xe2\x82");
+}
+
+TEST(Replay, AnAnswerThatHasNoBodyEndsWithItsHead) {
+  Replaying replaying(kHeader + begins(1, "/a", "\"status\":204") + begins(2, "/b", "\"status\":304") +
+                      begins(3, "/c", R"("method":"HEAD","status":200)") + begins(4, "/d") + piece(1, 0, "none") +
+                      piece(2, 0, "none") + piece(3, 0, "none") + piece(4, 0, "some") + ends(1, 0) + ends(2, 0) +
+                      ends(3, 0) + ends(4, 0));
+  Client client(replaying.port());
+  client.post("/a", "{}");
+  const Reply no_content = client.reply();
+  EXPECT_EQ(no_content.status, 204u);
+  EXPECT_EQ(no_content.field("transfer-encoding"), "");
+  client.post("/b", "{}");
+  const Reply not_modified = client.reply();
+  EXPECT_EQ(not_modified.status, 304u);
+  EXPECT_EQ(not_modified.field("transfer-encoding"), "");
+  client.send("HEAD /c HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(client.reply(true).status, 200u);
+  client.post("/d", "{}");
+  EXPECT_EQ(client.reply().body, "some");
 }
 
 TEST(Replay, StreamsEndAsTheyEnded) {
@@ -234,6 +292,24 @@ TEST(Replay, AfterATimeOutNothingFollowsUntilTheClientLeaves) {
     metrics.get("/metrics");
     if (metrics.reply().body.find("\nsluice_connections 1\n") != std::string::npos) break;
   }
+}
+
+TEST(Replay, WhatIsDueAtOnceWaitsForTheClientToReadIt) {
+  std::string recording = kHeader + begins(1), body;
+  for (int i = 0; i < 200; ++i) {
+    const std::string text = fmt::format("data: {:0>1000}", i);
+    recording += piece(1, i < 190 ? 0 : 20'000, text);
+    body += text;
+  }
+  ServerOptions options;
+  options.send_buffer_bytes = 4096;
+  options.backlog_bytes_max = 16u << 10;
+  Replaying replaying(recording + ends(1, 20'000), 1, false, options);
+  Client client(replaying.port(), 4096);
+  client.post(kChat, "{}");
+  const Reply reply = client.reply();
+  EXPECT_TRUE(reply.whole);
+  EXPECT_TRUE(reply.body == body);
 }
 
 /// How far in ms nine of ten pieces leave from their recorded times at most, over `streams` replays at a time.

@@ -627,6 +627,23 @@ TEST(Server, ASlowReaderWithinTheLimitGetsEveryByte) {
   EXPECT_EQ(text, expected);
 }
 
+TEST(Server, WhatAChunkPolicyGatheredDropsNobody) {
+  TestServerOptions options;
+  options.script.tokens = 8'000;
+  options.script.gap = 50us;
+  options.context = 10'000;
+  options.server.send_buffer_bytes = 4096;
+  options.server.backlog_bytes_max = 4096;
+  TestServer server(std::move(options));
+  Client client(server.port(), 4096);
+  client.post(kCompletions, R"({"prompt":"hi","stream":true,"max_tokens":8000,"chunking":{"min_chars":30000}})");
+  ASSERT_TRUE(server.idle());
+  const Reply reply = client.reply();
+  EXPECT_TRUE(reply.whole);
+  EXPECT_THAT(reply.body, testing::EndsWith("data: [DONE]\n\n"));
+  EXPECT_EQ(metric(server, "sluice_slow_readers_dropped_total"), "0");
+}
+
 TEST(Server, UnfinishedRequestsTimeOut) {
   TestServerOptions options;
   options.server.header_limit = 50ms;
