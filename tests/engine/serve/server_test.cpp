@@ -636,7 +636,7 @@ TEST(Server, WhatAChunkPolicyGatheredDropsNobody) {
   options.server.backlog_bytes_max = 4096;
   TestServer server(std::move(options));
   Client client(server.port(), 4096);
-  client.post(kCompletions, R"({"prompt":"hi","stream":true,"max_tokens":8000,"chunking":{"min_chars":30000}})");
+  client.post(kCompletions, R"({"prompt":"hi","stream":true,"max_tokens":8000,"chunking":{"min_chars":43000}})");
   ASSERT_TRUE(server.idle());
   const Reply reply = client.reply();
   EXPECT_TRUE(reply.whole);
