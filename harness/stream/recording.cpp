@@ -118,6 +118,7 @@ class Reader {
 
   std::string take_part(const object& line, Open::iterator found) {
     TimedStream& stream = recording_.streams[found->second];
+    if (!has(line, "end") && !has(line, "text") && !has(line, "base64")) return {};  // of a later writer
     const auto us = count_of(line, "us", kTimeMax);
     if (!us) return "'us' is no time of up to 30 days in microseconds";
     if (*us < (stream.pieces.empty() ? stream.head_us : stream.pieces.back().us))

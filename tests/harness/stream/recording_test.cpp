@@ -22,6 +22,7 @@ TEST(Recording, GivesEachStreamItsBytesAndTimes) {
                           "{\"stream\":8,\"path\":\"/v1/completions\",\"status\":503,\"later\":\"unknown\"}\n"
                           "{\"stream\":7,\"us\":20,\"text\":\"data: \\u00e9\\n\"}\n"
                           "{\"note\":\"a line of a later version\"}\n"
+                          "{\"stream\":7,\"us\":5,\"later\":true}\n"
                           "{\"stream\":8,\"us\":1,\"end\":\"complete\"}\n"
                           "{\"stream\":7,\"us\":20,\"base64\":\"4oI=\"}\n"
                           "{\"stream\":7,\"us\":31,\"base64\":\"rAo=\"}\n"
