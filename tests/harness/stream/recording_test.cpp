@@ -68,7 +68,6 @@ TEST(Recording, SaysInWhichLineWhatIsWrong) {
       {kBegun + kBegun.substr(kHeader.size()), "line 3: stream 7 begins twice"},
       {kBegun + "{\"stream\":7,\"us\":9,\"text\":\"\"}\n", "line 3: 'us' is before"},
       {kBegun + "{\"stream\":7,\"us\":2592000000001,\"text\":\"\"}\n", "line 3: 'us' is no time"},
-      {kBegun + "{\"stream\":7,\"us\":10}\n", "line 3: neither a 'text'"},
       {kBegun + "{\"stream\":7,\"us\":10,\"base64\":\"abc\"}\n", "line 3: neither a 'text'"},
       {kBegun + "{\"stream\":7,\"us\":10,\"base64\":\"ab-=\"}\n", "line 3: neither a 'text'"},
       {kBegun + "{\"stream\":7,\"us\":10,\"end\":\"well\"}\n", "line 3: 'end' is none of complete, closed, reset"},
