@@ -19,7 +19,7 @@ FIGURES = ("ttft_ms p50", "ttft_ms p95", "tpot_ms p50", "e2e_ms p50", "e2e_ms p9
 
 def service(binaries, concurrency):
     done = subprocess.run([binaries / "sluice-engine", "bench", "--requests", ROOT / "scenarios/data/requests.jsonl", "--concurrency", str(concurrency),
-                           "--model", "tiny-coder", "--json"], cwd=ROOT, check=True, capture_output=True, text=True)
+                           "--model", "tiny-coder", "--threads", "1", "--json"], cwd=ROOT, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout)
     return {**{f"{name} {p}": result[name][p] for name in ("ttft_ms", "tpot_ms", "e2e_ms") for p in ("p50", "p95")},
             "tokens/s": result["output_tokens_per_s"]}
