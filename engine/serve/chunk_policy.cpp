@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <iterator>
 #include <utility>
+
+#include "engine/core/text_values.h"
 
 namespace sluice::engine {
 namespace {
@@ -21,17 +22,10 @@ std::size_t bytes_of(std::string_view text, std::uint64_t count) {
   return at;
 }
 
-std::optional<std::uint32_t> whole_number(std::string_view text) {
-  std::uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 std::optional<std::chrono::milliseconds> delay(std::string_view text) {
   const bool milli = text.ends_with("ms");
   if (!text.ends_with('s')) return std::nullopt;
-  const auto value = whole_number(text.substr(0, text.size() - (milli ? 2 : 1)));
+  const auto value = number_of<std::uint32_t>(text.substr(0, text.size() - (milli ? 2 : 1)));
   if (!value) return std::nullopt;
   return milli ? std::chrono::milliseconds(*value) : std::chrono::seconds(*value);
 }
@@ -66,7 +60,7 @@ Result<ChunkPolicy> parse_chunk_policy(std::string_view text) {
     if (equals == std::string_view::npos) return fail(fmt::format("chunking: '{}' has no value: write key=value", key));
     const auto value = item.substr(equals + 1);
     if (key == "min_chars" || key == "max_chars") {
-      const auto read = whole_number(value);
+      const auto read = number_of<std::uint32_t>(value);
       if (!read) return fail(fmt::format("chunking: {}: '{}' is not a whole number", key, value));
       (key == "min_chars" ? policy.min_chars : policy.max_chars) = *read;
     } else if (key == "max_delay") {

@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cmath>
 #include <iterator>
-#include <optional>
 
+#include "engine/core/text_values.h"
 #include "engine/text/utf8.h"
 
 namespace sluice::engine {
@@ -39,30 +37,6 @@ constexpr std::string_view kStatusPrefix = "http-";
 constexpr std::uint32_t kAfterMax = 1'000'000;
 constexpr std::size_t kShownBytes = 60;
 constexpr std::string_view kHalf = "\xe2\x82";  // of U+20AC
-
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-std::optional<std::chrono::nanoseconds> duration(std::string_view text) {
-  struct Unit {
-    std::string_view name;
-    double nanoseconds;
-  };
-  static constexpr Unit kUnits[] = {{"us", 1e3}, {"ms", 1e6}, {"s", 1e9}};  // longer names first
-  for (const auto& [name, scale] : kUnits) {
-    if (!text.ends_with(name)) continue;
-    const auto value = number<double>(text.substr(0, text.size() - name.size()));
-    constexpr double kHour = 3600e9;
-    if (!value || !(*value >= 0) || *value * scale > kHour) return std::nullopt;
-    return std::chrono::nanoseconds(std::llround(*value * scale));
-  }
-  return std::nullopt;
-}
 
 Error unknown(std::string_view text) {
   std::string shown;
@@ -102,7 +76,7 @@ std::size_t end_of_text(std::string_view event) {
 Result<Fault> parse_fault(std::string_view text) {
   Fault fault;
   if (text.starts_with(kStatusPrefix)) {
-    const auto status = number<unsigned>(text.substr(kStatusPrefix.size()));
+    const auto status = number_of<unsigned>(text.substr(kStatusPrefix.size()));
     if (!status || *status < 400 || *status > 599) return unknown(text);
     fault.kind = Kind::http_status;
     fault.status = *status;
@@ -115,13 +89,13 @@ Result<Fault> parse_fault(std::string_view text) {
     auto rest = text.substr(name.size());
     if (kind.has_place && rest.starts_with('@')) {
       const auto colon = std::min(rest.find(':'), rest.size());
-      const auto after = number<std::uint32_t>(rest.substr(1, colon - 1));
+      const auto after = number_of<std::uint32_t>(rest.substr(1, colon - 1));
       if (!after || *after > kAfterMax) return unknown(text);
       fault.after = *after;
       rest.remove_prefix(colon);
     }
     if (kind.has_time) {
-      const auto time = rest.starts_with(':') ? duration(rest.substr(1)) : std::nullopt;
+      const auto time = rest.starts_with(':') ? duration_of(rest.substr(1)) : std::nullopt;
       if (!time) return unknown(text);
       fault.time = *time;
       rest = {};

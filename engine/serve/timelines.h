@@ -42,7 +42,7 @@ struct ServedRequest {
 
 /// Per-request figures; the first five under vLLM's names. Empty: there is none.
 struct RequestMetrics {
-  std::optional<std::int64_t> time_to_first_token_ns;  // received to first token drawn
+  std::optional<std::int64_t> time_to_first_token_ns;  // admitted to first token drawn
   std::optional<std::int64_t> generation_time_ns;      // first to last token
   std::optional<std::int64_t> queue_time_ns;           // received to admitted to a slot
   std::optional<std::int64_t> mean_itl_ns;

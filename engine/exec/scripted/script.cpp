@@ -2,40 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cmath>
 #include <numbers>
-#include <optional>
-#include <system_error>
+
+#include "engine/core/text_values.h"
 
 namespace sluice::engine {
 namespace {
-
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-std::optional<std::chrono::nanoseconds> duration(std::string_view text) {
-  struct Unit {
-    std::string_view name;
-    double nanoseconds;
-  };
-  // Longer names first: "ms" ends in "s" too.
-  static constexpr Unit kUnits[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}};
-  for (const auto& [name, scale] : kUnits) {
-    if (!text.ends_with(name)) continue;
-    const auto value = number<double>(text.substr(0, text.size() - name.size()));
-    constexpr double kHour = 3600e9;
-    if (!value || !(*value >= 0) || *value * scale > kHour) return std::nullopt;
-    return std::chrono::nanoseconds(std::llround(*value * scale));
-  }
-  if (text == "0") return std::chrono::nanoseconds(0);
-  return std::nullopt;
-}
 
 std::uint64_t splitmix(std::uint64_t value) {
   value += 0x9e3779b97f4a7c15ull;
@@ -60,14 +33,14 @@ Result<Script> parse_script(std::string_view text) {
     text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
 
     if (key == "ttft" || key == "gap") {
-      const auto read = duration(value);
+      const auto read = duration_of(value);
       if (!read) {
         return fail(fmt::format("script: {}: '{}' is not a duration up to 1 h: write a number and ns, us, ms, s or m",
                                 key, value));
       }
       (key == "ttft" ? script.ttft : script.gap) = *read;
     } else if (key == "tokens") {
-      const auto read = number<std::uint32_t>(value);
+      const auto read = number_of<std::uint32_t>(value);
       if (!read || *read > 10'000'000) {
         return fail(fmt::format("script: tokens: '{}' is not a number from 0 to 10000000", value));
       }
@@ -78,13 +51,13 @@ Result<Script> parse_script(std::string_view text) {
       }
       script.distribution = value == "fixed" ? Script::Distribution::fixed : Script::Distribution::lognormal;
     } else if (key == "sigma") {
-      const auto read = number<double>(value);
+      const auto read = number_of<double>(value);
       if (!read || !(*read >= 0 && *read <= 4)) {
         return fail(fmt::format("script: sigma: '{}' is not a number from 0 to 4", value));
       }
       script.sigma = *read;
     } else if (key == "seed") {
-      const auto read = number<std::uint64_t>(value);
+      const auto read = number_of<std::uint64_t>(value);
       if (!read) return fail(fmt::format("script: seed: '{}' is not a whole number", value));
       script.seed = *read;
     } else if (key == "text") {
