@@ -1,3 +1,5 @@
+#include "harness/app/run_plan.h"
+
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -18,8 +20,6 @@
 #include "harness/app/find_max_run.h"
 #include "harness/app/interrupts.h"
 #include "harness/app/live_line.h"
-#include "harness/app/run_plan.h"
-#include "harness/app/scenario_input.h"
 #include "harness/base/cores.h"
 #include "harness/cohost/engine_process.h"
 #include "harness/cohost/probe.h"
@@ -153,10 +153,6 @@ Result<std::optional<ByteFile>> open_trace(const RunCommandOptions& options) {
     if (text.size() == kTraceFormat.size()) return fail(fmt::format("--out {}: names no file: write trace=FILE", text));
     if (opened) return fail(fmt::format("--out {}: there is one trace of a run", text));
     const std::string path = text.substr(kTraceFormat.size());
-    const auto same = std::count_if(options.out.begin(), options.out.end(), [&path](const std::string& other) {
-      return other.substr(std::min(other.find('='), other.size() - 1) + 1) == path;
-    });
-    if (same > 1) return fail(fmt::format("--out: {} stands twice", path));
     auto file = ByteFile::open(path);
     if (!file) return file.error();
     opened = std::move(*file);
@@ -447,14 +443,6 @@ RunEnding run_plan(const Plan& plan, const RunCommandOptions& options, const fs:
   if (!written) return {kExitInternal, std::move(summary), "its reports could not be written", interrupts.any()};
   const int exit_code = summary.exit_code;
   return {exit_code, std::move(summary), {}, interrupts.any()};
-}
-
-int run_command(const RunCommandOptions& options) {
-  const auto plan = load_scenario(options.scenario);
-  if (!plan) return kExitInvalid;
-  const auto folder = make_out_dir(options.out_dir, plan->name);
-  if (!folder) return complain(folder.error().message), kExitInvalid;
-  return run_plan(*plan, options, *folder, true).exit_code;
 }
 
 }  // namespace sluice
